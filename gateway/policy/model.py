@@ -1,0 +1,160 @@
+"""What a policy says, resolved against the database's own schema: the only facts about data that planning may use.
+
+Everything here is immutable and public to analysts (columns, bounds, domains), and nothing here was read from rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+Type: TypeAlias = Literal["integer", "number", "text", "boolean", "date", "timestamp"]
+"""The types of the policy file; a scalar expression has one of them."""
+
+Value: TypeAlias = int | Fraction | str | bool | date | datetime | None
+"""One canonical value of a column: numbers exact, dates as dates, NULL as None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """How the database stores a column.
+
+    ``kind`` says how it is made canonical at the scan; ``scale`` is the number of decimals of a ``decimal`` (None where
+    the database does not fix one); ``name`` is the database's own word, for messages to admins and for the comparison
+    that finds a column retyped after ``dataset apply``.
+    """
+
+    kind: Literal["integer", "float", "decimal", "text", "boolean", "date", "timestamp"]
+    name: str
+    scale: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """What the database's catalogue says of one table.
+
+    ``columns`` maps names to (physical type, NOT NULL enforced); ``unique`` holds the column sets under a validated
+    PRIMARY KEY or UNIQUE constraint; columns of types that Discreet does not read have a physical of None.
+    """
+
+    columns: tuple[tuple[str, Physical | None, bool], ...]
+    unique: frozenset[frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One declared column.
+
+    ``lower`` and ``upper`` are inclusive bounds (numbers as Fractions, dates as dates), None where undeclared;
+    ``values`` the declared public domain in the policy's order, NULL not among them; ``nullable`` is False only where
+    the policy says so or the database enforces it (then NULLs are dropped from keys, never trusted to be absent).
+    """
+
+    name: str
+    type: Type
+    physical: Physical
+    lower: Fraction | date | datetime | None = None
+    upper: Fraction | date | datetime | None = None
+    values: tuple[Value, ...] | None = None
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of an owner path: ``column`` of the table at hand references ``table``.``key``."""
+
+    column: str
+    table: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """How a row of a private table finds its owner: joins along ``hops``, then ``column`` of the last table reached.
+
+    No hops and the unit's key for the unit table itself; no hops and the foreign key for a table that references the
+    unit's key directly, so that a key value that no unit table holds still is a unit (DESIGN section 1).
+    """
+
+    hops: tuple[Hop, ...]
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowOwner:
+    """``unit: row``: every row of a private table is a privacy unit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One declared table: private with an owner, or public without one.
+
+    ``max_rows_per_unit`` bounds an owner's rows of this table and is enforced by each query; ``unique`` holds the column
+    sets that the database's catalogue enforces as unique; ``unique_owner`` is whether the catalogue makes the owner's
+    own column one of them, so that an owner has at most one row by construction.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    owner: Owner | RowOwner | None
+    max_rows_per_unit: int | None = None
+    unique: frozenset[frozenset[str]] = frozenset()
+
+    @property
+    def public(self) -> bool:
+        """Whether anybody may see the table as it is."""
+        return self.owner is None
+
+    @property
+    def unique_owner(self) -> bool:
+        """Whether the catalogue enforces at most one row an owner."""
+        return isinstance(self.owner, Owner) and not self.owner.hops and frozenset({self.owner.column}) in self.unique
+
+    def column(self, name: str) -> Column | None:
+        """Return the declared column of that exact name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PerQuery:
+    """What one request may cost at most (``max_epsilon``) and its ``delta``; in units of ``mechanisms.loss``."""
+
+    max_epsilon: int
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The budget of a dataset over all analysts together, in units of ``mechanisms.loss``."""
+
+    epsilon: int
+    delta: int
+    gaussian: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset as planning sees it: a policy version resolved against the schema that ``apply`` found.
+
+    ``shapes`` are the catalogue entries of all tables that plans may touch; execution compares them again inside the
+    reading transaction, since a fact that the catalogue no longer enforces is no fact.
+    """
+
+    name: str
+    version: int
+    engine: str
+    dialect: Literal["duckdb", "postgres"]
+    tables: tuple[Table, ...]
+    cap: Cap
+    per_query: PerQuery
+    max_groups_contributed: int | None = None
+    data_version: int = 1
+
+    def table(self, name: str) -> Table | None:
+        """Return the table that an unquoted or exact name means, None if there is none or more than one."""
+        exact = [table for table in self.tables if table.name == name]
+        loose = [table for table in self.tables if table.name.lower() == name.lower()]
+        found = exact or loose
+        return found[0] if len(found) == 1 else None

@@ -1,0 +1,207 @@
+"""The request and response models of the HTTP interface, shared by server and client; standard library and pydantic only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JsonValue = None | bool | int | float | str
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class QueryRequest(_Request):
+    """One question: SQL over one dataset, and the price of the whole request (``epsilon`` or ``rho``)."""
+
+    sql: str
+    dataset: str
+    epsilon: float | None = Field(None, description="Total price of the request; pure epsilon for Laplace noise.")
+    rho: float | None = Field(None, description="Total price in zCDP, instead of epsilon.")
+    mechanism: Literal["auto", "laplace", "gaussian"] = "auto"
+    max_groups_contributed: int | None = Field(None, ge=1, description="Groups that one privacy unit may reach.")
+    dialect: str | None = Field(None, description="SQL dialect of the text; the dataset's own by default.")
+    dry_run: bool = False
+    confidence: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")
+    use_cache: bool = True
+    plan_id: str | None = Field(None, description="Run only if the plan still is the one that a dry run showed.")
+    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+
+
+class Column(_Response):
+    """One column of an answer; ``role`` says what it rests on."""
+
+    name: str
+    type: Literal["integer", "number", "text", "boolean", "date", "timestamp"]
+    role: Literal["key", "noisy", "derived", "public"]
+
+
+class CostItem(_Response):
+    """One vector of measures drawn with one noise, and its part of the price."""
+
+    release: int
+    measures: list[str]
+    mechanism: Literal["laplace", "gaussian"]
+    scale: float
+    epsilon: float | None
+    rho: float
+    delta: float
+
+
+class Cost(_Response):
+    """What a request cost: ``epsilon`` is the price as asked for; ``pure`` says whether it holds without a delta."""
+
+    epsilon: float
+    rho: float
+    delta: float
+    pure: bool
+    items: list[CostItem]
+
+
+class Budget(_Response):
+    """An analyst's standing on one dataset: the minimum over the analyst's grant and the dataset's cap."""
+
+    dataset: str
+    analyst: str
+    epsilon_granted: float
+    epsilon_spent: float
+    epsilon_remaining: float
+    epsilon_remaining_gaussian: float
+    delta_granted: float
+    delta_spent: float
+    delta_remaining: float
+    gaussian: bool
+    suspended: bool = False
+
+
+class PlanKey(_Response):
+    """One group key: ``values`` lists a public domain, NULL as null."""
+
+    name: str
+    domain: Literal["public", "private"]
+    values: list[JsonValue] | None = None
+
+
+class PlanBlock(_Response):
+    """Measures drawn as one vector; l1 and l2 bound one privacy unit's part over all groups, in the measures' integers."""
+
+    l1: int
+    l2: int
+    mechanism: Literal["laplace", "gaussian"]
+    scale: float
+    measures: list[str]
+
+
+class PlanMeasure(_Response):
+    """One column of exact integers in multiples of ``unit``; ``expected_error`` is its 95 % half-width."""
+
+    name: str
+    kind: str
+    unit: float
+    l1: int
+    l2: int
+    linf: int
+    expected_error: float
+
+
+class PlanRelease(_Response):
+    """One noisy table: the exact bounded SQL, its keys, noise and threshold, and why it was planned so."""
+
+    sql: str
+    parameters: dict[str, Any]
+    keys: list[PlanKey]
+    blocks: list[PlanBlock]
+    measures: list[PlanMeasure]
+    threshold: int | None
+    delta: float
+    reason: str
+
+
+class PlanColumn(_Response):
+    """What to expect of one column: the 95 % half-width where it is known beforehand, and how it comes about."""
+
+    name: str
+    role: Literal["key", "noisy", "derived", "public"]
+    expected_error: float | None
+    note: str | None = None
+
+
+class Plan(_Response):
+    """How a question will be answered, from the text, the policy and public facts alone."""
+
+    id: str
+    dialect: str
+    releases: list[PlanRelease]
+    columns: list[PlanColumn]
+    post: str | None = Field(None, description="SQL run over the noisy tables, where there is any.")
+    notes: list[str]
+
+
+class QueryResponse(_Response):
+    """An answer; of a dry run, one without rows and without a charge."""
+
+    query_id: str | None
+    columns: list[Column]
+    rows: list[list[JsonValue]]
+    intervals: dict[str, list[tuple[float, float] | None]]
+    cost: Cost
+    budget: Budget | None
+    cached: bool
+    dry_run: bool = False
+    plan: Plan
+    warnings: list[str]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    charged: bool = False
+    hint: str | None = None
+    sql_position: dict[str, int] | None = None
+
+
+class DatasetColumn(_Response):
+    """A declared column, as analysts may see it."""
+
+    name: str
+    type: str
+    lower: JsonValue = None
+    upper: JsonValue = None
+    values: list[JsonValue] | None = None
+    nullable: bool
+
+
+class DatasetTable(_Response):
+    """A declared table, as analysts may see it."""
+
+    name: str
+    public: bool
+    owner: str | None
+    max_rows_per_unit: int | None
+    columns: list[DatasetColumn]
+
+
+class DatasetInfo(_Response):
+    """A dataset, as analysts may see it: declarations, never data."""
+
+    name: str
+    version: int
+    data_version: int
+    dialect: str
+    privacy_unit: str
+    max_epsilon: float
+    delta: float
+    tables: list[DatasetTable]
