@@ -1,0 +1,241 @@
+"""The Python client: one method a question, typed results and errors, and retries that never pay twice."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from gateway.client.errors import GatewayError, ServerError, from_response, out_of_reach
+from gateway.client.result import Explanation, Result
+from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse
+
+Mechanism = Literal["auto", "laplace", "gaussian"]
+Model = TypeVar("Model", bound=BaseModel)
+
+RETRIED = frozenset({429, 502, 503, 504})
+"""Statuses that say "later": the gateway, or a proxy before it, is busy or away. A 403 is an answer, not a failure."""
+
+STILL_RUNNING = "query-running"
+"""The conflict of a retry that came while the first attempt still runs."""
+
+LONGEST_PAUSE = 30.0
+
+
+class Client:
+    """A connection to a gateway, as one analyst.
+
+    ``timeout`` is in seconds per attempt; ``transport`` replaces the network (httpx's seam: in-process, recorded);
+    ``retries`` attempts follow a failed one, the first after about ``pause`` seconds, each next after twice as long.
+    Threads may share a client.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+        retries: int = 4,
+        pause: float = 0.5,
+    ) -> None:
+        if not token or not all("!" <= character <= "~" for character in token):
+            raise ValueError("the token is not one line of visible ASCII characters")
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("the URL does not begin with http:// or https://")
+        try:
+            base = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError("the URL is malformed") from error
+        if not base.host:
+            raise ValueError("the URL names no host")
+        self._retries = retries
+        self._pause = pause
+        self._http = httpx.Client(
+            base_url=base,
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=timeout,
+            transport=transport,
+            follow_redirects=False,  # a redirect would carry the token to somebody else
+        )
+
+    @classmethod
+    def from_env(
+        cls, *, timeout: float = 120.0, transport: httpx.BaseTransport | None = None, retries: int = 4
+    ) -> Client:
+        """Return a client of the gateway that DISCREET_URL and DISCREET_TOKEN name, else raise ``LookupError``."""
+        missing = [name for name in ("DISCREET_URL", "DISCREET_TOKEN") if not os.environ.get(name)]
+        if missing:
+            raise LookupError(f"set {' and '.join(missing)} in the environment")
+        url, token = os.environ["DISCREET_URL"], os.environ["DISCREET_TOKEN"]
+        return cls(url, token, timeout=timeout, transport=transport, retries=retries)
+
+    def sql(
+        self,
+        text: str,
+        *,
+        dataset: str,
+        epsilon: float | None = None,
+        rho: float | None = None,
+        mechanism: Mechanism = "auto",
+        max_groups_contributed: int | None = None,
+        dialect: str | None = None,
+        dry_run: bool = False,
+        confidence: float = 0.95,
+        use_cache: bool = True,
+        plan_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Result:
+        """Ask one question at a total price of ``epsilon`` (or ``rho``), and return the noisy answer.
+
+        One ``idempotency_key`` gets one answer at one price, however often it is sent; without it a fresh one is used
+        for all attempts of this call. Raises the errors of ``gateway.client.errors``.
+        """
+        body: dict[str, Any] = {
+            "sql": text,
+            "dataset": dataset,
+            "epsilon": epsilon,
+            "rho": rho,
+            "mechanism": mechanism,
+            "max_groups_contributed": max_groups_contributed,
+            "dialect": dialect,
+            "dry_run": dry_run,
+            "confidence": confidence,
+            "use_cache": use_cache,
+            "plan_id": plan_id,
+            "labels": dict(labels or {}),
+        }
+        key = idempotency_key or secrets.token_urlsafe(24)
+        sent = {name: value for name, value in body.items() if value is not None}
+        try:
+            response = self._send("POST", "/v1/query", json=sent, headers={"Idempotency-Key": key}, sql=text)
+            return Result(_read(QueryResponse, response), text)
+        except GatewayError as error:
+            error.idempotency_key = key
+            raise
+
+    def explain(
+        self,
+        text: str,
+        *,
+        dataset: str,
+        epsilon: float | None = None,
+        rho: float | None = None,
+        mechanism: Mechanism = "auto",
+        max_groups_contributed: int | None = None,
+        dialect: str | None = None,
+        confidence: float = 0.95,
+    ) -> Explanation:
+        """Return how a question would be answered, with its expected errors, at no price and without touching data."""
+        result = self.sql(
+            text,
+            dataset=dataset,
+            epsilon=epsilon,
+            rho=rho,
+            mechanism=mechanism,
+            max_groups_contributed=max_groups_contributed,
+            dialect=dialect,
+            confidence=confidence,
+            dry_run=True,
+        )
+        return Explanation(result.response, text)
+
+    def budgets(self) -> list[Budget]:
+        """Return what remains on every dataset on which this analyst has a grant."""
+        return _read_list(Budget, self._send("GET", "/v1/budget"))
+
+    def budget(self, dataset: str) -> Budget:
+        """Return what remains on one dataset."""
+        return _read_list(Budget, self._send("GET", "/v1/budget", params={"dataset": dataset}))[0]
+
+    def datasets(self) -> list[DatasetInfo]:
+        """Return the datasets on which this analyst has a grant: their declarations, never data."""
+        return _read_list(DatasetInfo, self._send("GET", "/v1/datasets"))
+
+    def dataset(self, name: str) -> DatasetInfo:
+        """Return one dataset's tables, columns, bounds and declared values."""
+        return _read(DatasetInfo, self._send("GET", f"/v1/datasets/{quote(name, safe='')}"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def _send(self, method: str, path: str, *, sql: str | None = None, **request: Any) -> httpx.Response:
+        """Send a request, and send it again while the gateway is busy or out of reach; the same key goes with each."""
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                response = self._http.request(method, path, **request)
+            except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
+                raise  # a request that cannot be sent at all
+            except httpx.TransportError as error:
+                if last:
+                    raise out_of_reach(error) from error
+                self._wait(attempt, None)
+                continue
+            if response.is_success:
+                return response
+            failure = from_response(response, sql)
+            if last or not _passing(failure, response):
+                raise failure
+            self._wait(attempt, response.headers.get("Retry-After"))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _wait(self, attempt: int, asked: str | None) -> None:
+        """Pause before the next attempt: as long as the gateway asked, else a doubling time with jitter."""
+        pause = self._pause * 2**attempt * (1 + secrets.randbelow(1000) / 2000)
+        if asked is not None and asked.isdigit():
+            pause = max(pause, float(asked)) if self._pause else 0.0
+        time.sleep(min(pause, LONGEST_PAUSE))
+
+
+def _passing(failure: GatewayError, response: httpx.Response) -> bool:
+    """Whether asking again can help; never after a charge, whose outcome is final."""
+    return not failure.charged and (response.status_code in RETRIED or failure.code == STILL_RUNNING)
+
+
+def _read(model: type[Model], response: httpx.Response) -> Model:
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        raise _unreadable(response) from error
+
+
+def _read_list(model: type[Model], response: httpx.Response) -> list[Model]:
+    try:
+        return TypeAdapter(list[model]).validate_json(response.content)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise _unreadable(response) from error
+
+
+def _unreadable(response: httpx.Response) -> ServerError:
+    return ServerError(
+        Problem(
+            type="about:blank",
+            title="Unreadable answer",
+            status=response.status_code,
+            code="answer-unreadable",
+            detail="The server's answer is none that this client understands.",
+            hint="Check that the URL is a gateway's, and that client and gateway are of the same version.",
+        )
+    )

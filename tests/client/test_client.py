@@ -1,0 +1,283 @@
+"""The client over a recorded transport: what it sends, when it asks again, and what it raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.client.client import Client
+from gateway.client.errors import (
+    BudgetExhausted,
+    Conflict,
+    GatewayError,
+    NotAuthorized,
+    NotFound,
+    QueryFailed,
+    QueryRefused,
+    ServerError,
+    Unavailable,
+)
+from tests.client.answers import BUDGET, answer, problem
+
+Reply = httpx.Response | Exception
+
+
+def client(*replies: Reply, retries: int = 4) -> tuple[Client, list[httpx.Request]]:
+    """Return a client whose gateway gives these replies in turn, and the requests that it will have received."""
+    received: list[httpx.Request] = []
+    queue = list(replies)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        received.append(request)
+        reply = queue.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    return Client("http://gw.test", "t0ken", transport=httpx.MockTransport(handle), retries=retries, pause=0), received
+
+
+def refusal(status: int, code: str, **extra: Any) -> httpx.Response:
+    return httpx.Response(
+        status, json=problem(status, code, **extra), headers={"Content-Type": "application/problem+json"}
+    )
+
+
+def ask(gateway: Client, **arguments: Any) -> Any:
+    return gateway.sql("SELECT COUNT(*) FROM person", dataset="health", epsilon=0.5, **arguments)
+
+
+def test_a_question_carries_token_key_and_only_what_was_said() -> None:
+    gateway, received = client(httpx.Response(200, json=answer()))
+    ask(gateway, labels={"study": "costs"})
+    (request,) = received
+    assert request.method == "POST"
+    assert request.url == "http://gw.test/v1/query"
+    assert request.headers["authorization"] == "Bearer t0ken"
+    assert 1 <= len(request.headers["idempotency-key"]) <= 200
+    assert json.loads(request.content) == {
+        "sql": "SELECT COUNT(*) FROM person",
+        "dataset": "health",
+        "epsilon": 0.5,
+        "mechanism": "auto",
+        "dry_run": False,
+        "confidence": 0.95,
+        "use_cache": True,
+        "labels": {"study": "costs"},
+    }
+
+
+def test_two_questions_have_two_keys() -> None:
+    gateway, received = client(httpx.Response(200, json=answer()), httpx.Response(200, json=answer()))
+    ask(gateway)
+    ask(gateway)
+    assert len({request.headers["idempotency-key"] for request in received}) == 2
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("reset"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+        refusal(429, "too-many-queries"),
+        refusal(503, "unavailable"),
+        refusal(409, "query-running"),
+        httpx.Response(502, text="<html>proxy</html>"),
+    ],
+    ids=lambda reply: type(reply).__name__ if isinstance(reply, Exception) else str(reply.status_code),
+)
+def test_what_passes_is_asked_again_under_the_same_key(passing: Reply) -> None:
+    gateway, received = client(passing, passing, httpx.Response(200, json=answer()))
+    assert ask(gateway, idempotency_key="mine").query_id == "q-1"
+    assert [request.headers["idempotency-key"] for request in received] == ["mine"] * 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (refusal(403, "budget-exhausted", epsilon_required=1.0, epsilon_remaining=0.25), BudgetExhausted),
+        (refusal(403, "no-grant"), NotAuthorized),
+        (refusal(401, "token-expired"), NotAuthorized),
+        (refusal(404, "dataset-unknown"), NotFound),
+        (refusal(409, "idempotency-key-reused"), Conflict),
+        (refusal(422, "column-unknown"), QueryRefused),
+        (refusal(413, "body-too-large"), QueryRefused),
+        (refusal(400, "json-invalid"), QueryRefused),
+        (refusal(500, "execution-failed", charged=True), QueryFailed),
+        (refusal(503, "execution-failed", charged=True), QueryFailed),
+        (refusal(500, "internal"), ServerError),
+        (httpx.Response(500, text="<html>trace</html>"), ServerError),
+        (httpx.Response(307, headers={"Location": "http://evil.test/"}), ServerError),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else str(value.status_code),
+)
+def test_an_answer_is_final_and_typed(reply: httpx.Response, kind: type[GatewayError]) -> None:
+    gateway, received = client(reply)
+    with pytest.raises(GatewayError) as raised:
+        ask(gateway)
+    assert type(raised.value) is kind
+    assert raised.value.status == reply.status_code
+    assert len(received) == 1
+    assert raised.value.idempotency_key == received[0].headers["idempotency-key"]
+
+
+def test_an_exhausted_budget_says_how_much() -> None:
+    gateway, _ = client(refusal(403, "budget-exhausted", epsilon_required=1.0, epsilon_remaining=0.25))
+    with pytest.raises(BudgetExhausted) as raised:
+        ask(gateway)
+    assert raised.value.required == 1.0
+    assert raised.value.remaining == 0.25
+    assert not raised.value.charged
+
+
+def test_a_refusal_points_into_the_sql() -> None:
+    sql = "SELECT COUNT(*)\nFROM person\nWHERE agee > 3"
+    gateway, _ = client(
+        refusal(
+            422,
+            "column-unknown",
+            detail="No such column.",
+            hint="Write age.",
+            sql_position={"line": 3, "column": 7},
+        )
+    )
+    with pytest.raises(QueryRefused) as raised:
+        gateway.sql(sql, dataset="health", epsilon=1)
+    assert raised.value.position == (3, 7)
+    assert str(raised.value) == (
+        "No such column. [column-unknown]\nline 3, column 7:\n  WHERE agee > 3\n        ^\nhint: Write age."
+    )
+
+
+def test_out_of_reach_after_all_retries_keeps_the_key() -> None:
+    gateway, received = client(*[httpx.ConnectError("refused: secret-host")] * 3, retries=2)
+    with pytest.raises(Unavailable) as raised:
+        ask(gateway)
+    assert raised.value.code == "gateway-unreachable"
+    assert "secret-host" not in str(raised.value)
+    assert len(received) == 3
+    assert raised.value.idempotency_key == received[0].headers["idempotency-key"]
+
+
+def test_still_busy_after_all_retries() -> None:
+    gateway, received = client(*[refusal(429, "too-many-queries")] * 2, retries=1)
+    with pytest.raises(Unavailable) as raised:
+        ask(gateway)
+    assert raised.value.code == "too-many-queries"
+    assert len(received) == 2
+
+
+def test_retry_after_is_obeyed_within_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("gateway.client.client.time.sleep", waited.append)
+    replies = [
+        httpx.Response(429, json=problem(429, "too-many-queries"), headers={"Retry-After": after})
+        for after in ("7", "99999", "soon")
+    ]
+    gateway = Client(
+        "http://gw.test",
+        "t",
+        transport=httpx.MockTransport(lambda _: replies.pop(0) if replies else httpx.Response(200, json=answer())),
+        pause=0.5,
+    )
+    ask(gateway)
+    assert waited[0] == 7
+    assert waited[1] == 30
+    assert 2.0 <= waited[2] < 3.0
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"not json", json.dumps(answer(rows="none")).encode()], ids=repr)
+def test_an_answer_of_something_else_is_said_to_be_that(body: bytes) -> None:
+    gateway, _ = client(httpx.Response(200, content=body))
+    with pytest.raises(ServerError) as raised:
+        ask(gateway)
+    assert raised.value.code == "answer-unreadable"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"\xff", b'{"detail": 3}'], ids=repr)
+def test_a_refusal_without_a_problem_document_is_named_by_its_status(body: bytes) -> None:
+    gateway, _ = client(httpx.Response(404, content=body))
+    with pytest.raises(NotFound) as raised:
+        gateway.datasets()
+    assert raised.value.code == "http-404"
+
+
+def test_an_answer_of_a_newer_gateway_is_still_read() -> None:
+    gateway, _ = client(httpx.Response(200, json=answer(news="a field of tomorrow")))
+    assert len(ask(gateway)) == 2
+
+
+def test_explain_is_a_dry_run() -> None:
+    gateway, received = client(httpx.Response(200, json=answer(dry_run=True, rows=[], intervals={}, query_id=None)))
+    explained = gateway.explain("SELECT COUNT(*) FROM person", dataset="health", epsilon=1)
+    assert json.loads(received[0].content)["dry_run"] is True
+    assert explained.plan.id == "p-1"
+    assert explained.cost.epsilon == 0.5
+
+
+def test_budgets_and_datasets() -> None:
+    gateway, received = client(
+        httpx.Response(200, json=[BUDGET]),
+        httpx.Response(200, json=[BUDGET]),
+        httpx.Response(200, json=[]),
+        refusal(404, "dataset-unknown"),
+    )
+    assert gateway.budgets()[0].epsilon_remaining == 4.5
+    assert gateway.budget("health").dataset == "health"
+    assert gateway.datasets() == []
+    with pytest.raises(NotFound):
+        gateway.dataset("a/../b ?")
+    assert [request.url.raw_path for request in received] == [
+        b"/v1/budget",
+        b"/v1/budget?dataset=health",
+        b"/v1/datasets",
+        b"/v1/datasets/a%2F..%2Fb%20%3F",
+    ]
+
+
+def test_a_path_prefix_is_kept() -> None:
+    seen: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return httpx.Response(200, json=[])
+
+    with Client("https://host.test/privacy/", "t", transport=httpx.MockTransport(handle)) as gateway:
+        gateway.datasets()
+    assert seen == ["/privacy/v1/datasets"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Client("http://gw.test", "s3cret\r\nX-Evil: 1"),
+        lambda: Client("http://gw.test", ""),
+        lambda: Client("gw.test:8000", "s3cret"),
+        lambda: Client("http://", "s3cret"),
+        lambda: Client("http://a:b:c", "s3cret"),
+    ],
+)
+def test_a_bad_url_or_token_is_refused_without_showing_the_token(build: Callable[[], Client]) -> None:
+    with pytest.raises(ValueError, match=r"token|URL") as raised:
+        build()
+    assert "s3cret" not in str(raised.value)
+
+
+def test_the_token_is_not_shown() -> None:
+    gateway, _ = client()
+    assert "t0ken" not in repr(gateway)
+
+
+def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISCREET_URL", raising=False)
+    monkeypatch.setenv("DISCREET_TOKEN", "t")
+    with pytest.raises(LookupError, match="set DISCREET_URL in"):
+        Client.from_env()
+    monkeypatch.setenv("DISCREET_URL", "http://gw.test")
+    assert repr(Client.from_env()) == "Client('http://gw.test')"
