@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gateway.client.errors import GatewayError, ServerError, from_response, out_of_reach
+from gateway.client.errors import GatewayError, QueryRefused, ServerError, from_response, out_of_reach
 from gateway.client.result import Explanation, Result
 from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse
 
@@ -114,6 +115,8 @@ class Client:
             "plan_id": plan_id,
             "labels": dict(labels or {}),
         }
+        if not all(math.isfinite(price) for price in (epsilon, rho) if price is not None):
+            raise _not_a_price()  # JSON has no word for it; the gateway would say the same
         key = idempotency_key or secrets.token_urlsafe(24)
         sent = {name: value for name, value in body.items() if value is not None}
         try:
@@ -212,6 +215,18 @@ class Client:
 def _passing(failure: GatewayError, response: httpx.Response) -> bool:
     """Whether asking again can help; never after a charge, whose outcome is final."""
     return not failure.charged and (response.status_code in RETRIED or failure.code == STILL_RUNNING)
+
+
+def _not_a_price() -> QueryRefused:
+    return QueryRefused(
+        Problem(
+            type="about:blank",
+            title="Price invalid",
+            status=422,
+            code="price-invalid",
+            detail="The price of a request is a positive number.",
+        )
+    )
 
 
 def _read(model: type[Model], response: httpx.Response) -> Model:

@@ -27,7 +27,7 @@ def text(answer: QueryResponse) -> str:
     if answer.dry_run:
         return explanation(answer)
     cells = _cells(answer)
-    lines = [*_table([column.name for column in answer.columns], cells, _right(answer.columns))]
+    lines = [*table([column.name for column in answer.columns], cells, _right(answer.columns))]
     lines.extend(_footer(answer))
     return "\n".join(lines)
 
@@ -74,7 +74,7 @@ def explanation(answer: QueryResponse) -> str:
         for column in plan.columns
     ]
     lines.append("")
-    lines.extend(_table(["column", "role", "expected error (95 %)", "note"], rows, [False, False, True, False]))
+    lines.extend(table(["column", "role", "expected error (95 %)", "note"], rows, [False, False, True, False]))
     for index, release in enumerate(plan.releases, start=1):
         lines.extend(["", f"release {index}: {visible(release.reason)}", *_release(release)])
     if plan.post:
@@ -121,6 +121,26 @@ def number(value: float, error: float | None = None) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.6g}" if 1e-4 <= abs(value) < 1e15 else f"{value:.6g}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], right: Sequence[bool]) -> list[str]:
+    """Lay out cells of (value, margin): values aligned, margins beside them, an empty margin column left out."""
+    lines = [[(visible(name), "") for name in head], *([(visible(v), visible(m)) for v, m in row] for row in rows)]
+    values = [max(width(line[index][0]) for line in lines) for index in range(len(head))]
+    margins = [max(width(line[index][1]) for line in lines) for index in range(len(head))]
+
+    def laid(line: Sequence[tuple[str, str]]) -> str:
+        parts = []
+        for index, (value, margin) in enumerate(line):
+            space = " " * (values[index] - width(value))
+            shown = space + value if right[index] else value + space
+            if margins[index]:
+                shown += f" {margin}{' ' * (margins[index] - width(margin))}"
+            parts.append(shown)
+        return "  ".join(parts).rstrip()
+
+    total = sum(values) + sum(margin + 1 for margin in margins if margin) + 2 * (len(head) - 1)
+    return [laid(lines[0]), "─" * total, *(laid(line) for line in lines[1:])]
 
 
 def _cells(answer: QueryResponse) -> list[list[tuple[str, str]]]:
@@ -186,26 +206,6 @@ def _footer(answer: QueryResponse) -> list[str]:
 
 def _earlier(cost: Cost) -> str:
     return f"an answer already paid for ({price(cost)})" if cost.epsilon else "an answer already paid for"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], right: Sequence[bool]) -> list[str]:
-    """Lay out cells of (value, margin): values aligned, margins beside them, an empty margin column left out."""
-    lines = [[(visible(name), "") for name in head], *([(visible(v), visible(m)) for v, m in row] for row in rows)]
-    values = [max(width(line[index][0]) for line in lines) for index in range(len(head))]
-    margins = [max(width(line[index][1]) for line in lines) for index in range(len(head))]
-
-    def laid(line: Sequence[tuple[str, str]]) -> str:
-        parts = []
-        for index, (value, margin) in enumerate(line):
-            space = " " * (values[index] - width(value))
-            shown = space + value if right[index] else value + space
-            if margins[index]:
-                shown += f" {margin}{' ' * (margins[index] - width(margin))}"
-            parts.append(shown)
-        return "  ".join(parts).rstrip()
-
-    total = sum(values) + sum(margin + 1 for margin in margins if margin) + 2 * (len(head) - 1)
-    return [laid(lines[0]), "─" * total, *(laid(line) for line in lines[1:])]
 
 
 def _release(release: PlanRelease) -> list[str]:

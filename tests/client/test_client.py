@@ -173,6 +173,15 @@ def test_still_busy_after_all_retries() -> None:
     assert len(received) == 2
 
 
+@pytest.mark.parametrize("price", [float("nan"), float("inf")])
+def test_a_price_that_json_cannot_say_is_refused_as_the_gateway_would(price: float) -> None:
+    gateway, received = client()
+    with pytest.raises(QueryRefused) as raised:
+        gateway.sql("SELECT 1", dataset="health", epsilon=price)
+    assert raised.value.code == "price-invalid"
+    assert received == []
+
+
 def test_retry_after_is_obeyed_within_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("gateway.client.client.time.sleep", waited.append)
