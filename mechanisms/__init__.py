@@ -1,0 +1,1 @@
+"""Noise and its mathematics: no SQL, no HTTP, no database, no clock."""
