@@ -1,10 +1,10 @@
 """The ledger's tables on the project's one MetaData: facts that are never changed, and what is derived from them.
 
-Facts (append-only by trigger, see ``triggers.py``; each carries its place in the hash chain of its dataset, see ``chain.py``):
+Facts (append-only by trigger, ``triggers.py``; each carries its place in its dataset's hash chain, ``chain.py``):
 
-- ``ledger_grant``       who may spend how much in one scope; a later row of the scope supersedes, spending is never reset
+- ``ledger_grant``       who may spend how much in one scope; a later row supersedes, spending is never reset
 - ``ledger_charge``      privacy loss spent, committed before the data is touched
-- ``ledger_outcome``     the one end of a charge: answered, failed, or void (a refund; UNIQUE(charge) makes them exclusive)
+- ``ledger_outcome``     the one end of a charge: answered, failed, or void (a refund); UNIQUE(charge) excludes a second
 - ``ledger_attempt``     the one re-execution of a charge whose process died
 - ``ledger_suspension``  an analyst suspended on a dataset after an engine failure, and the clearing of it
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from mechanisms.loss import DELTA_UNIT, LIMIT, MAX_EPSILON
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -38,6 +37,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+from mechanisms.loss import DELTA_UNIT, LIMIT, MAX_EPSILON
 
 metadata: Final = MetaData(
     naming_convention={
@@ -66,7 +67,7 @@ def _integers(*columns: str) -> list[CheckConstraint]:
 
 
 def _flags(*columns: str) -> list[CheckConstraint]:
-    """A flag on SQLite is the integer 0 or 1 and nothing else."""
+    """Return what makes a flag on SQLite the integer 0 or 1 and nothing else."""
     return [
         CheckConstraint(f"typeof({name}) = 'integer' AND {name} IN (0, 1)", name=f"{name}_is_flag").ddl_if(
             dialect="sqlite"
@@ -90,7 +91,7 @@ def _texts(**limits: int) -> list[CheckConstraint]:
 
 
 def _digests(*columns: str) -> list[CheckConstraint]:
-    """A SHA-256 digest has 32 bytes."""
+    """Return what holds a column to the 32 bytes of a SHA-256 digest."""
     return [
         *(
             CheckConstraint(f"typeof({name}) = 'blob'", name=f"{name}_is_blob").ddl_if(dialect="sqlite")
@@ -105,7 +106,7 @@ def _range(column: str, low: int, high: int) -> CheckConstraint:
 
 
 def _place() -> list[Column[int] | Column[str] | Column[bytes]]:
-    """The columns that every fact begins with: its place in its dataset's chain."""
+    """Return the columns that every fact begins with: its place in its dataset's chain."""
     return [
         Column("dataset", String(NAME_LENGTH), nullable=False),
         Column("seq", BigInteger, nullable=False),
@@ -148,7 +149,7 @@ grant: Final = Table(
     *_flags("gaussian"),
     *_texts(scope=SCOPE_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
     _range("epsilon", 0, MAX_EPSILON),
-    _range("delta", 0, DELTA_UNIT),
+    _range("delta", 0, DELTA_UNIT - 1),
     sqlite_with_rowid=False,
 )
 
@@ -281,7 +282,7 @@ scope: Final = Table(
     *_flags("gaussian", "suspended"),
     *_texts(dataset=NAME_LENGTH, scope=SCOPE_LENGTH),
     _range("epsilon", 0, MAX_EPSILON),
-    _range("delta", 0, DELTA_UNIT),
+    _range("delta", 0, DELTA_UNIT - 1),
     CheckConstraint(
         "spent_epsilon >= 0 AND spent_gaussian >= 0 AND spent_rho >= 0 AND spent_delta >= 0", name="spent_range"
     ),

@@ -1,8 +1,9 @@
 """Triggers that make a table append-only, on SQLite and PostgreSQL.
 
-They are the database's own refusal of UPDATE, DELETE, TRUNCATE and SQLite's INSERT OR REPLACE; the hash chain finds what
-is done to the files behind their back. Migrations call this module, and the start-up canary compares what the database
-holds with it: its text is part of the schema, so that a change of it needs a revision that drops and creates them anew.
+They are the database's own refusal of UPDATE, DELETE, TRUNCATE and SQLite's INSERT OR REPLACE; the hash chain finds
+what is done to the files behind their back. Migrations call this module, and the start-up canary compares what the
+database holds with it: its text is part of the schema, so that a change of it needs a revision that drops and creates
+them anew.
 
 Why INSERT OR REPLACE has a trigger of its own: SQLite removes the row in the way without firing DELETE triggers unless
 the writer's connection has ``recursive_triggers`` on, and a tamperer's has not. The tables have no rowid, whose number

@@ -1,0 +1,236 @@
+"""Charging privacy loss, settling charges, taking them over, and the one refund.
+
+Every function takes a Connection inside a transaction that the caller owns, and is whole in it: what it wrote holds
+when that transaction commits, and nothing does if it rolls back. A COMMIT of unknown result is read back by charge id
+(``records.find``) before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from sqlalchemy import Connection
+
+from budget import admission, balance, chain, records
+from budget.balance import Balance
+from budget.chain import Head, canonical_json
+from budget.errors import KeyReused, NoGrant, NotRefundable, Suspended, UnknownCharge
+from budget.records import Outcome, Record
+from budget.schema import NAME_LENGTH, RECORD_LENGTH
+from budget.scopes import checked_name, of_analyst, paying
+from mechanisms.loss import DELTA_UNIT, MAX_EPSILON, Loss
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{NAME_LENGTH}}}")
+
+
+def new_id() -> str:
+    """Return a fresh random id, of 128 bits, for a charge."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """What is to be charged, and what it is for.
+
+    ``loss`` is the privacy loss read off the compiled mechanisms; ``price`` the epsilon (1e-9) that the request stated
+    and ``conversion_delta`` (1e-18) the delta at which a Gaussian price is stated (both for figures in refusals);
+    ``request_hash`` the SHA-256 of the whole request, 32 bytes; ``mechanism`` the canonical JSON of what will run, so
+    that it can be accounted anew later; ``process`` the identity that executes it (``process.py``).
+    """
+
+    dataset: str
+    analyst: str
+    loss: Loss
+    price: int
+    request_hash: bytes
+    plan_fingerprint: str
+    policy_version: int
+    data_version: int
+    mechanism: str
+    process: str
+    idempotency_key: str | None = None
+    conversion_delta: int = 0
+    id: str = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        checked_name(self.dataset)
+        checked_name(self.analyst)
+        checked_name(self.plan_fingerprint)
+        if not all(_ID.fullmatch(name) for name in (self.id, self.process)):
+            raise ValueError("ids are 32 hexadecimal digits")
+        if self.idempotency_key is not None and not _KEY.fullmatch(self.idempotency_key):
+            raise ValueError("an idempotency key is 1 to 200 visible ASCII characters")
+        if len(self.request_hash) != 32:
+            raise ValueError("a request hash has 32 bytes")
+        if max(self.price, self.loss.epsilon or 0) > MAX_EPSILON or self.price < 0 or self.loss.delta > DELTA_UNIT:
+            raise ValueError("a loss out of range")
+        if not 0 <= self.conversion_delta <= DELTA_UNIT or min(self.policy_version, self.data_version) < 0:
+            raise ValueError("a figure out of range")
+        if len(self.mechanism) > RECORD_LENGTH or canonical_json(json.loads(self.mechanism)) != self.mechanism:
+            raise ValueError("the mechanism record is not canonical JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A charge that stands, and the balance after it; ``replayed`` if an earlier request under the same key made it."""
+
+    record: Record
+    balance: Balance
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome that stands; ``won`` if this call stored it; ``withheld`` while the analyst is suspended."""
+
+    outcome: Outcome
+    won: bool
+    withheld: bool
+
+
+Turn: TypeAlias = Literal["settled", "running", "taken", "lost"]
+"""What a retry finds: an outcome; a process that may be alive; a charge it now executes; one that died twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The charge that a retry asked for, and what is to be done about it."""
+
+    record: Record
+    turn: Turn
+
+
+def charge(conn: Connection, request: ChargeRequest) -> Receipt:
+    """Charge the loss to every scope that it falls under, or return the charge that this key already made.
+
+    Raises ``NoGrant``, ``Suspended``, ``GaussianRefused``, ``BudgetExhausted``, or ``KeyReused`` when the key belongs
+    to another request; nothing is written then.
+
+    Why nothing is charged twice: under the dataset's lock a key with a charge that is not void makes no other, and the
+    database holds (dataset, analyst, key, use) unique. A void charge refunded everything and showed nothing, so that
+    its key may be used anew.
+
+    Why a suspended analyst gets nothing by asking again: an answer is withheld like any other; a failure is the same
+    constant bytes that they were given when it happened.
+    """
+    head = chain.lock(conn, request.dataset)
+    if head is None:
+        raise NoGrant(of_analyst(request.analyst))
+    earlier = _earlier(conn, request)
+    if earlier is not None and (earlier.outcome is None or earlier.outcome.status != "void"):
+        standing = balance.of(conn, request.dataset, request.analyst)
+        if standing.suspended and not (earlier.outcome is not None and earlier.outcome.status == "failed"):
+            raise Suspended
+        return Receipt(earlier, standing, replayed=True)
+    before = balance.of(conn, request.dataset, request.analyst)
+    if before.suspended:
+        raise Suspended
+    admission.admit(before.standings, request.loss, price=request.price, conversion_delta=request.conversion_delta)
+    key_use = 1 if earlier is None else earlier.charge.key_use + 1
+    head = chain.append(conn, head, "charge", _columns(request, key_use))
+    after = tuple(standing.adding(request.loss, head.seq) for standing in before.standings)
+    for old, new in zip(before.standings, after, strict=True):
+        balance.write(conn, request.dataset, old, new)
+    record = records.get(conn, request.id)
+    return Receipt(record, Balance(request.dataset, request.analyst, after), replayed=False)
+
+
+def settle(conn: Connection, charge_id: str, status: Literal["answered", "failed"], payload: bytes) -> Settlement:
+    """Store a charge's outcome unless it has one, and return the one that stands.
+
+    The loser of two discards what it drew: otherwise noise could be drawn until it is liked. ``UnknownCharge`` if there
+    is no such charge.
+    """
+    record, head = _locked(conn, charge_id)
+    dataset, analyst = record.charge.dataset, record.charge.analyst
+    (standing,) = balance.read(conn, dataset, [of_analyst(analyst)])
+    if record.outcome is not None:
+        return Settlement(record.outcome, won=False, withheld=standing.suspended)
+    head = chain.append(
+        conn, head, "outcome", {"charge": charge_id, "status": status, "payload": payload, "reason": None}
+    )
+    return Settlement(Outcome(charge_id, head.seq, head.at, status, payload), won=True, withheld=standing.suspended)
+
+
+def void(conn: Connection, charge_id: str, *, process: str, reason: str) -> Outcome:
+    """Take a charge back: only by the process that made it, which vouches that no statement went to the engine.
+
+    ``NotRefundable`` if it has an outcome, was taken over, or belongs to another process: then a statement may have
+    been handed over, and the engine's time, load or failure may have shown something.
+    """
+    record, head = _locked(conn, charge_id)
+    if record.outcome is not None or record.retaken_by is not None or record.charge.process != process:
+        raise NotRefundable(charge_id)
+    head = chain.append(
+        conn, head, "outcome", {"charge": charge_id, "status": "void", "payload": b"", "reason": reason}
+    )
+    for standing in balance.read(conn, record.charge.dataset, record.charge.scopes):
+        balance.write(conn, record.charge.dataset, standing, standing.adding(record.charge.loss, head.seq, sign=-1))
+    return Outcome(charge_id, head.seq, head.at, "void", b"")
+
+
+def claim_retry(conn: Connection, charge_id: str, *, process: str, is_dead: Callable[[str], bool]) -> Claim:
+    """Take over a charge without outcome whose process is proven dead, at most once.
+
+    ``taken``: this process now executes the charge's plan again. ``running``: its process may be alive. ``lost``: the
+    process that took it over died as well, and the caller settles it as the constant failure. ``settled``: it has an
+    outcome.
+
+    Why at most once: each execution may die of the data, and whether it did is seen in how long an answer takes.
+    """
+    record, head = _locked(conn, charge_id)
+    if record.outcome is not None:
+        return Claim(record, "settled")
+    if record.retaken_by is not None:
+        return Claim(record, "lost" if is_dead(record.retaken_by) else "running")
+    if not is_dead(record.charge.process):
+        return Claim(record, "running")
+    if not _ID.fullmatch(process):
+        raise ValueError("ids are 32 hexadecimal digits")
+    chain.append(conn, head, "attempt", {"charge": charge_id, "process": process})
+    return Claim(Record(record.charge, None, process), "taken")
+
+
+def _locked(conn: Connection, charge_id: str) -> tuple[Record, Head]:
+    """Lock the chain of a charge's dataset, then read the charge: what it says cannot change before the commit."""
+    dataset = records.get(conn, charge_id).charge.dataset
+    head = chain.lock(conn, dataset)
+    if head is None:
+        raise UnknownCharge(charge_id)
+    return records.get(conn, charge_id), head
+
+
+def _earlier(conn: Connection, request: ChargeRequest) -> Record | None:
+    """Return the last charge under the request's key; ``KeyReused`` if it was for another request."""
+    if request.idempotency_key is None:
+        return None
+    earlier = records.find_key(conn, request.dataset, request.analyst, request.idempotency_key)
+    if earlier is not None and not secrets.compare_digest(earlier.charge.request_hash, request.request_hash):
+        raise KeyReused
+    return earlier
+
+
+def _columns(request: ChargeRequest, key_use: int) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "analyst": request.analyst,
+        "scopes": records.scopes_text(paying(request.analyst)),
+        "epsilon": request.loss.epsilon,
+        "rho": request.loss.rho,
+        "delta": request.loss.delta,
+        "price": request.price,
+        "request_hash": request.request_hash,
+        "idempotency_key": request.idempotency_key,
+        "key_use": key_use,
+        "plan_fingerprint": request.plan_fingerprint,
+        "policy_version": request.policy_version,
+        "data_version": request.data_version,
+        "mechanism": request.mechanism,
+        "process": request.process,
+    }

@@ -1,0 +1,170 @@
+"""Charges and what became of them, as values read from the ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import Connection, Row, Select, select
+
+from budget import schema
+from budget.balance import read
+from budget.errors import Suspended, UnknownCharge
+from budget.scopes import of_analyst
+from mechanisms.loss import Loss
+
+Status: TypeAlias = Literal["answered", "failed", "void"]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A charge as it stands in the ledger; ``scopes`` are those that paid, ``price`` the epsilon that was asked for."""
+
+    id: str
+    dataset: str
+    seq: int
+    at: int
+    analyst: str
+    scopes: tuple[str, ...]
+    loss: Loss
+    price: int
+    request_hash: bytes
+    idempotency_key: str | None
+    key_use: int
+    plan_fingerprint: str
+    policy_version: int
+    data_version: int
+    mechanism: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one end of a charge; a void one has an empty payload."""
+
+    charge: str
+    seq: int
+    at: int
+    status: Status
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A charge, its outcome if it has one, and the process that took it over if one did."""
+
+    charge: Charge
+    outcome: Outcome | None
+    retaken_by: str | None
+
+
+def find(conn: Connection, charge_id: str) -> Record | None:
+    """Return a charge by its id (how a COMMIT of unknown result is read back), or None."""
+    return _one(conn, _records().where(schema.charge.c.id == charge_id))
+
+
+def get(conn: Connection, charge_id: str) -> Record:
+    """Return a charge by its id; ``UnknownCharge`` if there is none."""
+    record = find(conn, charge_id)
+    if record is None:
+        raise UnknownCharge(charge_id)
+    return record
+
+
+def find_key(conn: Connection, dataset: str, analyst: str, idempotency_key: str) -> Record | None:
+    """Return the last charge under an analyst's idempotency key on a dataset (a void one included), or None."""
+    c = schema.charge.c
+    mine = (c.dataset == dataset) & (c.analyst == analyst) & (c.idempotency_key == idempotency_key)
+    return _one(conn, _records().where(mine).order_by(c.key_use.desc()).limit(1))
+
+
+def latest_answered(
+    conn: Connection, dataset: str, analyst: str, plan_fingerprint: str, data_version: int
+) -> Record | None:
+    """Return the analyst's last answered charge for this very plan and data version, or None.
+
+    It is theirs to have again at no price; ``Suspended`` while their outcomes are withheld.
+    """
+    c = schema.charge.c
+    same = (
+        (c.dataset == dataset)
+        & (c.analyst == analyst)
+        & (c.plan_fingerprint == plan_fingerprint)
+        & (c.data_version == data_version)
+        & (schema.outcome.c.status == "answered")
+    )
+    record = _one(conn, _records().where(same).order_by(c.seq.desc()).limit(1))
+    if record is not None and read(conn, dataset, [of_analyst(analyst)])[0].suspended:
+        raise Suspended
+    return record
+
+
+def of_analyst_on(conn: Connection, analyst: str, dataset: str | None = None, limit: int = 100) -> list[Record]:
+    """Return an analyst's last charges, newest first, on one dataset or on all."""
+    c = schema.charge.c
+    query = _records().where(c.analyst == analyst).order_by(c.at.desc(), c.dataset, c.seq.desc()).limit(limit)
+    if dataset is not None:
+        query = query.where(c.dataset == dataset)
+    return [_record(row) for row in conn.execute(query)]
+
+
+def scopes_text(scopes: tuple[str, ...]) -> str:
+    """Return scopes as a charge stores them."""
+    return json.dumps(sorted(scopes), separators=(",", ":"))
+
+
+def scopes_from(stored: str) -> tuple[str, ...]:
+    """Read the scopes of a stored charge; ``ValueError`` unless they are what ``scopes_text`` wrote."""
+    scopes = json.loads(stored)
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise ValueError("not a list of scopes")
+    if scopes_text(tuple(scopes)) != stored or len(set(scopes)) != len(scopes):
+        raise ValueError("not a canonical list of scopes")
+    return tuple(scopes)
+
+
+def _records() -> Select[Any]:
+    outcome, attempt = schema.outcome, schema.attempt
+    return select(
+        schema.charge,
+        outcome.c.seq.label("outcome_seq"),
+        outcome.c.at.label("outcome_at"),
+        outcome.c.status,
+        outcome.c.payload,
+        attempt.c.process.label("retaken_by"),
+    ).select_from(
+        schema.charge.outerjoin(outcome, outcome.c.charge == schema.charge.c.id).outerjoin(
+            attempt, attempt.c.charge == schema.charge.c.id
+        )
+    )
+
+
+def _one(conn: Connection, query: Select[Any]) -> Record | None:
+    row = conn.execute(query).first()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> Record:
+    charge = Charge(
+        row.id,
+        row.dataset,
+        row.seq,
+        row.at,
+        row.analyst,
+        scopes_from(row.scopes),
+        Loss(row.epsilon, row.rho, row.delta),
+        row.price,
+        bytes(row.request_hash),
+        row.idempotency_key,
+        row.key_use,
+        row.plan_fingerprint,
+        row.policy_version,
+        row.data_version,
+        row.mechanism,
+        row.process,
+    )
+    outcome = None
+    if row.outcome_seq is not None:
+        outcome = Outcome(row.id, row.outcome_seq, row.outcome_at, row.status, bytes(row.payload))
+    return Record(charge, outcome, row.retaken_by)

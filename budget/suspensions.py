@@ -1,0 +1,43 @@
+"""Suspending an analyst on a dataset after an engine failure, and clearing it.
+
+Why: whether an engine fails may depend on data (memory, disk or time exhausted), so that a failure is a bit that was not
+paid for. An analyst who may go on would collect such bits; suspended from the first one, they keep one (DESIGN 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from budget import balance, chain
+from budget.errors import NoGrant, NotSuspended
+from budget.scopes import checked_name, of_analyst
+
+
+def suspend(
+    conn: Connection, dataset: str, analyst: str, *, actor: str, reason: str | None = None, charge: str | None = None
+) -> None:
+    """Suspend an analyst on a dataset, naming the charge whose failure was the cause; every failure leaves a fact."""
+    _append(conn, dataset, analyst, "suspend", actor, reason, charge)
+
+
+def clear(conn: Connection, dataset: str, analyst: str, *, actor: str, reason: str | None = None) -> None:
+    """Lift an analyst's suspension; ``NotSuspended`` if there is none."""
+    _append(conn, dataset, analyst, "clear", actor, reason, None)
+
+
+def _append(
+    conn: Connection, dataset: str, analyst: str, action: str, actor: str, reason: str | None, charge: str | None
+) -> None:
+    checked_name(actor)
+    head = chain.lock(conn, dataset)
+    scope = of_analyst(analyst)
+    if head is None:
+        raise NoGrant(scope)
+    (before,) = balance.read(conn, dataset, [scope])
+    if action == "clear" and not before.suspended:
+        raise NotSuspended(scope)
+    fact = {"analyst": analyst, "action": action, "charge": charge, "actor": actor, "reason": reason or None}
+    head = chain.append(conn, head, "suspension", fact)
+    balance.write(conn, dataset, before, replace(before, seq=head.seq, suspended=action == "suspend"))

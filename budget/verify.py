@@ -1,0 +1,143 @@
+"""Verifying the ledger: every fact hashed and folded again, the balances and heads rebuilt and compared.
+
+What this finds: a fact that was changed, removed, inserted, replaced or reordered, a tail that was cut, a balance or head
+that was edited, a trigger that is missing. What it cannot find: a chain rewritten as a whole from some fact on, together
+with its head, or an older copy restored: for these a head must be kept elsewhere and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select, union_all
+
+from budget import schema, triggers
+from budget.balance import Standing, columns
+from budget.chain import beginning, content, link
+from budget.entries import datasets, walk
+from budget.fold import Fold, Inadmissible
+
+_BALANCE: Final = tuple(column.name for column in schema.scope.columns if column.name != "dataset")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first row that is wrong: its dataset, kind, number in the chain (or scope), and what is wrong with it."""
+
+    dataset: str
+    kind: str
+    row: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """One dataset's facts: how many, the hash they end in, and the first fault if there is one."""
+
+    dataset: str
+    facts: int
+    hash: bytes
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verifying found; ``missing_triggers`` names guards that are absent, disabled or changed."""
+
+    datasets: tuple[DatasetReport, ...]
+    missing_triggers: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.missing_triggers and all(report.fault is None for report in self.datasets)
+
+
+def verify(conn: Connection, dataset: str | None = None) -> Report:
+    """Verify one dataset's ledger, or all; writers may go on meanwhile, and what they add is not looked at."""
+    names = datasets(conn) if dataset is None else [dataset]
+    return Report(tuple(_verify(conn, name) for name in names), tuple(triggers.missing(conn)))
+
+
+def _verify(conn: Connection, dataset: str) -> DatasetReport:
+    # One statement, so that head, balances and the last fact are of one moment on every database.
+    last_fact = select(
+        func.max(
+            union_all(
+                *(select(func.max(t.c.seq).label("seq")).where(t.c.dataset == dataset) for t in schema.FACTS.values())
+            )
+            .subquery()
+            .c.seq
+        )
+    ).scalar_subquery()
+    rows = conn.execute(
+        select(schema.head.c.seq.label("head_seq"), schema.head.c.at.label("head_at"), schema.head.c.hash)
+        .add_columns(last_fact.label("last_fact"), schema.scope)
+        .select_from(schema.head.outerjoin(schema.scope, schema.scope.c.dataset == schema.head.c.dataset))
+        .where(schema.head.c.dataset == dataset)
+    ).all()
+    if not rows:
+        return DatasetReport(dataset, 0, b"", Fault(dataset, "head", dataset, "the chain has no head"))
+    head_seq, head_at, head_hash = rows[0].head_seq, rows[0].head_at, bytes(rows[0].hash)
+    # Compared as plain columns: an edited balance need not be one that a Standing could hold.
+    held = {row.scope: {name: row._mapping[name] for name in _BALANCE} for row in rows if row.scope is not None}
+    count, end, at, fold, fault = _walk(conn, dataset, head_seq)
+    if fault is None:
+        fault = _head_fault(dataset, (count, at, end), (head_seq, head_at, head_hash), rows[0].last_fact or 0)
+    if fault is None:
+        fault = _balance_fault(dataset, fold.standings, held)
+    return DatasetReport(dataset, count, end, fault)
+
+
+def _walk(conn: Connection, dataset: str, last: int) -> tuple[int, bytes, int, Fold, Fault | None]:
+    """Hash and fold the facts; stop at the first that is wrong."""
+    fold, end, at, seq = Fold(), beginning(dataset), 0, 0
+    for kind, row in walk(conn, dataset, last):
+        problem = None
+        if row["seq"] != seq + 1:
+            problem = "a fact is missing before it" if row["seq"] > seq else "its number stands twice"
+        elif row["at"] < at:
+            problem = "it is older than the fact before it"
+        elif not _follows(end, kind, row):
+            problem = "its hash does not follow"
+        else:
+            try:
+                fold.apply(kind, row)
+            except Inadmissible as refusal:
+                problem = str(refusal)
+        if problem is not None:
+            return seq, end, at, fold, Fault(dataset, kind, str(row["seq"]), problem)
+        seq, at, end = row["seq"], row["at"], bytes(row["hash"])
+    return seq, end, at, fold, None
+
+
+def _follows(previous: bytes, kind: str, row: Mapping[str, Any]) -> bool:
+    try:
+        return link(previous, content(kind, row), row["seq"], row["at"]) == bytes(row["hash"])
+    except ValueError:  # a value that no fact could hold (NaN in the place of an integer)
+        return False
+
+
+def _head_fault(
+    dataset: str, walked: tuple[int, int, bytes], head: tuple[int, int, bytes], last_fact: int
+) -> Fault | None:
+    if walked[0] < head[0]:
+        return Fault(dataset, "head", str(walked[0] + 1), "the chain's tail is missing")
+    if last_fact > head[0]:
+        return Fault(dataset, "head", str(head[0] + 1), "facts stand beyond the chain's head")
+    if walked != head:
+        return Fault(dataset, "head", str(head[0]), "the head is not the last fact's")
+    return None
+
+
+def _balance_fault(dataset: str, folded: Mapping[str, Standing], held: Mapping[str, Mapping[str, Any]]) -> Fault | None:
+    for scope in sorted(folded.keys() | held.keys()):
+        if scope not in held:
+            return Fault(dataset, "balance", scope, "the balance is missing")
+        if scope not in folded:
+            return Fault(dataset, "balance", scope, "a balance without facts")
+        if columns(folded[scope]) != held[scope]:
+            return Fault(dataset, "balance", scope, "the balance is not what the facts add up to")
+    return None
