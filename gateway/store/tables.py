@@ -1,15 +1,14 @@
 """The control plane's tables other than the ledger: who may ask, with which tokens, and what is declared.
 
-On the ledger's MetaData, since one migration history carries both. Rows of ``control_policy``, ``control_data_version``,
-``control_token_revocation`` and ``control_act`` are only ever added; a version once applied never changes, because
-charges refer to it. Times are microseconds since 1970 by the database's clock.
+On the ledger's MetaData, since one migration history carries both. Rows of ``control_policy``,
+``control_data_version``, ``control_token_revocation`` and ``control_act`` are only ever added; a version once applied
+never changes, because charges refer to it. Times are microseconds since 1970 by the database's clock.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from budget.schema import NAME_LENGTH, TEXT_LENGTH, metadata
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,6 +23,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+from budget.schema import NAME_LENGTH, TEXT_LENGTH, metadata
 
 TOKEN_ID_LENGTH: Final = 200
 """Longest token id; own ids have 32 characters, an identity provider's ``jti`` may have more."""

@@ -1,0 +1,39 @@
+"""What admins did to the control plane, one row an act; acts upon budgets are facts of the ledger as well."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from budget import chain
+from budget.schema import TEXT_LENGTH
+from gateway.store.tables import act
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act: who did what to whom or what; ``at`` in microseconds since 1970."""
+
+    at: int
+    actor: str
+    act: str
+    subject: str
+    detail: str | None
+
+
+def note(conn: Connection, actor: str, name: str, subject: str, detail: str | None = None) -> None:
+    """Note an act in the transaction that does it."""
+    shown = None if detail is None else detail[:TEXT_LENGTH]
+    conn.execute(
+        insert(act).values(
+            id=secrets.token_hex(16), at=chain.now(conn), actor=actor, act=name, subject=subject, detail=shown
+        )
+    )
+
+
+def listed(conn: Connection, limit: int = 100) -> list[Act]:
+    """Return the last acts, newest first."""
+    rows = conn.execute(select(act).order_by(act.c.at.desc(), act.c.id).limit(limit))
+    return [Act(row.at, row.actor, row.act, row.subject, row.detail) for row in rows]
