@@ -1,7 +1,7 @@
 """Suspending an analyst on a dataset after an engine failure, and clearing it.
 
-Why: whether an engine fails may depend on data (memory, disk or time exhausted), so that a failure is a bit that was not
-paid for. An analyst who may go on would collect such bits; suspended from the first one, they keep one (DESIGN 1).
+Why: whether an engine fails may depend on data (memory, disk or time exhausted), so that a failure is a bit that was
+not paid for. An analyst who may go on would collect such bits; suspended from the first one, they keep one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Verifying the ledger: every fact hashed and folded again, the balances and heads rebuilt and compared.
 
-What this finds: a fact that was changed, removed, inserted, replaced or reordered, a tail that was cut, a balance or head
-that was edited, a trigger that is missing. What it cannot find: a chain rewritten as a whole from some fact on, together
-with its head, or an older copy restored: for these a head must be kept elsewhere and compared.
+What this finds: a fact that was changed, removed, inserted, replaced or reordered, a tail that was cut, a balance or
+head that was edited, a trigger that is missing. What it cannot find: a chain rewritten as a whole from some fact on,
+together with its head, or an older copy restored: for these a head must be kept elsewhere and compared.
 """
 
 from __future__ import annotations
@@ -72,20 +72,25 @@ def _verify(conn: Connection, dataset: str) -> DatasetReport:
             .c.seq
         )
     ).scalar_subquery()
-    rows = conn.execute(
-        select(schema.head.c.seq.label("head_seq"), schema.head.c.at.label("head_at"), schema.head.c.hash)
-        .add_columns(last_fact.label("last_fact"), schema.scope)
-        .select_from(schema.head.outerjoin(schema.scope, schema.scope.c.dataset == schema.head.c.dataset))
-        .where(schema.head.c.dataset == dataset)
-    ).all()
+    rows = (
+        conn.execute(
+            select(schema.head.c.seq.label("head_seq"), schema.head.c.at.label("head_at"), schema.head.c.hash)
+            .add_columns(last_fact.label("last_fact"), schema.scope)
+            .select_from(schema.head.outerjoin(schema.scope, schema.scope.c.dataset == schema.head.c.dataset))
+            .where(schema.head.c.dataset == dataset)
+        )
+        .mappings()
+        .all()
+    )
     if not rows:
         return DatasetReport(dataset, 0, b"", Fault(dataset, "head", dataset, "the chain has no head"))
-    head_seq, head_at, head_hash = rows[0].head_seq, rows[0].head_at, bytes(rows[0].hash)
+    first = rows[0]
+    head = (first["head_seq"], first["head_at"], bytes(first["hash"]))
     # Compared as plain columns: an edited balance need not be one that a Standing could hold.
-    held = {row.scope: {name: row._mapping[name] for name in _BALANCE} for row in rows if row.scope is not None}
-    count, end, at, fold, fault = _walk(conn, dataset, head_seq)
+    held = {row["scope"]: {name: row[name] for name in _BALANCE} for row in rows if row["scope"] is not None}
+    count, end, at, fold, fault = _walk(conn, dataset, head[0])
     if fault is None:
-        fault = _head_fault(dataset, (count, at, end), (head_seq, head_at, head_hash), rows[0].last_fact or 0)
+        fault = _head_fault(dataset, (count, at, end), head, first["last_fact"] or 0)
     if fault is None:
         fault = _balance_fault(dataset, fold.standings, held)
     return DatasetReport(dataset, count, end, fault)
