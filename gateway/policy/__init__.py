@@ -1,0 +1,1 @@
+"""What admins declare: datasets, owners, bounds, domains, public tables."""

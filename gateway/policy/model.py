@@ -23,12 +23,23 @@ class Physical:
 
     ``kind`` says how it is made canonical at the scan; ``scale`` is the number of decimals of a ``decimal`` (None where
     the database does not fix one); ``name`` is the database's own word, for messages to admins and for the comparison
-    that finds a column retyped after ``dataset apply``.
+    that finds a column retyped after ``dataset apply``. ``exact`` is False where the database holds different values
+    for equal (case-insensitive text, a collation, blank-padded text): such a column names no owner and no key.
     """
 
     kind: Literal["integer", "float", "decimal", "text", "boolean", "date", "timestamp"]
     name: str
     scale: int | None = None
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key that the catalogue declares, validated or not: what rows are about, not that they are clean."""
+
+    columns: tuple[str, ...]
+    table: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +48,19 @@ class TableShape:
 
     ``columns`` maps names to (physical type, NOT NULL enforced); ``unique`` holds the column sets under a validated
     PRIMARY KEY or UNIQUE constraint; columns of types that Discreet does not read have a physical of None.
+
+    Why ``unique`` is sound as a fact: the engines list only sets of exact columns (no floats, no collations: equality
+    there is identity, also after values were made canonical), and sets of several columns only if all of them are NOT
+    NULL. A set of one column may hold NULL many times: at most one row *for each value*, NULL being none.
     """
 
     columns: tuple[tuple[str, Physical | None, bool], ...]
     unique: frozenset[frozenset[str]]
+    foreign_keys: frozenset[ForeignKey] = frozenset()
+
+    def physical(self, column: str) -> Physical | None:
+        """Return how a column is stored, None if there is no such column or it is not read."""
+        return next((physical for name, physical, _ in self.columns if name == column), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +111,11 @@ class RowOwner:
 class Table:
     """One declared table: private with an owner, or public without one.
 
-    ``max_rows_per_unit`` bounds an owner's rows of this table and is enforced by each query; ``unique`` holds the column
-    sets that the database's catalogue enforces as unique; ``unique_owner`` is whether the catalogue makes the owner's
-    own column one of them, so that an owner has at most one row by construction.
+    ``max_rows_per_unit`` bounds an owner's rows of this table and is enforced by each query; ``unique`` holds the
+    column sets that the database's catalogue enforces as unique; ``unique_owner`` is whether the catalogue makes the
+    owner's own column one of them, so that an owner has at most one row by construction. ``key`` is the declared key
+    of a public table (its uniqueness is checked for each data version, not known from here); ``also_about`` names
+    columns that lead to further people whom the promise does not cover in this table.
     """
 
     name: str
@@ -101,6 +123,8 @@ class Table:
     owner: Owner | RowOwner | None
     max_rows_per_unit: int | None = None
     unique: frozenset[frozenset[str]] = frozenset()
+    key: str | None = None
+    also_about: tuple[str, ...] = ()
 
     @property
     def public(self) -> bool:
@@ -151,6 +175,7 @@ class Dataset:
     per_query: PerQuery
     max_groups_contributed: int | None = None
     data_version: int = 1
+    shapes: tuple[tuple[str, TableShape], ...] = ()
 
     def table(self, name: str) -> Table | None:
         """Return the table that an unquoted or exact name means, None if there is none or more than one."""
