@@ -145,7 +145,9 @@ class Settings(BaseSettings):
             raise ValueError("oidc_issuer and oidc_jwks_url are given together or not at all")
         if self.oidc_jwks_url is not None and not self.oidc_jwks_url.startswith("https://"):
             raise ValueError("oidc_jwks_url begins with https://")
-        if self.oidc_issuer is not None and self.oidc_issuer == self.issuer:
+        if self.oidc_issuer is not None and not self.oidc_issuer.startswith("https://"):
+            raise ValueError("oidc_issuer begins with https://")
+        if self.oidc_issuer == self.issuer:
             raise ValueError("oidc_issuer differs from issuer")
         if self.token_seconds > self.token_seconds_max:
             raise ValueError("token_seconds is at most token_seconds_max")

@@ -1,0 +1,1 @@
+"""Who is asking: JWTs of the gateway and of an identity provider, API tokens, roles."""

@@ -1,7 +1,7 @@
 """Policies as they were applied, one row a version, and the data versions of their datasets.
 
-A version holds what a ``Dataset`` is rebuilt from (the document and the catalogue entries that ``apply`` found), so that
-planning never asks the data engine; and a charge made under it can still be executed after the next ``apply``.
+A version holds what a ``Dataset`` is rebuilt from (the document and the catalogue entries that ``apply`` found), so
+that planning never asks the data engine; and a charge made under it can still be executed after the next ``apply``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,166 @@
+"""From the text of a bearer token to a principal, or a refusal.
+
+Order: the shape decides which kind of token it claims to be; signature and claims are verified; then, at every request,
+the control database says whether the token is revoked and the principal still is who the token says. The role stands
+in both places and must agree: an analyst's token never becomes an admin's because the store changed, nor the reverse.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import jwt
+from jwt import PyJWK, PyJWKClient
+from sqlalchemy import Connection
+
+from gateway.auth.issue import ALGORITHM, API_PREFIX, MICROSECONDS
+from gateway.auth.keys import SigningKey
+from gateway.auth.principal import Principal, Role, valid_name
+from gateway.errors import Forbidden, Unauthenticated, Unavailable
+from gateway.settings import Settings
+from gateway.store import principals, tokens
+from gateway.store.tables import TOKEN_ID_LENGTH
+
+LONGEST: Final = 8192
+"""Longest token that is looked at, in characters."""
+
+_REQUIRED: Final = ["exp", "aud", "iss", "sub", "iat", "jti"]
+_ROLES: Final[Mapping[object, Role]] = {"analyst": "analyst", "admin": "admin"}
+
+
+class KeySource(Protocol):
+    """Where the identity provider's keys come from; ``PyJWKClient`` is one."""
+
+    def get_signing_key_from_jwt(self, token: str | bytes) -> PyJWK:
+        """Return the key that the token's header names; it may ask the provider, over the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What tokens are verified with: the settings, the gateway's own key, the identity provider's if there is one."""
+
+    settings: Settings
+    key: SigningKey
+    oidc: KeySource | None = None
+
+
+def verifier(settings: Settings, key: SigningKey) -> Verifier:
+    """Return the verifier that the settings call for; the provider's keys are fetched when they are first needed."""
+    if settings.oidc_jwks_url is None:
+        return Verifier(settings, key)
+    return Verifier(settings, key, PyJWKClient(settings.oidc_jwks_url, cache_keys=True, timeout=5))
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Who a token of good signature says it is from; ``issuer`` as in the list of revocations."""
+
+    name: str
+    role: Role
+    issuer: str
+    id: str
+
+
+def claimed(source: Verifier, token: str) -> Claimed | None:
+    """Verify a JWT's signature and claims; None for what is an API token. May ask the identity provider."""
+    if len(token) > LONGEST:
+        raise _invalid()
+    if token.startswith(API_PREFIX):
+        return None
+    try:
+        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        oidc = issuer == source.settings.oidc_issuer if isinstance(issuer, str) else False
+        claims = _of_provider(source, token) if oidc else _own(source, token)
+    except jwt.ExpiredSignatureError:
+        raise Unauthenticated("token-expired", "The token has expired.", hint="Ask for a new one.") from None
+    except jwt.PyJWKClientConnectionError:
+        raise Unavailable("identity-provider-unavailable", "The identity provider cannot be reached.") from None
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+        raise _invalid() from None
+    return _claimed(source.settings, claims, oidc=oidc)
+
+
+def authenticate(conn: Connection, token: str, who: Claimed | None) -> Principal:
+    """Return the principal of a verified token, as the control database stands now."""
+    if who is None:
+        return _api(conn, token)
+    if tokens.revoked(conn, who.issuer, who.id):
+        raise _revoked()
+    if who.issuer == tokens.OWN:
+        issued = tokens.by_id(conn, who.id)
+        if issued is None or (issued.kind, issued.principal, issued.role) != ("jwt", who.name, who.role):
+            raise _invalid()
+    return _known(conn, who.name, who.role)
+
+
+def _api(conn: Connection, token: str) -> Principal:
+    issued = tokens.by_digest(conn, tokens.digest(token))
+    if issued is None:
+        raise _invalid()
+    if issued.revoked:
+        raise _revoked()
+    if issued.expires_at <= time.time() * MICROSECONDS:
+        raise Unauthenticated("token-expired", "The token has expired.", hint="Ask for a new one.")
+    return _known(conn, issued.principal, issued.role)
+
+
+def _own(source: Verifier, token: str) -> dict[str, Any]:
+    settings = source.settings
+    return _decode(token, source.key.public, [ALGORITHM], settings.issuer, settings)
+
+
+def _of_provider(source: Verifier, token: str) -> dict[str, Any]:
+    settings = source.settings
+    if source.oidc is None or settings.oidc_issuer is None:
+        raise jwt.InvalidIssuerError
+    # The algorithm is pinned before a key is fetched for a token that could not be accepted.
+    if jwt.get_unverified_header(token).get("alg") not in settings.oidc_algorithms:
+        raise jwt.InvalidAlgorithmError
+    signing = source.oidc.get_signing_key_from_jwt(token)
+    return _decode(token, signing, list(settings.oidc_algorithms), settings.oidc_issuer, settings)
+
+
+def _decode(token: str, key: Any, algorithms: list[str], issuer: str, settings: Settings) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key,
+        algorithms=algorithms,
+        issuer=issuer,
+        audience=settings.audience,
+        leeway=settings.token_leeway_seconds,
+        options={"require": _REQUIRED},
+    )
+    return claims
+
+
+def _claimed(settings: Settings, claims: Mapping[str, Any], *, oidc: bool) -> Claimed:
+    # A provider that says nothing about the role vouches for the lesser one.
+    stated = claims.get(settings.oidc_role_claim, "analyst") if oidc else claims.get("role")
+    role = _ROLES.get(stated) if isinstance(stated, str) else None
+    name, token_id = claims["sub"], claims["jti"]
+    if role is None or not isinstance(name, str) or not valid_name(name):
+        raise _invalid()
+    if not isinstance(token_id, str) or not 1 <= len(token_id) <= TOKEN_ID_LENGTH or not token_id.isprintable():
+        raise _invalid()
+    return Claimed(name, role, claims["iss"] if oidc else tokens.OWN, token_id)
+
+
+def _known(conn: Connection, name: str, role: Role) -> Principal:
+    """Return the principal if the control database knows it in this role; both unknowns look the same from outside."""
+    stored = principals.get(conn, name)
+    if stored is None or stored.role != role:
+        raise _invalid()
+    if stored.disabled:
+        raise Forbidden("principal-disabled", "This account is disabled.", hint="Ask an administrator.")
+    return stored.principal
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("token-invalid", "The token does not verify.", hint="Ask for a new one.")
+
+
+def _revoked() -> Unauthenticated:
+    return Unauthenticated("token-revoked", "The token was revoked.", hint="Ask for a new one.")
