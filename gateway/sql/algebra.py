@@ -1,0 +1,179 @@
+"""The closed algebra of a question: frozen relations over frozen scalars; nothing of the analyst's tree survives.
+
+Scalars are nodes of our own rather than sqlglot's: a plan has to be an immutable, hashable value, and an argument of
+the parser's tree that lowering did not read cannot slip through when every node is built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from gateway.policy.model import Type, Value
+
+Kind: TypeAlias = Literal["integer", "float", "decimal", "text", "boolean", "date", "timestamp"]
+"""The kind of a scalar's values: the policy's types with ``number`` split into what the database really stores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A column of the relation below, by its name there."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A literal of one type; NULL is the value None."""
+
+    value: Value
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of the allow-list (``gateway.sql.functions``) applied to arguments."""
+
+    function: str
+    args: tuple[Scalar, ...]
+    kind: Kind
+
+
+Scalar: TypeAlias = Ref | Constant | Call
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The rows of a declared table, columns made canonical; a private table's rows belong to the owners of its path."""
+
+    table: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The rows for which a predicate is true (neither false nor NULL)."""
+
+    source: Relation
+    predicate: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One expression a column, row by row."""
+
+    source: Relation
+    columns: tuple[tuple[str, Scalar], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order and a limit; only over public relations."""
+
+    source: Relation
+    order: tuple[Ordering, ...]
+    limit: int | None
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """One sort key."""
+
+    by: Scalar
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of a release.
+
+    ``count_rows`` has no argument; ``count``, ``sum`` and ``average`` have one; ``count_owners`` counts privacy units.
+    """
+
+    kind: Literal["count_rows", "count", "sum", "average", "count_owners"]
+    argument: Scalar | None
+    result: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The frontier: an owned relation in, a noisy public table out."""
+
+    source: Relation
+    keys: tuple[tuple[str, Scalar], ...]
+    aggregates: tuple[tuple[str, Aggregate], ...]
+
+
+Relation: TypeAlias = Scan | Filter | Project | Sort | Release
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A lowered question: a public relation and the names and roles of its columns, in the analyst's order."""
+
+    relation: Relation
+    columns: tuple[OutputColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column of the answer: ``name`` as the analyst sees it, ``column`` in the relation.
+
+    ``source`` names the release's column that it is, where it is one unchanged (so that its interval is known).
+    """
+
+    name: str
+    column: str
+    type: Type
+    role: Literal["key", "noisy", "derived", "public"]
+    source: str | None
+
+
+def inputs(relation: Relation) -> tuple[Relation, ...]:
+    """Return the relations that one is built from."""
+    match relation:
+        case Scan():
+            return ()
+        case Filter(source) | Project(source) | Sort(source) | Release(source):
+            return (source,)
+
+
+def releases(relation: Relation) -> Iterator[Release]:
+    """Yield the releases of a relation, inner ones first, each once."""
+    seen: set[Release] = set()
+
+    def walk(node: Relation) -> Iterator[Release]:
+        for below in inputs(node):
+            yield from walk(below)
+        if isinstance(node, Release) and node not in seen:
+            seen.add(node)
+            yield node
+
+    return walk(relation)
+
+
+def type_of(kind: Kind) -> Type:
+    """Return the policy's word for a kind."""
+    return "number" if kind == "float" or kind == "decimal" else kind
+
+
+def references(scalar: Scalar) -> frozenset[str]:
+    """Return the names of the columns that a scalar reads."""
+    match scalar:
+        case Ref(name):
+            return frozenset({name})
+        case Constant():
+            return frozenset()
+        case Call(_, args):
+            return frozenset().union(*(references(arg) for arg in args))
+
+
+def conjuncts(predicate: Scalar) -> tuple[Scalar, ...]:
+    """Return the parts of a conjunction, flattened."""
+    if isinstance(predicate, Call) and predicate.function == "and":
+        return tuple(part for arg in predicate.args for part in conjuncts(arg))
+    return (predicate,)
