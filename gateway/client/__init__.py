@@ -1,0 +1,1 @@
+"""The Python client; import it from ``gateway.client.client``."""

@@ -1,0 +1,171 @@
+"""The commands that ask: ``query``, ``explain`` and ``budget show``, over HTTP or on this machine's control database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+from gateway.cli.output import failing, misused, say, show_json, show_table
+from gateway.client import display
+from gateway.wire import Budget, QueryRequest, QueryResponse
+
+if TYPE_CHECKING:
+    from gateway.client.client import Client
+
+Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT.", show_default=False)]
+DatasetName = Annotated[str, typer.Option("--dataset", help="The dataset to ask about.", show_default=False)]
+Epsilon = Annotated[float | None, typer.Option("--epsilon", help="Total price of the request.")]
+Rho = Annotated[float | None, typer.Option("--rho", help="Total price in zCDP, instead of --epsilon.")]
+Mechanism = Annotated[Literal["auto", "laplace", "gaussian"], typer.Option("--mechanism", help="The noise.")]
+Groups = Annotated[
+    int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
+]
+Dialect = Annotated[str | None, typer.Option("--dialect", help="SQL dialect of the text; the database's by default.")]
+Confidence = Annotated[float, typer.Option("--confidence", help="Coverage of the intervals, between 0 and 1.")]
+Analyst = Annotated[
+    str | None, typer.Option("--analyst", help="Ask as this analyst on this machine's control database, not over HTTP.")
+]
+Url = Annotated[str | None, typer.Option("--url", envvar="DISCREET_URL", help="The gateway to ask.")]
+Token = Annotated[
+    str | None, typer.Option("--token", envvar="DISCREET_TOKEN", show_envvar=True, help="An analyst's token.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A gateway reached over HTTP."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This machine's control database, as one analyst; who can open it may act as anybody in it."""
+
+    analyst: str
+
+
+def query(
+    sql: Sql,
+    dataset: DatasetName,
+    epsilon: Epsilon = None,
+    rho: Rho = None,
+    mechanism: Mechanism = "auto",
+    max_groups_contributed: Groups = None,
+    dialect: Dialect = None,
+    confidence: Confidence = 0.95,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Take an answer already paid for.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only, at no charge.")] = False,
+    plan_id: Annotated[str | None, typer.Option("--plan-id", help="Run only if this still is the plan.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="One key gets one answer at one price.")
+    ] = None,
+    analyst: Analyst = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Ask one question at a price, and print the noisy answer with intervals, cost and what remains."""
+    request = _request(
+        sql=sql,
+        dataset=dataset,
+        epsilon=epsilon,
+        rho=rho,
+        mechanism=mechanism,
+        max_groups_contributed=max_groups_contributed,
+        dialect=dialect,
+        confidence=confidence,
+        use_cache=cache,
+        dry_run=dry_run,
+        plan_id=plan_id,
+    )
+    answer = _answer(_where(analyst, url, token), request, idempotency_key or secrets.token_urlsafe(24))
+    if as_json:
+        show_json(answer)
+    else:
+        say(display.text(answer))
+
+
+def explain(
+    sql: Sql,
+    dataset: DatasetName,
+    epsilon: Epsilon = None,
+    rho: Rho = None,
+    mechanism: Mechanism = "auto",
+    max_groups_contributed: Groups = None,
+    dialect: Dialect = None,
+    confidence: Confidence = 0.95,
+    analyst: Analyst = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a question would be answered: price, expected errors, the exact SQL. Free; no data is touched."""
+    request = _request(
+        sql=sql,
+        dataset=dataset,
+        epsilon=epsilon,
+        rho=rho,
+        mechanism=mechanism,
+        max_groups_contributed=max_groups_contributed,
+        dialect=dialect,
+        confidence=confidence,
+        dry_run=True,
+    )
+    answer = _answer(_where(analyst, url, token), request, secrets.token_urlsafe(24))
+    if as_json:
+        show_json(answer)
+    else:
+        say(display.explanation(answer))
+
+
+def budget_show(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="This dataset alone.")] = None,
+    analyst: Annotated[
+        str | None, typer.Option("--analyst", help="This analyst alone, from this machine's control database.")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was granted, is spent and remains: one's own over HTTP, everybody's on this machine."""
+    if url or token:
+        where = _where(analyst, url, token)
+        assert isinstance(where, Remote)  # noqa: S101 (a URL or token that is left over is misuse)
+        with failing(), _client(where) as client:
+            budgets = client.budgets() if dataset is None else [client.budget(dataset)]
+    else:
+        budgets = _local_budgets(dataset, analyst)
+    if as_json:
+        show_json(budgets)
+    else:
+        show_budgets(budgets)
+
+
+def show_budgets(budgets: list[Budget]) -> None:
+    """Print budgets as a table."""
+    numbers = ("granted", "spent", "remaining", "gaussian remaining", "δ remaining")
+    show_table(
+        ("dataset", "analyst", *numbers, ""),
+        [
+            (
+                budget.dataset,
+                budget.analyst,
+                display.number(budget.epsilon_granted),
+                display.number(budget.epsilon_spent),
+                display.number(budget.epsilon_remaining),
+                display.number(budget.epsilon_remaining_gaussian) if budget.gaussian else "not admitted",
+                display.number(budget.delta_remaining),
+                "suspended" if budget.suspended else "",
+            )
+            for budget in budgets
+        ],
+        right=numbers,
+    )
