@@ -1,0 +1,159 @@
+"""A document made into the dataset that planning sees, against the catalogue of its database; all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Literal
+
+from gateway.policy.document import Document, PolicyInvalid, Problem, TableSpec, UnitSpec, exact
+from gateway.policy.model import Cap, Column, Dataset, PerQuery, Table, TableShape
+from gateway.policy.owners import find_owners, names_units
+from gateway.policy.typed import declared, undeclared
+from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
+
+
+def resolve(
+    document: Document,
+    shapes: Mapping[str, TableShape],
+    dialect: Literal["duckdb", "postgres"],
+    version: int,
+    data_version: int = 1,
+) -> Dataset:
+    """Return the dataset that a document declares.
+
+    ``shapes`` are the catalogue's entries of the document's tables, by the database's own spelling; ``version`` counts
+    the policies of a dataset, ``data_version`` its data. Raises ``PolicyInvalid`` with every problem.
+    """
+    problems = list(_distinct("tables", document.tables))
+    owners, wrong = find_owners(document, shapes)
+    problems += wrong
+    tables: list[Table] = []
+    for name, spec in document.tables.items():
+        shape = shapes.get(name)
+        if shape is None:
+            problems.append(Problem(f"tables.{name}", "the database has no such table or view"))
+            continue
+        columns = _columns(name, spec, shape, _path_columns(document, name), problems)
+        problems += _key(name, spec, shape)
+        rows = _rows(document, name, spec)
+        about = tuple(spec.also_about)
+        tables.append(Table(name, columns, owners.get(name), rows, shape.unique, spec.key, about))
+    cap, per_query = _amounts(document, problems)
+    if problems:
+        raise PolicyInvalid(list(dict.fromkeys(problems)))
+    return Dataset(
+        name=document.dataset,
+        version=version,
+        engine=document.engine,
+        dialect=dialect,
+        tables=tuple(tables),
+        cap=cap,
+        per_query=per_query,
+        max_groups_contributed=document.max_groups_contributed,
+        data_version=data_version,
+        shapes=tuple((name, shapes[name]) for name in document.tables),
+    )
+
+
+def _distinct(path: str, names: Iterable[str]) -> Iterable[Problem]:
+    """One physical table stands once: DuckDB and unquoted SQL do not tell Visit from visit."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            yield Problem(f"{path}.{name}", f"differs from {other} only in upper and lower case")
+
+
+def _path_columns(document: Document, table: str) -> Iterable[str]:
+    """Yield the columns that owner paths and keys name: analysts join on them, so they are columns of the dataset."""
+    unit, spec = document.privacy_unit, document.tables[table]
+    if isinstance(unit, UnitSpec) and unit.table == table:
+        yield unit.key
+    match spec.owner:
+        case str(column):
+            yield column
+        case dict(link):
+            yield from link
+        case None:
+            pass
+    for other in document.tables.values():
+        for reference in other.owner.values() if isinstance(other.owner, dict) else ():
+            target, _, key = reference.rpartition(".")
+            if target == table:
+                yield key
+    if spec.key is not None:
+        yield spec.key
+
+
+def _columns(
+    table: str, spec: TableSpec, shape: TableShape, implied: Iterable[str], problems: list[Problem]
+) -> tuple[Column, ...]:
+    stored = {name: (physical, not_null) for name, physical, not_null in shape.columns}
+    problems += _distinct(f"tables.{table}.columns", spec.columns or ())
+    columns: dict[str, Column] = {}
+    for name, column_spec in (spec.columns or {}).items():
+        path = f"tables.{table}.columns.{name}"
+        physical, not_null = stored.get(name, (None, False))
+        if name not in stored:
+            problems.append(Problem(path, f"{table} has no such column"))
+        elif physical is None:
+            problems.append(Problem(path, "of a type that is not read: declare a view that casts it"))
+        else:
+            column, wrong = declared(name, column_spec, physical, not_null=not_null, path=path)
+            problems += wrong
+            if column is not None:
+                columns[name] = column
+    every = stored if spec.public and spec.columns is None else ()
+    for name in (*implied, *every):
+        physical, not_null = stored.get(name, (None, False))
+        if physical is not None and name not in columns and name not in (spec.columns or {}):
+            columns[name] = undeclared(name, physical, not_null=not_null)
+    return tuple(columns.values())
+
+
+def _key(table: str, spec: TableSpec, shape: TableShape) -> Iterable[Problem]:
+    if spec.key is None:
+        return
+    path = f"tables.{table}.key"
+    physical = shape.physical(spec.key)
+    if not spec.public:
+        yield Problem(path, "only a public table declares a key; a private one has an owner")
+    elif physical is None:
+        yield Problem(path, f"{table} has no column {spec.key} of a type that is read")
+    elif not names_units(physical):
+        yield Problem(path, f"{spec.key} is {physical.name}: a key has one exact form for each value")
+
+
+def _rows(document: Document, table: str, spec: TableSpec) -> int | None:
+    """Return the rows of a table that one unit may have: one in the unit's own table unless the policy says more."""
+    unit = document.privacy_unit
+    alone = not spec.public and (not isinstance(unit, UnitSpec) or unit.table == table)
+    return spec.max_rows_per_unit or (1 if alone else None)
+
+
+def _amounts(document: Document, problems: list[Problem]) -> tuple[Cap, PerQuery]:
+    def units(path: str, figure: object, convert: Callable[[Decimal, Rounding], int], *, positive: bool) -> int:
+        number = exact(figure)
+        try:
+            found = convert(number if number is not None else Decimal("nan"), "down")
+        except AmountError as error:
+            problems.append(Problem(path, str(error)))
+            return 0
+        if positive and found == 0:
+            problems.append(Problem(path, "must be above 0"))
+        return found
+
+    budget, each = document.budget, document.per_query
+    cap = Cap(
+        units("budget.epsilon", budget.epsilon, epsilon_units, positive=True),
+        units("budget.delta", budget.delta, delta_units, positive=False),
+        budget.gaussian,
+    )
+    per_query = PerQuery(
+        units("per_query.max_epsilon", each.max_epsilon, epsilon_units, positive=True),
+        units("per_query.delta", each.delta, delta_units, positive=False),
+    )
+    if per_query.delta > cap.delta:
+        problems.append(Problem("per_query.delta", "above budget.delta: no request that needs a delta would fit"))
+    return cap, per_query
