@@ -234,7 +234,7 @@ def spent_epsilon(allowance: Allowance, spent: Spent) -> int:
 def remaining(allowance: Allowance, spent: Spent, mechanism: Mechanism, delta: int = 0) -> int:
     """Return the largest price that ``admits`` would still take for a request of one mechanism without thresholds.
 
-    The arguments:
+    Takes:
         allowance: what the scope may spend.
         spent: what it has spent.
         mechanism: Laplace is priced in pure epsilon, Gaussian by ``rho_of_epsilon`` at the per-query delta.

@@ -128,7 +128,7 @@ def _mapped(noise: Noise, sensitivity: Sensitivity) -> Fraction:
 def calibrate(mechanism: Mechanism, sensitivity: Sensitivity, budget: int) -> Noise:
     """Return the noise of the smallest scale whose OpenDP map at ``sensitivity`` is at most ``budget``.
 
-    The arguments:
+    Takes:
         mechanism: what the other two mean.
         sensitivity: L1 for Laplace, L2 for Gaussian, in integer units, above zero.
         budget: epsilon in 1e-9 for Laplace, rho in 1e-12 for Gaussian, above zero.
