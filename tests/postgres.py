@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 def postgres_server() -> Iterator[str]:
     """The URL of a server of this session's own (a superuser over a socket), which takes a few seconds to start."""
     # Short, since a socket's path may have no more than 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="dpg", dir="/tmp"))  # noqa: S108 - made by mkdtemp
+    folder = Path(tempfile.mkdtemp(prefix="dpg", dir="/tmp"))
     folder.chmod(0o755)
     (folder / "run").mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch:
