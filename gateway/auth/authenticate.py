@@ -22,7 +22,6 @@ from gateway.auth.principal import Principal, Role, valid_name
 from gateway.errors import Forbidden, Unauthenticated, Unavailable
 from gateway.settings import Settings
 from gateway.store import principals, tokens
-from gateway.store.tables import TOKEN_ID_LENGTH
 
 LONGEST: Final = 8192
 """Longest token that is looked at, in characters."""
@@ -143,7 +142,7 @@ def _claimed(settings: Settings, claims: Mapping[str, Any], *, oidc: bool) -> Cl
     name, token_id = claims["sub"], claims["jti"]
     if role is None or not isinstance(name, str) or not valid_name(name):
         raise _invalid()
-    if not isinstance(token_id, str) or not 1 <= len(token_id) <= TOKEN_ID_LENGTH or not token_id.isprintable():
+    if not isinstance(token_id, str) or not tokens.valid_id(token_id):
         raise _invalid()
     return Claimed(name, role, claims["iss"] if oidc else tokens.OWN, token_id)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, and_, insert, select
 
 from budget import chain
 from gateway.auth.principal import Role
-from gateway.store.tables import principal, token, token_revocation
+from gateway.store.tables import TOKEN_ID_LENGTH, principal, token, token_revocation
 
 Kind: TypeAlias = Literal["jwt", "api"]
 
@@ -41,6 +41,11 @@ class Issued:
 def digest(secret: str) -> bytes:
     """Return what is stored of an API token."""
     return sha256(secret.encode()).digest()
+
+
+def valid_id(token_id: str) -> bool:
+    """Return whether a text can be the id of a token."""
+    return 1 <= len(token_id) <= TOKEN_ID_LENGTH and token_id.isprintable()
 
 
 def record(conn: Connection, issued: Issued, secret_digest: bytes | None) -> None:

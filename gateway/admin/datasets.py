@@ -1,0 +1,193 @@
+"""Datasets: applying a policy, listing, and saying that the data changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError
+
+from budget import balance, grants
+from budget.errors import NoGrant
+from budget.scopes import CAP
+from gateway import wire
+from gateway.catalogue import describe, rebuild, unknown
+from gateway.engines import base
+from gateway.errors import Conflict, RequestInvalid, Unavailable
+from gateway.policy import document as policy_text
+from gateway.policy.document import Document, PolicyInvalid
+from gateway.policy.model import Cap, TableShape
+from gateway.policy.resolve import resolve
+from gateway.policy.snapshot import document_to_json, shapes_to_json
+from gateway.settings import Settings
+from gateway.store import acts, policies
+from gateway.store.engine import reader
+
+Opener = Callable[[str], base.Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A dataset as admins see it; ``engine`` without its password, ``at`` in microseconds since 1970."""
+
+    name: str
+    version: int
+    data_version: int
+    engine: str
+    at: int
+    actor: str
+    info: wire.DatasetInfo
+    source: str
+
+
+def apply_dataset(
+    control: Engine,
+    settings: Settings,
+    source: str,
+    *,
+    actor: str,
+    folder: Path | None = None,
+    opener: Opener | None = None,
+) -> DatasetRecord:
+    """Store a policy as the next version of its dataset, after checking it against the database, and set the cap.
+
+    ``folder`` is what a relative file in ``engine`` is relative to (the policy file's; the home by default).
+    ``opener`` gives engines that stay open (a running gateway's); without it one is opened and closed here. What is
+    spent stays spent. Raises ``RequestInvalid`` (``policy-invalid`` with all ``problems``, ``engine-writable``) or
+    ``Unavailable`` (``engine-unavailable``).
+    """
+    try:
+        document = _located(policy_text.load(source), folder or settings.home)
+        with _engine(document.engine, opener) as engine:
+            shapes = _shapes(engine, document, settings)
+            dialect = engine.dialect
+        resolved = resolve(document, shapes, dialect, 1)
+    except PolicyInvalid as error:
+        raise _invalid(error) from None
+    try:
+        with control.begin() as conn:
+            stored = policies.append(
+                conn,
+                document.dataset,
+                source=source,
+                document=document_to_json(document),
+                shapes=shapes_to_json(shapes),
+                dialect=dialect,
+                actor=actor,
+            )
+            _set_cap(conn, document.dataset, resolved.cap, actor, stored.version)
+            acts.note(conn, actor, "dataset-apply", document.dataset, f"version {stored.version}")
+            return _record(conn, document.dataset)
+    except IntegrityError:
+        raise Conflict("changed-meanwhile", "Somebody else applied this dataset at the same moment.") from None
+
+
+def list_datasets(control: Engine) -> list[DatasetRecord]:
+    """Return all datasets in force, by name."""
+    with reader(control).connect() as conn:
+        return [_record(conn, name) for name in policies.names(conn)]
+
+
+def show_dataset(control: Engine, name: str) -> DatasetRecord:
+    """Return one dataset in force."""
+    with reader(control).connect() as conn:
+        return _record(conn, name)
+
+
+def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
+    """Say that the data changed: answers stored for the version before no longer stand for it. Spending stays."""
+    try:
+        with control.begin() as conn:
+            if policies.current(conn, name) is None:
+                raise unknown(name)
+            version = policies.bump(conn, name, actor=actor)
+            acts.note(conn, actor, "data-version", name, str(version))
+            return version
+    except IntegrityError:
+        raise Conflict("changed-meanwhile", "Somebody else did this at the same moment.") from None
+
+
+def _located(document: Document, folder: Path) -> Document:
+    """Return the document with its engine's file, if it has one, named from the root."""
+    scheme, separator, path = document.engine.partition(":///")
+    if scheme != "duckdb" or not separator or not path:
+        return document
+    return document.model_copy(update={"engine": f"duckdb:///{folder.absolute() / Path(path)}"})
+
+
+@contextmanager
+def _engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
+    from gateway.engines.open import open_engine
+
+    try:
+        engine = (opener or open_engine)(url)
+    except base.EngineError as error:
+        raise Unavailable("engine-unavailable", f"The data engine cannot be opened: {error}") from None
+    try:
+        yield engine
+    except base.EngineError as error:
+        raise Unavailable("engine-unavailable", f"The data engine cannot be read: {error}") from None
+    finally:
+        if opener is None:
+            engine.close()
+
+
+def _shapes(engine: base.Engine, document: Document, settings: Settings) -> Mapping[str, TableShape]:
+    with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+        shapes = session.schema(list(document.tables))
+    if not engine.read_only():
+        raise RequestInvalid(
+            "engine-writable",
+            "The gateway's rights on the data are not read-only.",
+            hint="Give it a role that can SELECT and nothing else.",
+        )
+    return shapes
+
+
+def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int) -> None:
+    """Set the cap that the policy states, unless it stands already; what is spent stays spent either way."""
+    wanted = grants.Grant(cap.epsilon, cap.delta, cap.gaussian)
+    try:
+        (standing,) = balance.read(conn, dataset, [CAP])
+    except NoGrant:
+        pass
+    else:
+        if grants.Grant(standing.allowance.epsilon, standing.allowance.delta, standing.gaussian) == wanted:
+            return
+    grants.set_cap(conn, dataset, wanted, actor=actor, reason=f"policy version {version}")
+
+
+def _record(conn: Connection, name: str) -> DatasetRecord:
+    stored, versions = policies.latest(conn, name), policies.current(conn, name)
+    if stored is None or versions is None:
+        raise unknown(name)
+    dataset = rebuild(stored, versions[1])
+    return DatasetRecord(
+        name,
+        stored.version,
+        versions[1],
+        _without_password(dataset.engine),
+        stored.at,
+        stored.actor,
+        describe(dataset),
+        stored.source,
+    )
+
+
+def _without_password(url: str) -> str:
+    """Return an engine's URL for showing; one that cannot be read is not shown at all."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "…"
+
+
+def _invalid(error: PolicyInvalid) -> RequestInvalid:
+    found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+    first = error.problems[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return RequestInvalid("policy-invalid", f"The policy cannot be applied: {first}{more}", problems=found)

@@ -1,0 +1,138 @@
+"""Applied policies as the datasets that planning sees: rebuilt from the control database, kept, and described.
+
+Never from the data engine: what a question may cost, and whether it is refused, is decided without it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import date
+from fractions import Fraction
+from threading import Lock
+
+from sqlalchemy import Connection
+
+from gateway import wire
+from gateway.errors import NotFound
+from gateway.policy import model
+from gateway.policy.resolve import resolve
+from gateway.policy.snapshot import document_from_json, shapes_from_json
+from gateway.store import policies
+from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
+
+
+def unknown(name: str) -> NotFound:
+    """Return the refusal for a dataset that does not exist or that the caller holds no grant on: they look the same."""
+    return NotFound("dataset-unknown", f"There is no dataset {name!r} for you.", hint="GET /v1/datasets lists yours.")
+
+
+def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
+    """Return the dataset that a stored policy version declares."""
+    dialect: model.Dialect = "postgres" if stored.dialect == "postgres" else "duckdb"
+    document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
+    return resolve(document, shapes, dialect, stored.version, data_version)
+
+
+class Catalogue:
+    """Resolved datasets by (name, policy version, data version), shared by threads; the least used is let go first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[str, int, int], model.Dataset] = OrderedDict()
+
+    def current(self, conn: Connection, name: str) -> model.Dataset:
+        """Return a dataset as it is in force; ``NotFound`` if it was never applied."""
+        versions = policies.current(conn, name)
+        if versions is None:
+            raise unknown(name)
+        return self.at(conn, name, *versions)
+
+    def at(self, conn: Connection, name: str, version: int, data_version: int) -> model.Dataset:
+        """Return a dataset under a certain policy and data version, as an earlier charge was made under it."""
+        key = (name, version, data_version)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+        stored = policies.get(conn, name, version)
+        if stored is None:
+            raise unknown(name)
+        built = rebuild(stored, data_version)
+        with self._lock:
+            self._kept[key] = built
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return built
+
+
+def describe(dataset: model.Dataset) -> wire.DatasetInfo:
+    """Return a dataset's declarations as analysts may see them: no engine, no data."""
+    return wire.DatasetInfo(
+        name=dataset.name,
+        version=dataset.version,
+        data_version=dataset.data_version,
+        dialect=dataset.dialect,
+        privacy_unit=_unit(dataset),
+        max_epsilon=dataset.per_query.max_epsilon / EPSILON_UNIT,
+        delta=dataset.per_query.delta / DELTA_UNIT,
+        tables=[_table(table) for table in dataset.tables],
+    )
+
+
+def _unit(dataset: model.Dataset) -> str:
+    """Say what one privacy unit is: ``row``, or the column whose values name the units."""
+    for table in dataset.tables:
+        match table.owner:
+            case model.RowOwner():
+                return "row"
+            case model.Owner(hops=(), column=column) if table.unique_owner:
+                return f"{table.name}.{column}"
+            case _:
+                continue
+    owners = sorted({owner.column for table in dataset.tables if isinstance(owner := table.owner, model.Owner)})
+    return ", ".join(owners)
+
+
+def _table(table: model.Table) -> wire.DatasetTable:
+    return wire.DatasetTable(
+        name=table.name,
+        public=table.public,
+        owner=_owner(table.owner),
+        max_rows_per_unit=table.max_rows_per_unit,
+        columns=[_column(column) for column in table.columns],
+    )
+
+
+def _owner(owner: model.Owner | model.RowOwner | None) -> str | None:
+    """Say how a row finds its owner: ``visit_id → visit.id, person_id`` for a path of one hop."""
+    match owner:
+        case None:
+            return None
+        case model.RowOwner():
+            return "row"
+        case model.Owner(hops, column):
+            return ", ".join([*(f"{hop.column} → {hop.table}.{hop.key}" for hop in hops), column])
+
+
+def _column(column: model.Column) -> wire.DatasetColumn:
+    return wire.DatasetColumn(
+        name=column.name,
+        type=column.type,
+        lower=_value(column.lower),
+        upper=_value(column.upper),
+        values=None if column.values is None else [_value(value) for value in column.values],
+        nullable=column.nullable,
+    )
+
+
+def _value(value: model.Value) -> wire.JsonValue:
+    """Return a value as JSON says it; a bound that is no whole number as the nearest float."""
+    match value:
+        case Fraction():
+            return value.numerator if value.denominator == 1 else float(value)
+        case date():
+            return value.isoformat()
+        case _:
+            return value

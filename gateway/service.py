@@ -1,0 +1,130 @@
+"""Everything that a running gateway holds, opened once and shared by threads.
+
+The conductor (``gateway/query.py``) and the routes take a ``Service`` and nothing else of the outside world.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine as ControlEngine
+
+from budget import process
+from gateway.auth import keys
+from gateway.auth.authenticate import Verifier, verifier
+from gateway.catalogue import Catalogue
+from gateway.control import open_control
+from gateway.engines.base import Engine, EngineUnavailable
+from gateway.policy.model import Dataset
+from gateway.settings import Settings
+from gateway.slots import Slots
+from gateway.store.engine import reader
+
+if TYPE_CHECKING:
+    from gateway.sandbox import Sandbox
+
+log = logging.getLogger("discreet.service")
+
+
+class EnginePool:
+    """The data engines in use, by URL: each opened at the first question and kept until the gateway stops."""
+
+    def __init__(self, opener: Callable[[str], Engine]) -> None:
+        self._opener = opener
+        self._lock = Lock()
+        self._open: dict[str, Engine] = {}
+
+    def get(self, url: str) -> Engine:
+        """Return the engine of a URL; ``EngineUnavailable`` if it cannot be opened or could change the data.
+
+        A gateway that may write is a gateway through which a flaw in the rewriting could destroy or plant rows; it is
+        found before a question is charged, not after.
+        """
+        with self._lock:
+            found = self._open.get(url)
+            if found is None:
+                found = self._opener(url)
+                if not found.read_only():
+                    found.close()
+                    raise EngineUnavailable("the gateway's rights on the data are not read-only")
+                self._open[url] = found
+            return found
+
+    def close(self) -> None:
+        """Close every engine."""
+        with self._lock:
+            while self._open:
+                _, engine = self._open.popitem()
+                engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running gateway: settings, control database, data engines, identity, limits, and what its canary found.
+
+    ``control`` begins transactions that may write (on SQLite they take the write lock at once), ``reads`` those that
+    only read. ``faults`` is empty when the gateway may answer; else each says, to admins, what is wrong.
+    """
+
+    settings: Settings
+    control: ControlEngine
+    reads: ControlEngine
+    process: process.Process
+    key: keys.SigningKey
+    verifier: Verifier
+    engines: EnginePool
+    catalogue: Catalogue
+    slots: Slots
+    sandbox: Sandbox
+    faults: tuple[str, ...] = ()
+
+    def engine(self, dataset: Dataset) -> Engine:
+        """Return the data engine of a dataset; ``EngineUnavailable`` if it cannot be used."""
+        return self.engines.get(dataset.engine)
+
+    def is_dead(self, identity: str) -> bool:
+        """Return whether a process that charged something is proven dead."""
+        return process.is_dead(self.settings.process_files, identity)
+
+    def close(self) -> None:
+        """Release files and connections; nothing may be executing any more."""
+        self.sandbox.close()
+        self.engines.close()
+        self.control.dispose()
+        self.process.close()
+
+
+def open_service(settings: Settings) -> Service:
+    """Open a gateway: control database of the known schema, signing key, identity, and the start-up canary's verdict.
+
+    Raises ``ControlDatabaseError`` or ``KeyFileError`` where it cannot start at all. What the canary finds is in
+    ``faults``: such a gateway starts, says so at ``/readyz``, and answers no question.
+    """
+    from gateway import canary
+    from gateway.engines.open import open_engine
+    from gateway.sandbox import Sandbox
+
+    key = keys.load(settings.signing_key_file)
+    control = open_control(settings)
+    sandbox = Sandbox(memory=settings.sandbox_memory, seconds=settings.sandbox_seconds)
+    engines = EnginePool(open_engine)
+    service = Service(
+        settings=settings,
+        control=control,
+        reads=reader(control),
+        process=process.begin(settings.process_files),
+        key=key,
+        verifier=verifier(settings, key),
+        engines=engines,
+        catalogue=Catalogue(settings.stored_datasets),
+        slots=Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
+        sandbox=sandbox,
+    )
+    faults = canary.faults(service)
+    for fault in faults:
+        log.error("start-up canary: %s", fault)
+    return replace(service, faults=faults)

@@ -1,0 +1,29 @@
+"""A balance of the ledger as analysts and admins read it: decimals in place of exact units."""
+
+from __future__ import annotations
+
+from budget.balance import Balance
+from gateway import wire
+from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
+
+
+def shown(balance: Balance, conversion_delta: int) -> wire.Budget:
+    """Return a balance for showing; ``conversion_delta`` is the policy's ``per_query.delta``, at which Gaussian prices
+    are stated.
+
+    The nearest float to each exact figure: the last digit may be off by a rounding, and the ledger alone decides.
+    """
+    own = balance.own
+    return wire.Budget(
+        dataset=balance.dataset,
+        analyst=balance.analyst,
+        epsilon_granted=own.allowance.epsilon / EPSILON_UNIT,
+        epsilon_spent=balance.spent_epsilon / EPSILON_UNIT,
+        epsilon_remaining=balance.remaining("laplace") / EPSILON_UNIT,
+        epsilon_remaining_gaussian=balance.remaining("gaussian", conversion_delta) / EPSILON_UNIT,
+        delta_granted=own.allowance.delta / DELTA_UNIT,
+        delta_spent=own.spent_delta / DELTA_UNIT,
+        delta_remaining=balance.remaining_delta / DELTA_UNIT,
+        gaussian=balance.gaussian,
+        suspended=balance.suspended,
+    )
