@@ -50,6 +50,8 @@ def _sandbox(service: Service) -> Iterator[str]:
 
 
 def _engines(service: Service) -> Iterator[str]:
+    from gateway.engines.open import EngineUrlInvalid
+
     with service.reads.connect() as conn:
         names = policies.names(conn)
         for name in names:
@@ -63,7 +65,7 @@ def _engines(service: Service) -> Iterator[str]:
             except EngineUnavailable as error:
                 log.warning("dataset %s: %s", name, error)
                 continue
-            except EngineError as error:
+            except (EngineError, EngineUrlInvalid) as error:
                 yield f"dataset {name}: {error}"
                 continue
             if engine.dialect != dataset.dialect:

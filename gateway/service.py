@@ -36,6 +36,7 @@ class EnginePool:
     def __init__(self, opener: Callable[[str], Engine]) -> None:
         self._opener = opener
         self._lock = Lock()
+        self._opening: dict[str, Lock] = {}
         self._open: dict[str, Engine] = {}
 
     def get(self, url: str) -> Engine:
@@ -46,10 +47,14 @@ class EnginePool:
         """
         with self._lock:
             found = self._open.get(url)
+            if found is not None:
+                return found
+            opening = self._opening.setdefault(url, Lock())
+        with opening:  # a database that does not answer holds up its own questions alone
+            found = self._open.get(url)
             if found is None:
                 found = self._opener(url)
-                if not found.read_only():
-                    found.close()
+                if not _safe(found):
                     raise EngineUnavailable("the gateway's rights on the data are not read-only")
                 self._open[url] = found
             return found
@@ -60,6 +65,17 @@ class EnginePool:
             while self._open:
                 _, engine = self._open.popitem()
                 engine.close()
+
+
+def _safe(engine: Engine) -> bool:
+    """Return whether an engine cannot change the data; one that can, or does not tell, is closed again."""
+    safe = False
+    try:
+        safe = engine.read_only()
+    finally:
+        if not safe:
+            engine.close()
+    return safe
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Datasets: applying a policy, listing, and saying that the data changed."""
+"""Datasets: applying a policy, listing, and saying that the data changed.
+
+The engines are imported where they are used: their drivers would slow every other command down.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from budget import balance, grants
 from budget.errors import NoGrant
@@ -19,7 +22,7 @@ from gateway.catalogue import describe, rebuild, unknown
 from gateway.engines import base
 from gateway.errors import Conflict, RequestInvalid, Unavailable
 from gateway.policy import document as policy_text
-from gateway.policy.document import Document, PolicyInvalid
+from gateway.policy.document import Document, PolicyInvalid, Problem
 from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
 from gateway.policy.snapshot import document_to_json, shapes_to_json
@@ -114,17 +117,19 @@ def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
 def _located(document: Document, folder: Path) -> Document:
     """Return the document with its engine's file, if it has one, named from the root."""
     scheme, separator, path = document.engine.partition(":///")
-    if scheme != "duckdb" or not separator or not path:
+    if scheme != "duckdb" or not separator or not path or path.startswith("/"):
         return document
-    return document.model_copy(update={"engine": f"duckdb:///{folder.absolute() / Path(path)}"})
+    return document.model_copy(update={"engine": f"duckdb:///{quote(str(folder.absolute()))}/{path}"})
 
 
 @contextmanager
 def _engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
-    from gateway.engines.open import open_engine
+    from gateway.engines.open import EngineUrlInvalid, open_engine
 
     try:
         engine = (opener or open_engine)(url)
+    except EngineUrlInvalid as error:
+        raise PolicyInvalid([Problem("engine", str(error))]) from None
     except base.EngineError as error:
         raise Unavailable("engine-unavailable", f"The data engine cannot be opened: {error}") from None
     try:
@@ -165,25 +170,19 @@ def _record(conn: Connection, name: str) -> DatasetRecord:
     stored, versions = policies.latest(conn, name), policies.current(conn, name)
     if stored is None or versions is None:
         raise unknown(name)
+    from gateway.engines.open import redacted
+
     dataset = rebuild(stored, versions[1])
     return DatasetRecord(
         name,
         stored.version,
         versions[1],
-        _without_password(dataset.engine),
+        redacted(dataset.engine),
         stored.at,
         stored.actor,
         describe(dataset),
         stored.source,
     )
-
-
-def _without_password(url: str) -> str:
-    """Return an engine's URL for showing; one that cannot be read is not shown at all."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "…"
 
 
 def _invalid(error: PolicyInvalid) -> RequestInvalid:
