@@ -1,20 +1,25 @@
-"""The commands that ask: ``query``, ``explain`` and ``budget show``, over HTTP or on this machine's control database."""
+"""The commands that ask, over HTTP or on this machine: ``query``, ``explain`` and ``budget show``."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
+from gateway.cli.opened import control, service, settings
 from gateway.cli.output import failing, misused, say, show_json, show_table
 from gateway.client import display
 from gateway.wire import Budget, QueryRequest, QueryResponse
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gateway.auth.principal import Principal
     from gateway.client.client import Client
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT.", show_default=False)]
@@ -47,7 +52,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This machine's control database, as one analyst; who can open it may act as anybody in it."""
+    """The control database of this machine, as one analyst; who can open it may act as anybody in it."""
 
     analyst: str
 
@@ -138,7 +143,7 @@ def budget_show(
     """Show what was granted, is spent and remains: one's own over HTTP, everybody's on this machine."""
     if url or token:
         where = _where(analyst, url, token)
-        assert isinstance(where, Remote)  # noqa: S101 (a URL or token that is left over is misuse)
+        assert isinstance(where, Remote)
         with failing(), _client(where) as client:
             budgets = client.budgets() if dataset is None else [client.budget(dataset)]
     else:
@@ -169,3 +174,79 @@ def show_budgets(budgets: list[Budget]) -> None:
         ],
         right=numbers,
     )
+
+
+def _request(**fields: Any) -> QueryRequest:
+    try:
+        return QueryRequest(**fields)
+    except ValidationError as error:
+        names = ", ".join(sorted({"--" + str(problem["loc"][0]).replace("_", "-") for problem in error.errors()}))
+        misused(f"not a possible value of {names}")
+
+
+def _where(analyst: str | None, url: str | None, token: str | None) -> Remote | Local:
+    match analyst, url, token:
+        case None, str(), str():
+            return Remote(url, token)
+        case str(), None, None:
+            return Local(analyst)
+        case None, None, None:
+            misused("give --url and --token (or DISCREET_URL and DISCREET_TOKEN), or --analyst to ask on this machine")
+        case None, _, _:
+            misused("a URL and a token are given together (--url, --token, or DISCREET_URL, DISCREET_TOKEN)")
+        case _:
+            misused(
+                "--analyst asks on this machine; leave it out, or leave out URL and token (also DISCREET_URL/_TOKEN)"
+            )
+
+
+@contextmanager
+def _client(where: Remote) -> Iterator[Client]:
+    from gateway.client.client import Client
+
+    try:
+        client = Client(where.url, where.token)
+    except ValueError as error:
+        misused(str(error))
+    with client:
+        yield client
+
+
+def _answer(where: Remote | Local, request: QueryRequest, key: str) -> QueryResponse:
+    match where:
+        case Remote():
+            fields = request.model_dump(exclude={"sql"})
+            with failing(), _client(where) as client:
+                return client.sql(request.sql, idempotency_key=key, **fields).response
+        case Local(analyst):
+            return _local_answer(analyst, request, key)
+
+
+def _local_answer(analyst: str, request: QueryRequest, key: str) -> QueryResponse:
+    found = settings()
+    from gateway import query as conductor
+
+    with service(found, request.sql) as opened:
+        with opened.reads.connect() as conn:
+            principal = _principal(conn, analyst)
+        return conductor.answer(opened, principal, request, key)
+
+
+def _principal(conn: Connection, name: str) -> Principal:
+    """Return who asks, held to the same conditions as over HTTP."""
+    from gateway.errors import Forbidden, NotFound
+    from gateway.store import principals
+
+    record = principals.get(conn, name)
+    if record is None:
+        raise NotFound("analyst-unknown", f"There is no analyst {name!r}.", hint="`discreet analyst list` shows them.")
+    if record.disabled:
+        raise Forbidden("disabled", "This analyst is disabled.")
+    return record.principal
+
+
+def _local_budgets(dataset: str | None, analyst: str | None) -> list[Budget]:
+    from gateway import admin
+
+    with control(settings()) as engine:
+        return admin.list_budgets(engine, dataset, analyst)

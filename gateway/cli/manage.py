@@ -1,0 +1,355 @@
+"""The commands of admins, who act on this machine's control database."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gateway.cli.ask import Json, show_budgets
+from gateway.cli.lifetime import seconds
+from gateway.cli.opened import actor, control, opening, settings
+from gateway.cli.output import fail, failing, misused, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from gateway.admin import DatasetRecord
+    from gateway.wire import DatasetColumn, DatasetTable
+
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+LARGEST_POLICY = 4 * 1024 * 1024
+"""Bytes of a file that are read at all; the policy's own limit is far below."""
+
+
+def init(as_json: Json = False) -> None:
+    """Make the home: control database, signing key. Done again, it changes nothing that exists."""
+    found = settings()
+    from gateway import admin
+
+    with opening():
+        made = admin.init(found)
+    if as_json:
+        show_json({"home": str(made.home), "schema": made.schema, "key_made": made.key_made})
+    else:
+        say(f"home {made.home} is ready (schema {made.schema})")
+
+
+def dataset_apply(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The policy, as YAML.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Check a policy against its database and put it in force as the dataset's next version. Spending stays."""
+    found = settings()
+    from gateway import admin
+    from gateway.errors import DiscreetError
+
+    with opening(), file.open("rb") as opened:
+        raw = opened.read(LARGEST_POLICY + 1)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        fail("the policy is no UTF-8 text [policy-invalid]")
+    with control(found) as engine:
+        try:
+            record = admin.apply_dataset(engine, found, text, actor=actor(), folder=file.parent)
+        except DiscreetError as error:
+            problems = error.extra.get("problems", [])
+            for problem in problems:
+                typer.echo(f"{file}: {problem['path']}: {problem['message']}", err=True)
+            raise
+    if as_json:
+        show_json(_dataset(record))
+    else:
+        say(f"{record.name}: version {record.version} is in force")
+
+
+def dataset_list(as_json: Json = False) -> None:
+    """List the datasets in force."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        records = admin.list_datasets(engine)
+    if as_json:
+        show_json([_dataset(record) for record in records])
+    else:
+        show_table(
+            ("dataset", "version", "data version", "tables", "engine", "applied", "by"),
+            [
+                (
+                    record.name,
+                    record.version,
+                    record.data_version,
+                    len(record.info.tables),
+                    record.engine,
+                    _when(record.at),
+                    record.actor,
+                )
+                for record in records
+            ],
+            right=("version", "data version", "tables"),
+        )
+
+
+def dataset_show(name: Name, as_json: Json = False) -> None:
+    """Show one dataset as analysts see it: tables, bounds, declared values; never data."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        record = admin.show_dataset(engine, name)
+    if as_json:
+        show_json(_dataset(record))
+        return
+    info = record.info
+    say(f"{record.name}, version {record.version}, data version {record.data_version}, {record.engine}")
+    say(f"privacy unit {info.privacy_unit}; at most ε = {info.max_epsilon:g} a query, δ = {info.delta:g}")
+    for table in info.tables:
+        say("")
+        say(_table(table))
+        show_table(
+            ("column", "type", "declared", ""),
+            [
+                (column.name, column.type, _declared(column), "" if column.nullable else "not null")
+                for column in table.columns
+            ],
+        )
+
+
+def analyst_add(
+    name: Name,
+    role: Annotated[Literal["analyst", "admin"], typer.Option("--role", help="What they may do.")] = "analyst",
+    as_json: Json = False,
+) -> None:
+    """Add an analyst, or with --role admin an admin. They may ask once they hold a grant."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        record = admin.add_analyst(engine, name, actor=actor(), role=role)
+    if as_json:
+        show_json(_principal(record))
+    else:
+        say(f"{record.name} is added, as {record.role}")
+
+
+def analyst_list(as_json: Json = False) -> None:
+    """List analysts and admins."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        records = admin.list_analysts(engine)
+    if as_json:
+        show_json([_principal(record) for record in records])
+    else:
+        show_table(
+            ("name", "role", "since", ""),
+            [
+                (record.name, record.role, _when(record.created_at), "disabled" if record.disabled else "")
+                for record in records
+            ],
+        )
+
+
+def analyst_disable(name: Name) -> None:
+    """Refuse an analyst from the next request on; tokens and grants stay as they are."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        admin.disable_analyst(engine, name, actor=actor())
+    say(f"{name} is disabled")
+
+
+def analyst_enable(name: Name) -> None:
+    """Admit a disabled analyst again."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        admin.enable_analyst(engine, name, actor=actor())
+    say(f"{name} is enabled")
+
+
+def analyst_resume(
+    name: Name,
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset on which they are suspended.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; noted in the ledger.")] = None,
+) -> None:
+    """Clear an analyst's suspension after a failure, once its cause is known to be harmless."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        admin.clear_suspension(engine, dataset, name, actor=actor(), reason=reason)
+    say(f"{name} may ask {dataset} again")
+
+
+def token_issue(
+    name: Name,
+    role: Annotated[Literal["analyst", "admin"], typer.Option("--role", help="The principal's role.")],
+    ttl: Annotated[str | None, typer.Option("--ttl", help="Lifetime: 90s, 15m, 8h, 30d.")] = None,
+) -> None:
+    """Print a new token, and nothing else. An admin who does not exist yet is added."""
+    try:
+        lifetime = None if ttl is None else seconds(ttl)
+    except ValueError as error:
+        misused(str(error))
+    found = settings()
+    from gateway import admin
+    from gateway.auth import keys
+
+    with control(found) as engine:
+        key = keys.load(found.signing_key_file)
+        text, _ = admin.issue_token(engine, found, key, name, role, actor=actor(), seconds=lifetime, create_admin=True)
+    say(text)
+
+
+def budget_set(
+    dataset: Annotated[str, typer.Option("--dataset", show_default=False)],
+    analyst: Annotated[str, typer.Option("--analyst", show_default=False)],
+    epsilon: Annotated[str, typer.Option("--epsilon", help="What the analyst may spend in all.", show_default=False)],
+    delta: Annotated[
+        str, typer.Option("--delta", help="Needed for groups without declared values and for Gaussian noise.")
+    ] = "0",
+    gaussian: Annotated[bool, typer.Option("--gaussian/--no-gaussian", help="Admit Gaussian noise.")] = True,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; noted in the ledger.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Grant an analyst a budget on a dataset, in place of any earlier grant. Spending stays."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        # As text, so that 0.1 is one tenth.
+        budget = admin.set_budget(
+            engine, dataset, analyst, epsilon=epsilon, delta=delta, gaussian=gaussian, actor=actor(), reason=reason
+        )
+    if as_json:
+        show_json(budget)
+    else:
+        show_budgets([budget])
+
+
+def ledger_show(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="This dataset alone.")] = None,
+    after: Annotated[int, typer.Option("--after", min=0, help="Only facts after this number.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many of a dataset.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Show the ledger's facts in the order of their chain: grants, charges, outcomes, suspensions."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        names = [record.name for record in admin.list_datasets(engine)] if dataset is None else [dataset]
+        entries = [entry for name in names for entry in admin.list_entries(engine, name, after=after, limit=limit)]
+    if as_json:
+        show_json([_entry(entry) for entry in entries])
+    else:
+        show_table(
+            ("dataset", "no", "at", "fact", "says", "hash"),
+            [
+                (entry.dataset, entry.seq, _when(entry.at), entry.kind, _says(entry.says), entry.hash.hex()[:12])
+                for entry in entries
+            ],
+            right=("no",),
+        )
+
+
+def ledger_verify(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="This dataset alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold the ledger anew and check hashes, sums, balances and triggers; exit status 1 if anything is wrong."""
+    from gateway import admin
+
+    with control(settings()) as engine:
+        report = admin.verify_ledger(engine, dataset)
+    if as_json:
+        show_json(
+            {
+                "ok": report.ok,
+                "missing_triggers": list(report.missing_triggers),
+                "datasets": [asdict(each) | {"hash": each.hash.hex()} for each in report.datasets],
+            }
+        )
+    else:
+        for each in report.datasets:
+            if each.fault is None:
+                say(f"{each.dataset}: {each.facts:,} facts, all in order, ending in {each.hash.hex()}")
+        if report.ok and not report.datasets:
+            say("the ledger is empty")
+    if not report.ok:
+        with failing():
+            _report(report)
+
+
+def _report(report: Any) -> None:
+    faults = [
+        f"{each.fault.dataset}: {each.fault.kind} {each.fault.row}: {each.fault.problem}"
+        for each in report.datasets
+        if each.fault is not None
+    ]
+    if report.missing_triggers:
+        faults.append(f"triggers missing or changed: {', '.join(report.missing_triggers)}")
+    fail("the ledger is not in order: " + "; ".join(faults) + " [ledger-altered]")
+
+
+def _dataset(record: DatasetRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "version": record.version,
+        "data_version": record.data_version,
+        "engine": record.engine,
+        "applied_at": _iso(record.at),
+        "applied_by": record.actor,
+        "info": record.info,
+    }
+
+
+def _principal(record: Any) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "role": record.role,
+        "disabled": record.disabled,
+        "created_at": _iso(record.created_at),
+    }
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    return {
+        "dataset": entry.dataset,
+        "seq": entry.seq,
+        "at": _iso(entry.at),
+        "kind": entry.kind,
+        "says": {name: _value(value) for name, value in entry.says.items()},
+        "hash": entry.hash.hex(),
+    }
+
+
+def _value(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _says(says: Any) -> str:
+    shown = " ".join(f"{name}={_value(value)}" for name, value in says.items() if name not in {"id", "charge"})
+    return shown if len(shown) <= 120 else f"{shown[:119]}…"
+
+
+def _table(table: DatasetTable) -> str:
+    if table.public:
+        return f"{table.name}: public"
+    rows = "" if table.max_rows_per_unit is None else f", at most {table.max_rows_per_unit:,} rows a unit"
+    return f"{table.name}: owner {table.owner}{rows}"
+
+
+def _declared(column: DatasetColumn) -> str:
+    if column.values is not None:
+        shown = ", ".join(str(value) for value in column.values[:8])
+        return shown + (f" and {len(column.values) - 8:,} more" if len(column.values) > 8 else "")
+    return "" if column.lower is None and column.upper is None else f"{column.lower} … {column.upper}"
+
+
+def _iso(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+
+
+def _when(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
