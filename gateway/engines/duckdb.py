@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from gateway.engines.base import Dialect, EngineError, EngineUnavailable, Limits
+from gateway.engines.keys import enforced_key
 from gateway.engines.watchdog import Watchdog
 from gateway.policy.model import ForeignKey, Physical, TableShape
 
@@ -253,24 +254,6 @@ def _shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
             case _:
                 pass
     return TableShape(tuple(columns), frozenset(unique), frozenset(foreign))
-
-
-def enforced_key(names: Collection[str], columns: Collection[tuple[str, Physical | None, bool]]) -> bool:
-    """Whether a unique constraint over those columns is the fact that ``TableShape.unique`` promises.
-
-    Why floats, decimals without scale and collations are left out: values that the index tells apart may become one at
-    the scan (-0 and 0; 'a' and 'A' where a collation folds them), and then two rows would share one "unique" key.
-    """
-    stored = {name: (physical, not_null) for name, physical, not_null in columns}
-    found = [stored.get(name, (None, False)) for name in names]
-    exact = all(
-        physical is not None
-        and physical.exact
-        and physical.kind != "float"
-        and not (physical.kind == "decimal" and physical.scale is None)
-        for physical, _ in found
-    )
-    return exact and (len(found) == 1 or all(not_null for _, not_null in found))
 
 
 def _collated(cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:

@@ -40,7 +40,7 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-class PolicyInvalid(ValueError):  # noqa: N818 - named as the tree of gateway/errors.py names them
+class PolicyInvalid(ValueError):
     """A policy that cannot be applied, with all its problems in the order of the file."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

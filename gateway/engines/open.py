@@ -1,0 +1,91 @@
+"""From a policy's engine URL to an engine; passwords stay out of every message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from gateway.engines.base import Dialect, Engine
+from gateway.engines.duckdb import DuckdbEngine
+from gateway.engines.postgres import Address, PostgresEngine
+
+_POSTGRES: Final = ("postgresql", "postgres")
+_LIBPQ: Final = frozenset(
+    {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "target_session_attrs", "passfile", "service"}
+)
+
+
+class EngineUrlInvalid(ValueError):
+    """An engine URL that is none, in words that repeat no part of it but its scheme and parameter names."""
+
+
+def dialect_of(url: str) -> Dialect:
+    """Return the dialect that an engine URL means; ``EngineUrlInvalid`` if it means none."""
+    scheme = _split(url).scheme
+    if scheme == "duckdb":
+        return "duckdb"
+    if scheme in _POSTGRES:
+        return "postgres"
+    raise EngineUrlInvalid(f"{scheme or 'no scheme'}: an engine is duckdb:///path or postgresql://user@host/database")
+
+
+def open_engine(url: str, base: Path | None = None) -> Engine:
+    """Return the engine of a URL, not yet connected.
+
+    ``duckdb:///data/health.duckdb`` is relative to ``base`` (the working directory without one), and
+    ``duckdb:////data/health.duckdb`` absolute. ``postgresql://user:password@host:port/database`` takes ``?schema=``,
+    ``host`` (a socket's folder), ``user``, ``port``, and libpq's TLS and password-file parameters.
+    """
+    parts = _split(url)
+    if dialect_of(url) == "postgres":
+        return PostgresEngine(_address(parts))
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or parts.query or parts.fragment or not path or "\0" in path:
+        raise EngineUrlInvalid("a DuckDB file is written duckdb:///path, without host or parameters")
+    return DuckdbEngine((base or Path()) / path)
+
+
+def redacted(url: str) -> str:
+    """Return a URL fit to be shown: without its password."""
+    try:
+        parts = _split(url)
+    except EngineUrlInvalid:
+        return "(not a URL)"
+    user, at, host = parts.netloc.rpartition("@")
+    names = user.partition(":")[0]
+    query = "&".join(f"{k}={v}" for k, v in parse_qsl(parts.query) if "password" not in k.lower())
+    return f"{parts.scheme}://{names}{at}{host}{parts.path}{'?' + query if query else ''}"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise EngineUrlInvalid("not a URL: a bad host or port") from None
+    return parts
+
+
+def _address(parts: SplitResult) -> Address:
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _LIBPQ | {"host", "port", "user", "password", "dbname", "schema"}:
+            raise EngineUrlInvalid(f"{name} is not a parameter of a PostgreSQL URL")
+        if name in found:
+            raise EngineUrlInvalid(f"{name} stands twice")
+        found[name] = value
+    port = parts.port if parts.port is not None else found.get("port")
+    if port is not None and not str(port).isdecimal():
+        raise EngineUrlInvalid("port is not a number")
+    if "\0" in unquote("".join((parts.netloc, parts.path, *found.values()))):
+        raise EngineUrlInvalid("a URL holds no NUL")
+    return Address(
+        host=found.get("host") or parts.hostname or None,
+        port=int(port) if port is not None else None,
+        database=unquote(parts.path.removeprefix("/")) or found.get("dbname"),
+        user=unquote(parts.username) if parts.username else found.get("user"),
+        password=unquote(parts.password) if parts.password else found.get("password"),
+        schema=found.get("schema") or "public",
+        options=tuple((name, value) for name, value in found.items() if name in _LIBPQ),
+    )

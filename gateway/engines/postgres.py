@@ -1,0 +1,224 @@
+"""PostgreSQL over psycopg 3: a read-only REPEATABLE READ transaction a session, Arrow out.
+
+What protects the data is the role, which should hold SELECT and nothing else: the session's own settings could be
+undone by SQL, and are there against accidents.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from gateway.engines import pgcatalog
+from gateway.engines.base import Dialect, EngineError, EngineUnavailable, Limits
+from gateway.engines.pgarrow import to_arrow
+from gateway.engines.watchdog import Watchdog
+from gateway.policy.model import TableShape
+
+if TYPE_CHECKING:
+    import psycopg
+
+_CONNECT_SECONDS: Final = 10
+_GRACE_SECONDS: Final = 5.0
+_SESSION: Final = {
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "client_encoding": "UTF8",
+    "extra_float_digits": "1",
+    "row_security": "on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a PostgreSQL database is; ``options`` are libpq's own words, ``schema`` the one that holds the tables."""
+
+    host: str | None
+    port: int | None
+    database: str | None
+    user: str | None
+    password: str | None
+    schema: str = "public"
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Address({self.user or ''}@{self.host or ''}:{self.port or ''}/{self.database or ''} {self.schema})"
+
+
+class PostgresEngine:
+    """One PostgreSQL database and schema; each session has a connection of its own."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def __repr__(self) -> str:
+        return f"PostgresEngine({self._address!r})"
+
+    @property
+    def dialect(self) -> Dialect:
+        """PostgreSQL's."""
+        return "postgres"
+
+    def tables(self) -> Collection[str]:
+        """Return the tables and views of the schema that the role may read."""
+        with self._connected(Limits(_CONNECT_SECONDS)) as connection, self._translated():
+            return pgcatalog.tables(connection, self._address.schema)
+
+    def read_only(self) -> bool:
+        """Whether the role can change no table of the schema, nor become one that can."""
+        with self._connected(Limits(_CONNECT_SECONDS)) as connection, self._translated():
+            return pgcatalog.read_only(connection, self._address.schema)
+
+    @contextmanager
+    def session(self, limits: Limits) -> Iterator[PostgresSession]:
+        """Open a connection and on it one read-only transaction."""
+        deadline = time.monotonic() + limits.seconds
+        with self._connected(limits) as connection:
+            yield PostgresSession(self, connection, deadline)
+
+    def close(self) -> None:
+        """Nothing is held between sessions."""
+
+    @contextmanager
+    def _connected(self, limits: Limits) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        try:
+            connection = self._connect(limits)
+        except EngineError:
+            raise
+        except Exception as error:
+            # whatever a driver or a server says, a database that cannot be reached is one and the same event
+            raise EngineUnavailable(f"{self!r} could not be reached: {self._brief(error)}") from error
+        try:
+            yield connection
+        finally:
+            with suppress(Exception):
+                connection.close()
+
+    def _connect(self, limits: Limits) -> psycopg.Connection[tuple[Any, ...]]:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise EngineUnavailable("PostgreSQL needs the extra: pip install 'discreet[postgres]'") from error
+        address = self._address
+        parameters: dict[str, Any] = {
+            "host": address.host,
+            "port": address.port,
+            "dbname": address.database,
+            "user": address.user,
+            "password": address.password,
+            "connect_timeout": _CONNECT_SECONDS,
+            "tcp_user_timeout": 30_000,
+            "application_name": "discreet",
+            **dict(address.options),
+        }
+        given = {name: value for name, value in parameters.items() if value is not None}
+        connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+        try:
+            self._settle(connection, limits)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _settle(self, connection: psycopg.Connection[tuple[Any, ...]], limits: Limits) -> None:
+        """Set what the meaning of a statement depends on, begin the transaction, and assert that it is so."""
+        from psycopg import IsolationLevel
+
+        # pg_temp last: otherwise a temporary table would stand before the schema's own
+        wanted = {
+            **_SESSION,
+            "search_path": f'"{self._address.schema.replace(chr(34), chr(34) * 2)}", pg_temp',
+            "statement_timeout": f"{max(1, int(limits.seconds * 1000))}ms",
+        }
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
+        connection.execute(f"SELECT {calls}".encode(), [word for pair in wanted.items() for word in pair])
+        connection.autocommit = False
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        asserted = {
+            **_SESSION,
+            "search_path": wanted["search_path"],
+            "transaction_isolation": "repeatable read",
+            "transaction_read_only": "on",
+        }
+        calls = ", ".join(["current_setting(%s)"] * len(asserted))
+        row = connection.execute(f"SELECT {calls}".encode(), list(asserted)).fetchone()
+        for (name, value), found in zip(asserted.items(), row or (), strict=True):
+            if found != value:
+                raise EngineUnavailable(f"{self!r} keeps {name} at {found!r} instead of {value!r}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        import psycopg
+
+        try:
+            yield
+        except (psycopg.Error, pa.ArrowException, ValueError, ArithmeticError, MemoryError, OSError) as error:
+            raise EngineError(self._brief(error)) from error
+
+    def _brief(self, error: BaseException) -> str:
+        text = f"{type(error).__name__}: {str(error)[:2_000]}"
+        return text.replace(self._address.password, "***") if self._address.password else text
+
+
+class PostgresSession:
+    """One read-only transaction on one connection."""
+
+    def __init__(
+        self, engine: PostgresEngine, connection: psycopg.Connection[tuple[Any, ...]], deadline: float
+    ) -> None:
+        self._engine, self._connection, self._deadline = engine, connection, deadline
+        self._running: Watchdog | None = None
+        self._told = False
+
+    def schema(self, tables: Collection[str]) -> Mapping[str, TableShape]:
+        """Return the catalogue's entries of those tables that exist, as this transaction sees them."""
+        with self._watched():
+            return pgcatalog.shapes(self._connection, self._engine._address.schema, tables)  # noqa: SLF001
+
+    def fetch(self, sql: str) -> pa.Table:
+        """Run one SELECT and return its rows."""
+        with self._watched(), self._connection.cursor(binary=True) as cursor:
+            # binary results go through the extended protocol, which takes one statement and no more
+            cursor.execute(sql.encode())
+            return to_arrow(cursor)
+
+    def cancel(self) -> None:
+        """Cancel the statement that runs, if one does."""
+        watchdog = self._running
+        if watchdog is not None:
+            watchdog.cancel()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        if time.monotonic() >= self._deadline:
+            raise EngineError("the session's time limit is reached")
+        self._told = False
+        with Watchdog(self._deadline, self._interrupt) as watchdog:
+            self._running = watchdog
+            try:
+                with self._engine._translated():  # noqa: SLF001
+                    yield
+            except EngineError as error:
+                if watchdog.fired:
+                    raise EngineError("interrupted: the session's time limit is reached or it was cancelled") from error
+                raise
+            finally:
+                self._running = None
+
+    def _interrupt(self, late: float) -> None:
+        """Ask the server to cancel; where it does not answer, cut the line, so that the waiting thread is free."""
+        with suppress(Exception):
+            if late < _GRACE_SECONDS:
+                self._connection.cancel_safe(timeout=1.0)
+            elif not self._told:
+                self._told = True
+                with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,259 @@
+"""DuckDB files: the catalogue as it is, the lock, the limits, and every failure as one of two errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gateway.engines.base import EngineError, EngineUnavailable, Limits
+from gateway.engines.duckdb import DuckdbEngine
+from gateway.policy.model import ForeignKey, Physical, TableShape
+
+LIMITS = Limits(30, 500_000_000)
+ENDLESS = "SELECT count(*) FROM big AS a, big AS b WHERE (a.x * b.x) % 7 = 3"
+
+SCHEMA = """
+CREATE TABLE unit (id BIGINT PRIMARY KEY, alt INTEGER UNIQUE);
+CREATE TABLE fact (
+    person BIGINT REFERENCES unit (id), a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER,
+    n VARCHAR COLLATE NOCASE UNIQUE, m VARCHAR UNIQUE, d DECIMAL(10, 2) UNIQUE, f DOUBLE UNIQUE,
+    h HUGEINT, u UTINYINT, r FLOAT, o BOOLEAN, dt DATE, ts TIMESTAMP, tz TIMESTAMPTZ, ns TIMESTAMP_NS,
+    bl BLOB, i INTEGER[], e ENUM ('x', 'y'), "we""ird" VARCHAR,
+    UNIQUE (a, b), UNIQUE (a, c), CHECK (a > 0)
+);
+CREATE UNIQUE INDEX later ON fact (u);
+CREATE VIEW seen AS SELECT person, n, m FROM fact;
+CREATE TABLE big AS SELECT range AS x FROM range(300000);
+CREATE SCHEMA other; CREATE TABLE other.unit (id VARCHAR);
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "data.duckdb"
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(SCHEMA)
+    return file
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[DuckdbEngine]:
+    engine = DuckdbEngine(path)
+    yield engine
+    engine.close()
+
+
+def test_shape(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        found = session.schema(["unit", "fact", "seen", "absent", "Unit"])
+    assert found.keys() == {"unit", "fact", "seen"}
+    assert found["unit"] == TableShape(
+        (("id", Physical("integer", "BIGINT"), True), ("alt", Physical("integer", "INTEGER"), False)),
+        frozenset({frozenset({"id"}), frozenset({"alt"})}),
+    )
+    fact = found["fact"]
+    assert {name: physical for name, physical, _ in fact.columns} == {
+        "person": Physical("integer", "BIGINT"),
+        "a": Physical("integer", "INTEGER"),
+        "b": Physical("integer", "INTEGER"),
+        "c": Physical("integer", "INTEGER"),
+        "n": Physical("text", "VARCHAR with a collation", exact=False),
+        "m": Physical("text", "VARCHAR"),
+        "d": Physical("decimal", "DECIMAL(10,2)", 2),
+        "f": Physical("float", "DOUBLE"),
+        "h": Physical("integer", "HUGEINT"),
+        "u": Physical("integer", "UTINYINT"),
+        "r": Physical("float", "FLOAT"),
+        "o": Physical("boolean", "BOOLEAN"),
+        "dt": Physical("date", "DATE"),
+        "ts": Physical("timestamp", "TIMESTAMP"),
+        "tz": Physical("timestamp", "TIMESTAMP WITH TIME ZONE"),
+        "ns": None,
+        "bl": None,
+        "i": None,
+        "e": None,
+        'we"ird': Physical("text", "VARCHAR"),
+    }
+    assert {name for name, _, not_null in fact.columns if not_null} == {"a", "b"}
+    # not (a, c), since c may be NULL; not the collated text nor the float; not an index that is no constraint
+    assert fact.unique == frozenset({frozenset({"a", "b"}), frozenset({"m"}), frozenset({"d"})})
+    assert fact.foreign_keys == frozenset({ForeignKey(("person",), "unit", ("id",))})
+
+
+def test_view_has_no_facts_but_keeps_its_collation(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        seen = session.schema(["seen"])["seen"]
+    assert seen.unique == frozenset()
+    assert seen.foreign_keys == frozenset()
+    assert not any(not_null for _, _, not_null in seen.columns)
+    assert seen.physical("n") == Physical("text", "VARCHAR with a collation", exact=False)
+    assert seen.physical("m") == Physical("text", "VARCHAR")
+
+
+def test_tables(engine: DuckdbEngine) -> None:
+    assert sorted(engine.tables()) == ["big", "fact", "seen", "unit"]
+
+
+def test_rows_come_as_arrow(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        rows = session.fetch("SELECT sum(x) AS s, count(*) AS n FROM big")
+    assert rows.to_pylist() == [{"s": 44999850000, "n": 300000}]
+
+
+def test_session_time_zone_is_utc(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        rows = session.fetch("SELECT CAST(TIMESTAMPTZ '2020-01-01 00:30:00+02:00' AS TIMESTAMP) AS t")
+    assert str(rows.column(0)[0]) == "2019-12-31 22:30:00"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; SELECT 2",
+        "INSERT INTO unit VALUES (1, 1)",
+        "CREATE TEMP TABLE t AS SELECT 1",
+        "COPY unit TO '/tmp/discreet-escape.csv'",
+        "ATTACH ':memory:' AS m",
+        "SET threads = 1",
+        "EXPLAIN SELECT 1",
+        "SELECT error('a secret')",
+        "SELECT CAST('x' AS INTEGER)",
+        "SELECT nothing FROM unit",
+        "SELECT * FROM absent",
+        "SELECT 'unterminated",
+        "",
+    ],
+)
+def test_everything_else_is_an_engine_error(engine: DuckdbEngine, sql: str) -> None:
+    with engine.session(LIMITS) as session, pytest.raises(EngineError):
+        session.fetch(sql)
+
+
+def test_no_other_file_can_be_read(engine: DuckdbEngine, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a\n1\n")
+    for sql in (
+        f"SELECT * FROM read_csv('{other}')",
+        f"SELECT * FROM '{other}'",
+        f"SELECT * FROM glob('{tmp_path}/*')",
+    ):
+        with engine.session(LIMITS) as session, pytest.raises(EngineError):
+            session.fetch(sql)
+
+
+def test_rights_are_read_only(engine: DuckdbEngine) -> None:
+    assert engine.read_only()
+
+
+def test_rights_of_an_unlocked_file_are_not(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DuckdbEngine, "_restrict", lambda *_: None)
+    engine = DuckdbEngine(path)
+    assert not engine.read_only()
+    engine.close()
+
+
+def test_time_limit_interrupts(engine: DuckdbEngine) -> None:
+    start = time.monotonic()
+    with engine.session(Limits(0.3)) as session:
+        with pytest.raises(EngineError, match="time limit"):
+            session.fetch(ENDLESS)
+        assert time.monotonic() - start < 5
+        with pytest.raises(EngineError, match="time limit"):
+            session.fetch("SELECT 1")
+    with engine.session(LIMITS) as session:
+        assert session.fetch("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_cancel_from_another_thread(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        session.cancel()
+        assert session.fetch("SELECT 1 AS a").num_rows == 1
+        timer = threading.Timer(0.2, session.cancel)
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(EngineError, match="cancelled"):
+            session.fetch(ENDLESS)
+        assert time.monotonic() - start < 5
+        timer.join()
+
+
+def test_memory_limit(path: Path) -> None:
+    engine = DuckdbEngine(path)
+    with engine.session(Limits(30, 20_000_000)) as session, pytest.raises(EngineError, match=r"(?i)memory"):
+        session.fetch("SELECT list(x || repeat('y', 1000)) AS l FROM big")
+    engine.close()
+
+
+def test_sessions_of_several_threads(engine: DuckdbEngine) -> None:
+    sums: list[int] = []
+
+    def ask() -> None:
+        with engine.session(LIMITS) as session:
+            sums.append(session.fetch("SELECT count(*) AS n FROM big").to_pylist()[0]["n"])
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sums == [300000] * 8
+
+
+def test_two_engines_and_a_reader_share_a_file(path: Path, engine: DuckdbEngine) -> None:
+    other = DuckdbEngine(path)
+    with engine.session(LIMITS) as one, other.session(Limits(10, 100_000_000)) as two:
+        assert one.fetch("SELECT 1 AS a") == two.fetch("SELECT 1 AS a")
+    with duckdb.connect(str(path), read_only=True) as reader:
+        assert reader.sql("SELECT count(*) FROM big").fetchall() == [(300000,)]
+    other.close()
+
+
+def test_closed_and_opened_again_sees_what_changed(path: Path, engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        before = session.schema(["unit"])["unit"]
+    engine.close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE unit ADD COLUMN extra VARCHAR")
+    with engine.session(LIMITS) as session:
+        after = session.schema(["unit"])["unit"]
+    assert before != after
+    assert after.physical("extra") == Physical("text", "VARCHAR")
+
+
+def test_spilled_rows_leave_no_folder_behind(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        folder = Path(str(session.fetch("SELECT current_setting('temp_directory') AS f").column(0)[0]))
+    assert folder.stat().st_mode & 0o077 == 0
+    engine.close()
+    assert not folder.exists()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="does not exist"), DuckdbEngine(tmp_path / "none").session(LIMITS):
+        pass
+
+
+def test_half_written_file_and_folder(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.duckdb"
+    broken.write_bytes(b"not a database" * 1000)
+    for path in (broken, tmp_path):
+        with pytest.raises(EngineUnavailable), DuckdbEngine(path).session(LIMITS):
+            pass
+
+
+def test_file_locked_by_another_process(path: Path) -> None:
+    script = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        with pytest.raises(EngineUnavailable, match="lock"):
+            DuckdbEngine(path).tables()
+        holder.stdin.close()
