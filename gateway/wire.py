@@ -10,7 +10,8 @@ JsonValue = None | bool | int | float | str
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: a price of "1" or true, or a dry_run of "no", is a mistake to be told of, not one to be guessed at.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class _Response(BaseModel):
@@ -205,3 +206,135 @@ class DatasetInfo(_Response):
     max_epsilon: float
     delta: float
     tables: list[DatasetTable]
+
+
+class QuerySummary(_Response):
+    """One of the caller's own charges; ``status`` is withheld while the caller is suspended on the dataset."""
+
+    query_id: str
+    dataset: str
+    charged_at: str = Field(description="UTC, ISO 8601.")
+    status: Literal["answered", "failed", "void", "running", "withheld"]
+    epsilon: float
+    rho: float
+    delta: float
+    pure: bool
+    policy_version: int
+    data_version: int
+
+
+class Status(_Response):
+    """That something is as it should be."""
+
+    status: Literal["ok"] = "ok"
+
+
+class DatasetAdmin(_Response):
+    """A dataset, as admins see it: its policy's text, and the engine without its password."""
+
+    name: str
+    version: int
+    data_version: int
+    engine: str
+    applied_at: str
+    applied_by: str
+    policy: str
+    info: DatasetInfo
+
+
+class DataVersion(_Response):
+    """The data version now in force."""
+
+    dataset: str
+    data_version: int
+
+
+class AnalystRequest(_Request):
+    """An analyst (or admin) to be added."""
+
+    name: str
+    role: Literal["analyst", "admin"] = "analyst"
+
+
+class AnalystInfo(_Response):
+    """An analyst or admin."""
+
+    name: str
+    role: Literal["analyst", "admin"]
+    disabled: bool
+    created_at: str
+
+
+class ResumeRequest(_Request):
+    """The dataset on which an analyst's suspension is to be cleared, and why."""
+
+    dataset: str
+    reason: str | None = None
+
+
+class TokenRequest(_Request):
+    """A token to be issued; ``seconds`` is its lifetime, the setting ``token_seconds`` by default."""
+
+    name: str
+    role: Literal["analyst", "admin"]
+    seconds: int | None = Field(None, ge=1)
+    kind: Literal["jwt", "api"] = "jwt"
+
+
+class TokenInfo(_Response):
+    """An issued token, without its text."""
+
+    id: str
+    kind: Literal["jwt", "api"]
+    name: str
+    role: Literal["analyst", "admin"]
+    created_at: str
+    expires_at: str
+    issued_by: str
+    revoked: bool
+
+
+class TokenIssued(TokenInfo):
+    """A token just issued; its text is shown this once."""
+
+    token: str
+
+
+class BudgetRequest(_Request):
+    """A grant; it takes the place of an earlier one, and what is spent stays spent."""
+
+    dataset: str
+    analyst: str
+    epsilon: float
+    delta: float = 0.0
+    gaussian: bool = True
+    reason: str | None = None
+
+
+class LedgerEntry(_Response):
+    """One fact of the ledger; amounts in exact units (epsilon 1e-9, rho 1e-12, delta 1e-18), hashes in hexadecimal."""
+
+    dataset: str
+    seq: int
+    at: str
+    kind: str
+    hash: str
+    says: dict[str, Any]
+
+
+class LedgerFault(_Response):
+    """The first row of a dataset's ledger that is wrong."""
+
+    dataset: str
+    kind: str
+    row: str
+    problem: str
+
+
+class LedgerReport(_Response):
+    """What verifying the ledger found."""
+
+    ok: bool
+    facts: dict[str, int] = Field(description="Facts checked, by dataset.")
+    faults: list[LedgerFault]
+    missing_triggers: list[str]
