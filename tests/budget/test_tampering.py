@@ -1,0 +1,285 @@
+"""Whoever changes the ledger behind the gateway's back is found by `verify`, and the first wrong row is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+
+from budget import balance, chain, entries, grants, ledger, schema, suspensions, triggers
+from budget.errors import Contended
+from budget.grants import Grant
+from budget.verify import Report, verify
+from tests.budget.ledgers import DEAD, DELTA, EPSILON, OTHER, gaussian, grant_all, request
+
+
+@pytest.fixture
+def full(engine: Engine) -> Engine:
+    """A ledger of 14 facts: grants 1-3, charges 4-8, outcomes 9-11, an attempt 12, a suspension 13, a grant 14."""
+    grant_all(engine, delta=DELTA, gaussian=True, analysts=("ann", "bob"))
+    with engine.begin() as conn:
+        losses = (EPSILON // 10, EPSILON // 5, gaussian(EPSILON // 4), EPSILON // 10, EPSILON // 2)
+        ids = [
+            ledger.charge(conn, request(loss, idempotency_key=f"k{n}", process=DEAD)).record.charge.id
+            for n, loss in enumerate(losses)
+        ]
+        ledger.settle(conn, ids[0], "answered", b"rows")
+        ledger.settle(conn, ids[1], "failed", b"failure")
+        ledger.void(conn, ids[2], process=DEAD, reason="no statement")
+        ledger.claim_retry(conn, ids[3], process=OTHER, is_dead=lambda _: True)
+        suspensions.suspend(conn, "health", "ann", actor="gateway", charge=ids[1])
+        grants.set_grant(conn, "health", "ann", Grant(EPSILON), actor="root")
+        grants.set_cap(conn, "other", Grant(EPSILON), actor="root")
+        report = verify(conn)
+    assert report.ok
+    assert [(each.dataset, each.facts) for each in report.datasets] == [("health", 14), ("other", 1)]
+    return engine
+
+
+def tamper(engine: Engine, act: Callable[[Connection], Any]) -> Report:
+    """Act with guards and foreign keys off, put the guards back, verify, and undo it all."""
+    names = {table.name: triggers.keys(table) for table in schema.FACTS.values()}
+    sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as conn:
+        if sqlite:
+            conn.exec_driver_sql("ROLLBACK")
+            conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        triggers.drop(conn, list(names))
+        if not sqlite:
+            conn.execute(text("SET LOCAL session_replication_role = replica"))
+        act(conn)
+        triggers.create(conn, names)
+        report = verify(conn)
+        conn.rollback()
+        conn.invalidate()  # its settings go with it
+    assert report.missing_triggers == ()
+    return report
+
+
+def verified(engine: Engine) -> Report:
+    with engine.begin() as conn:
+        return verify(conn)
+
+
+def first(report: Report, dataset: str = "health") -> tuple[str, str]:
+    assert not report.ok
+    fault = next(each.fault for each in report.datasets if each.dataset == dataset)
+    assert fault is not None
+    assert all(each.fault is None for each in report.datasets if each.dataset != dataset)
+    return fault.kind, fault.row
+
+
+def where(kind: str, seq: int) -> Any:
+    table = schema.FACTS[kind]
+    return (table.c.dataset == "health") & (table.c.seq == seq)
+
+
+CHANGES = [
+    ("grant", 1, {"epsilon": 9 * EPSILON}),
+    ("grant", 2, {"delta": 0}),
+    ("grant", 2, {"gaussian": False}),
+    ("grant", 3, {"scope": "analyst:eve"}),
+    ("grant", 3, {"actor": "nobody"}),
+    ("grant", 2, {"reason": None}),
+    ("grant", 14, {"at": 1}),
+    ("charge", 4, {"epsilon": 0}),
+    ("charge", 4, {"rho": 0}),
+    ("charge", 5, {"analyst": "bob"}),
+    ("charge", 5, {"scopes": '["cap"]'}),
+    ("charge", 6, {"epsilon": 1}),
+    ("charge", 7, {"idempotency_key": None}),
+    ("charge", 7, {"request_hash": b"r" * 32}),
+    ("charge", 8, {"mechanism": "{}"}),
+    ("charge", 8, {"hash": b"h" * 32}),
+    ("charge", 8, {"at": 10**17}),
+    ("outcome", 9, {"payload": b"other rows"}),
+    ("outcome", 10, {"status": "answered"}),
+    ("outcome", 11, {"status": "failed"}),
+    ("attempt", 12, {"process": "c" * 32}),
+    ("suspension", 13, {"action": "clear"}),
+    ("suspension", 13, {"charge": None}),
+]
+
+
+def test_a_changed_fact(full: Engine) -> None:
+    for kind, seq, values in CHANGES:
+        change = update(schema.FACTS[kind]).where(where(kind, seq)).values(values)
+        report = tamper(full, lambda conn, change=change: conn.execute(change))  # type: ignore[misc]
+        assert first(report) == (kind, str(seq)), values
+
+
+def test_a_deleted_fact(full: Engine) -> None:
+    for kind, seq in (
+        ("grant", 2),
+        ("charge", 4),
+        ("charge", 8),
+        ("outcome", 10),
+        ("attempt", 12),
+        ("suspension", 13),
+    ):
+        removal = delete(schema.FACTS[kind]).where(where(kind, seq))
+        report = tamper(full, lambda conn, removal=removal: conn.execute(removal))  # type: ignore[misc]
+        assert first(report)[1] == str(seq + 1), (kind, seq)
+
+
+def test_the_tail_cut(full: Engine) -> None:
+    report = tamper(full, lambda conn: conn.execute(delete(schema.grant).where(where("grant", 14))))
+    assert first(report) == ("head", "14")
+
+
+def test_the_tail_cut_with_its_head(full: Engine) -> None:
+    """The head alone cannot show it; the balances that the facts no longer add up to do."""
+
+    def act(conn: Connection) -> None:
+        conn.execute(delete(schema.grant).where(where("grant", 14)))
+        last = conn.execute(select(schema.suspension).where(where("suspension", 13))).one()
+        conn.execute(
+            update(schema.head)
+            .where(schema.head.c.dataset == "health")
+            .values(seq=13, at=last.at, hash=bytes(last.hash))
+        )
+
+    assert first(tamper(full, act)) == ("balance", "analyst:ann")
+
+
+def test_an_inserted_fact(full: Engine) -> None:
+    def act(conn: Connection) -> None:
+        row = dict(conn.execute(select(schema.grant).where(where("grant", 14))).mappings().one())
+        conn.execute(insert(schema.grant).values(row | {"seq": 15, "epsilon": 10**15}))
+
+    assert first(tamper(full, act)) == ("head", "15")
+
+
+def test_an_inserted_fact_in_the_middle(full: Engine) -> None:
+    def act(conn: Connection) -> None:
+        row = dict(conn.execute(select(schema.grant).where(where("grant", 2))).mappings().one())
+        conn.execute(insert(schema.grant).values(row | {"seq": 5}))
+
+    assert first(tamper(full, act))[1] == "5"
+
+
+def test_a_fact_chained_as_it_should_that_could_not_have_been_admitted(full: Engine) -> None:
+    """A forger who knows how to hash still cannot charge what no grant covers, or settle twice."""
+
+    def act(conn: Connection) -> None:
+        head = chain.lock(conn, "health")
+        assert head is not None
+        row = dict(conn.execute(select(schema.charge).where(where("charge", 8))).mappings().one())
+        forged = {name: row[name] for name in row if name not in ("dataset", "seq", "at", "hash")}
+        forged |= {"id": "f" * 32, "idempotency_key": None, "analyst": "bob", "epsilon": 4 * EPSILON, "rho": 10**18}
+        chain.append(conn, head, "charge", forged | {"scopes": '["analyst:bob","cap"]'})
+
+    assert first(tamper(full, act)) == ("charge", "15")
+
+
+def test_two_facts_exchanged(full: Engine) -> None:
+    def act(conn: Connection) -> None:
+        for before, after in ((4, 99), (5, 4), (99, 5)):
+            conn.execute(update(schema.charge).where(where("charge", before)).values(seq=after))
+
+    assert first(tamper(full, act)) == ("charge", "4")
+
+
+def test_a_fact_replaced_by_another_dataset_s(full: Engine) -> None:
+    def act(conn: Connection) -> None:
+        conn.execute(delete(schema.grant).where(where("grant", 1)))
+        conn.execute(update(schema.grant).where(schema.grant.c.dataset == "other").values(dataset="health"))
+        conn.execute(delete(schema.head).where(schema.head.c.dataset == "other"))
+        conn.execute(delete(schema.scope).where(schema.scope.c.dataset == "other"))
+
+    assert first(tamper(full, act)) == ("grant", "1")
+
+
+def test_an_edited_balance(full: Engine) -> None:
+    ann = (schema.scope.c.dataset == "health") & (schema.scope.c.scope == "analyst:ann")
+    for values in (
+        {"spent_epsilon": 0},
+        {"spent_rho": 1},
+        {"spent_gaussian": 1},
+        {"spent_delta": 1},
+        {"epsilon": 10**15},
+        {"delta": 1},
+        {"gaussian": True},
+        {"suspended": False},
+        {"seq": 1},
+    ):
+        report = tamper(full, lambda conn, values=values: conn.execute(update(schema.scope).where(ann).values(values)))  # type: ignore[misc]
+        assert first(report) == ("balance", "analyst:ann"), values
+
+
+def test_a_balance_that_no_integer_is(full: Engine) -> None:
+    if full.dialect.name == "postgresql":
+        values: dict[str, Any] = {"spent_rho": 2**63 - 1}
+    else:
+        values = {"spent_rho": "many"}
+    report = tamper(full, lambda conn: conn.execute(text("UPDATE ledger_scope SET spent_rho = :spent_rho"), values))
+    assert not report.ok
+
+
+def test_a_balance_removed_or_made_up(full: Engine) -> None:
+    with full.begin() as conn:
+        row = dict(conn.execute(select(schema.scope).where(schema.scope.c.scope == "analyst:bob")).mappings().one())
+        conn.execute(delete(schema.scope).where(schema.scope.c.scope == "analyst:bob"))
+        assert first(verify(conn)) == ("balance", "analyst:bob")
+        conn.execute(insert(schema.scope).values(row))
+        assert verify(conn).ok
+        conn.execute(insert(schema.scope).values(row | {"scope": "analyst:eve"}))
+        assert first(verify(conn)) == ("balance", "analyst:eve")
+
+
+def test_an_edited_head(full: Engine) -> None:
+    health = schema.head.c.dataset == "health"
+    for values in ({"seq": 13}, {"seq": 15}, {"hash": b"h" * 32}, {"at": 10**17}):
+        report = tamper(
+            full, lambda conn, values=values: conn.execute(update(schema.head).where(health).values(values))
+        )  # type: ignore[misc]
+        assert first(report)[0] == "head", values
+
+
+def test_a_ledger_of_several_pages(full: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "_PAGE", 2)
+    assert [each.facts for each in verified(full).datasets] == [14, 1]
+    report = tamper(full, lambda conn: conn.execute(delete(schema.charge).where(where("charge", 7))))
+    assert first(report) == ("charge", "8")
+
+
+def test_a_head_removed(full: Engine) -> None:
+    with full.begin() as conn:
+        conn.execute(delete(schema.head).where(schema.head.c.dataset == "health"))
+        assert first(verify(conn, "health")) == ("head", "health")
+
+
+def test_a_trigger_dropped(full: Engine) -> None:
+    names = [table.name for table in schema.FACTS.values()]
+    with full.begin() as conn:
+        triggers.drop(conn, names)
+        report = verify(conn)
+    assert not report.ok
+    assert all(each.fault is None for each in report.datasets)
+    assert len(report.missing_triggers) == len(names) * (3 if full.dialect.name == "sqlite" else 2)
+
+
+def test_a_balance_that_moved_between_reading_and_writing_is_not_written(full: Engine) -> None:
+    with full.connect() as conn, conn.begin() as transaction:
+        own, _ = balance.of(conn, "health", "bob").standings
+        ledger.charge(conn, request(analyst="bob"))
+        with pytest.raises(Contended):
+            balance.write(conn, "health", own, own)
+        transaction.rollback()
+
+
+def test_a_chain_that_moved_between_reading_and_appending_is_not_written(full: Engine) -> None:
+    with full.connect() as conn, conn.begin() as transaction:
+        head = chain.lock(conn, "health")
+        assert head is not None
+        fact = {"scope": "cap", "epsilon": 1, "delta": 0, "gaussian": False, "actor": "root", "reason": None}
+        after = chain.append(conn, head, "grant", fact)
+        assert chain.append(conn, after, "grant", fact).seq == 16
+        stale = chain.Head(after.dataset, 98, after.at, after.hash)
+        with pytest.raises(Contended):
+            chain.append(conn, stale, "grant", fact)
+        transaction.rollback()
