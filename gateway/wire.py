@@ -93,7 +93,7 @@ class PlanBlock(_Response):
     """Measures drawn as one vector; l1 and l2 bound one privacy unit's part over all groups, in the measures' integers."""
 
     l1: int
-    l2: int
+    l2: float
     mechanism: Literal["laplace", "gaussian"]
     scale: float
     measures: list[str]
@@ -106,7 +106,7 @@ class PlanMeasure(_Response):
     kind: str
     unit: float
     l1: int
-    l2: int
+    l2: float
     linf: int
     expected_error: float
 

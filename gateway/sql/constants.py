@@ -84,7 +84,7 @@ def fold(op: str, left: Constant, right: Constant, node: exp.Expression) -> Cons
 
 
 def on_grid(op: str, operand: Scalar, constant: Constant, scale: int) -> Scalar:
-    """Return ``operand op constant`` for an operand that holds multiples of 10^-scale, the constant moved onto its grid.
+    """Return ``operand op constant`` for an operand in multiples of 10^-scale, the constant moved there.
 
     Why this is exact: between two neighbours g and g+1 of the grid, x > c and x > g say the same of every x on the
     grid, and x = c is false of all; a NULL operand stays NULL, since the false is written ``x <> x``.

@@ -1,4 +1,4 @@
-"""The allow-list of scalar functions, as data: what each takes and gives, why it is total, and how each engine writes it.
+"""The allow-list of scalar functions, as data: where each may stand, why it is total, how each engine writes it.
 
 Total means: no value and no number of rows makes it raise or grow without bound. What is not here does not exist.
 Templates take rendered arguments in order; each is closed in parentheses by the renderer.
@@ -49,7 +49,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "is_false": _function("{0} IS FALSE", "a test of a truth value", "row", "post"),
         "to_float": _function(
             "CAST({0} AS DOUBLE)",
-            "every integer or decimal has a nearest double; PostgreSQL's unbounded numerics are cut to its range inside",
+            "each integer or decimal has a nearest double; unbounded numerics are cut to its range inside",
             "row",
             "post",
             postgres=(

@@ -132,7 +132,7 @@ class _Noisy:
     level: Level = field(default="post", init=False)
 
     def column(self, node: exp.Column) -> Scalar:
-        """A name that is no key: an alias of the select list, else refused."""
+        """Return what a name that is no key means: an alias of the select list; refuse any other."""
         if node.args.get("table") is None:
             for alias, meaning in self.aliases:
                 if isinstance(node.this, exp.Identifier) and matches(node.this, alias.this):

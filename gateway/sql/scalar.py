@@ -1,4 +1,4 @@
-"""Lower scalar expressions onto the allow-list: every node is built anew, and a node or argument without an arm is refused.
+"""Lower scalar expressions onto the allow-list: every node is built anew; what has no arm is refused.
 
 ``p.age BETWEEN 18 AND 30.5``  →  ``and(gte(age, 18), lte(age, 30))``
 """
@@ -92,9 +92,6 @@ def number(found: Scalar, node: exp.Expression) -> Scalar:
     if isinstance(found, Constant):
         return constants.as_kind(found, "float", node)
     return found if found.kind == "float" else Call("to_float", (found,), "float")
-
-
-# --- arms ---------------------------------------------------------------------------------------------------------------
 
 
 def _paren(node: exp.Expression, names: Names, depth: int) -> Scalar:

@@ -1,0 +1,239 @@
+"""Choose, from public facts alone, how a release is bounded, laid out, noised and priced so that its error is least.
+
+Candidates are compared by the product of the expected errors of their aggregates; the planner reads no data and no
+engine statistics, so that its choice shows nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NoReturn
+
+from gateway.policy.model import Column, Dataset, Table
+from gateway.sql.algebra import Ref, Release, Scalar
+from gateway.sql.facts import domain, groups, never_null, one_row_enforced, rows_per_owner, scanned, tables_read
+from gateway.sql.layout import Layout, Vector, Wanted, shared, two_sided
+from gateway.sql.plan import Block, Bounding, Estimator, Key, Linear, Mean, PlannedRelease, Threshold
+from gateway.sql.refusals import refuse
+from mechanisms.accounting import pure_of_rho, rho_of_epsilon
+from mechanisms.intervals import half_width
+from mechanisms.loss import FREE, Loss
+from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
+from mechanisms.thresholds import threshold
+
+PRIVATE_GROUPS = 10
+"""Groups that one owner may reach where neither request nor policy says otherwise."""
+
+MOST_ROWS = 2**31
+MOST_BITS = 90
+"""A measure's bound times M stays below 2^90, so that sums over 2^37 rows fit 127 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a release may cost: an epsilon, or a rho; and which mechanisms are open.
+
+    ``gaussian`` says whether the scopes that pay admit Gaussian charges without closing a pure route unasked.
+    """
+
+    epsilon: int | None
+    rho: int | None
+    delta: int
+    mechanism: Literal["auto", "laplace", "gaussian"]
+    gaussian: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What requests and settings bound: groups one owner may reach, public groups in all, width of integer domains."""
+
+    max_groups_contributed: int | None
+    public_groups: int
+    integer_domain: int
+
+
+def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
+    """Return the planned release of least expected error, its SQL still empty, or refuse."""
+    scan, conditions = scanned(release.source)
+    table = dataset.table(scan.table)
+    assert table is not None
+    keys = tuple(_key(name, key, table, conditions, bounds) for name, key in release.keys)
+    bounding, wanted = _wanted(release, table, keys, conditions, dataset, bounds)
+    private = any(key.values is None for key in keys)
+    if private and cost.delta == 0:
+        refuse("delta-missing")
+    if not release.aggregates and not private:
+        refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
+    candidates = _candidates(wanted, cost, private=private, reach=wanted.reach)
+    best = min(candidates, key=lambda candidate: candidate.score)
+    return PlannedRelease(
+        release=release,
+        keys=keys,
+        bounding=bounding,
+        blocks=best.blocks,
+        threshold=best.threshold,
+        estimators=best.layout.estimators,
+        sql="",
+        tables=tables_read(table),
+        loss=sum((block.loss for block in best.blocks), FREE) + _threshold_loss(best.threshold),
+        reason=_reason(best, candidates, bounding),
+    )
+
+
+def expected_error(estimator: Estimator, noises: dict[str, Noise], at: Fraction | None = None) -> float:
+    """Return the 95 % half-width of an estimate; of a mean, that of its deviation times the group's size.
+
+    ``at`` is the mean's place between its bounds, the middle by default.
+    """
+    if isinstance(estimator, Linear):
+        terms = dict(estimator.terms)
+    else:
+        offset = Fraction(0) if at is None else at - estimator.centre
+        terms = dict(estimator.spread)
+        for name, weight in estimator.count:
+            terms[name] = terms.get(name, Fraction(0)) - offset * weight
+    return half_width([(float(weight), noises[name]) for name, weight in terms.items()], 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    layout: Layout
+    mechanism: Mechanism
+    blocks: tuple[Block, ...]
+    threshold: Threshold | None
+    score: float
+
+
+def _key(name: str, key: Scalar, table: Table, conditions: tuple[Scalar, ...], bounds: Bounds) -> Key:
+    assert isinstance(key, Ref)  # lowering admits no other key yet
+    column = table.column(key.name)
+    assert column is not None
+    values = domain(column, conditions, bounds.integer_domain)
+    # The bounded SQL names keys and measures side by side.
+    label = f"{column.name}_key" if re.fullmatch(r"m\d+", column.name) else column.name
+    return Key(name, label, column.name, key.kind, values)
+
+
+def _wanted(
+    release: Release,
+    table: Table,
+    keys: tuple[Key, ...],
+    conditions: tuple[Scalar, ...],
+    dataset: Dataset,
+    bounds: Bounds,
+) -> tuple[Bounding, Wanted]:
+    one_row, rows = one_row_enforced(table), rows_per_owner(table)
+    private = any(key.values is None for key in keys)
+    public = groups([key.values for key in keys], bounds.public_groups)
+    if not private and public is None:
+        refuse("groups-too-many", hint=f"At most {bounds.public_groups} groups; group by fewer columns.")
+    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
+    most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
+    reach = 1 if one_row else most if private else min(most, public or 1)
+    columns = {found.name: found for found in table.columns}
+    wanted = Wanted(
+        aggregates=release.aggregates,
+        columns=columns,
+        present=lambda name: _present(columns[name], conditions),
+        rows=rows or 1,
+        weighted=not one_row,
+        one_row=one_row,
+        reach=reach,
+        threshold=private,
+    )
+    counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
+    if rows is None and counts_rows:
+        hint = f"COUNT(DISTINCT owner) needs no such bound; else an administrator declares it for {table.name}."
+        refuse("rows-unbounded", hint=hint)
+    if one_row:
+        return Bounding("one_row", None, None), wanted
+    if not wanted.separate_owners:
+        return Bounding("weights", rows, None), wanted
+    capped = private or reach < (public or 1)
+    return Bounding("owners", rows if counts_rows else None, reach if capped else None), wanted
+
+
+def _present(column: Column, conditions: tuple[Scalar, ...]) -> bool:
+    return never_null(column, conditions)
+
+
+def _candidates(wanted: Wanted, cost: Price, *, private: bool, reach: int) -> list[_Candidate]:
+    """Return every way to release that the price and the mechanism asked for allow."""
+    ways: list[tuple[Layout, Mechanism]] = []
+    if cost.mechanism != "gaussian":
+        ways += [(two_sided(wanted), "laplace"), (shared(wanted), "laplace")]
+    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
+        if cost.delta == 0:
+            refuse("mechanism-unavailable", hint="Gaussian noise needs a delta, and the policy's per_query.delta is 0.")
+        ways.append((shared(wanted), "gaussian"))
+    found: list[_Candidate] = []
+    for layout, mechanism in ways:
+        try:
+            found.append(_priced(layout, mechanism, cost, private=private, reach=reach))
+        except ScaleError:
+            continue
+    if not found:
+        _no_scale()
+    return found
+
+
+def _no_scale() -> NoReturn:
+    refuse("scale-too-large", hint="Pay more, or ask an administrator for narrower bounds.")
+
+
+def _priced(layout: Layout, mechanism: Mechanism, cost: Price, *, private: bool, reach: int) -> _Candidate:
+    delta = cost.delta if private else 0
+    if mechanism == "laplace":
+        total = cost.epsilon if cost.epsilon is not None else pure_of_rho(cost.rho or 0)
+    else:
+        delta //= 2
+        conversion = cost.delta - delta
+        total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
+    share = total // len(layout.vectors)
+    blocks = tuple(_block(vector, mechanism, share) for vector in layout.vectors)
+    noises = {measure.name: block.noise for block in blocks for measure in block.measures}
+    score = sum(_log_error(estimator, noises) for _, estimator in layout.estimators)
+    if not private:
+        return _Candidate(layout, mechanism, blocks, None, score)
+    assert layout.owners is not None
+    name, step = layout.owners
+    at = threshold(noises[name], reach, delta) - 1 + step
+    # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
+    return _Candidate(layout, mechanism, blocks, Threshold(name, at, delta), score + math.log(at / step))
+
+
+def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
+    if max(measure.linf for measure in vector.measures).bit_length() > MOST_BITS:
+        raise ScaleError("bounds out of range")
+    sensitivity = vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)
+    noise = calibrate(mechanism, sensitivity, share)
+    loss = price(noise, vector.l1, norm(vector.l2_squared), vector.linf)
+    return Block(vector.measures, vector.l1, vector.l2_squared, vector.linf, noise, loss)
+
+
+def _log_error(estimator: Estimator, noises: dict[str, Noise]) -> float:
+    if isinstance(estimator, Mean):
+        quarter = (estimator.upper - estimator.lower) / 4
+        error = expected_error(estimator, noises, estimator.centre + quarter)
+    else:
+        error = expected_error(estimator, noises)
+    return math.log(max(error, 1e-300))
+
+
+def _threshold_loss(found: Threshold | None) -> Loss:
+    return FREE if found is None else Loss(0, 0, found.delta)
+
+
+def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) -> str:
+    how = {
+        "one_row": "the database enforces one row a unit, so that nothing is clipped",
+        "weights": f"the rows of a unit count for at most {bounding.rows} rows in all",
+        "owners": "a unit's rows are summed by group"
+        + (f", count for at most {bounding.rows} rows in all" if bounding.rows is not None else "")
+        + (f", and reach at most {bounding.groups} groups" if bounding.groups is not None else ""),
+    }[bounding.how]
+    among = f"least expected error among {len(candidates)} ways" if len(candidates) > 1 else "the only way open"
+    return f"{best.mechanism} noise on {best.layout.name} measures ({among}); {how}."

@@ -1,0 +1,73 @@
+"""Compile an analyst's text into a plan: the passes in their order, reading text and policy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import releases
+from gateway.sql.choose import Bounds, Price, choose
+from gateway.sql.lower import lower
+from gateway.sql.parse import TextLimits, parse
+from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.rewrite import rewrite
+from mechanisms.loss import FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an analyst asks and at which price; ``price_epsilon`` is the price as epsilon, whatever it was stated in."""
+
+    text: str
+    dialect: str | None
+    price: Price
+    price_epsilon: int
+    limits: TextLimits
+    bounds: Bounds
+
+
+def compile_query(question: Question, dataset: Dataset) -> Plan:
+    """Return the plan that answers a question on a dataset, or refuse it."""
+    tree = parse(question.text, question.dialect or dataset.dialect, question.limits)
+    query = lower(tree, dataset)
+    planned = tuple(
+        rewrite(choose(release, dataset, question.price, question.bounds), dataset)
+        for release in releases(query.relation)
+    )
+    loss = sum((release.loss for release in planned), FREE)
+    return Plan(
+        dataset=dataset.name,
+        policy_version=dataset.version,
+        data_version=dataset.data_version,
+        dialect=dataset.dialect,
+        query=query,
+        releases=planned,
+        loss=loss,
+        price=question.price_epsilon,
+        conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, question.price.delta),
+        notes=tuple(note for release in planned for note in _notes(release)),
+    )
+
+
+def _conversion_delta(planned: tuple[PlannedRelease, ...], delta: int) -> int:
+    """Return the delta at which a Gaussian price was converted: all of it, or half where thresholds take the other."""
+    return delta - sum(release.threshold.delta for release in planned if release.threshold is not None)
+
+
+def _notes(planned: PlannedRelease) -> list[str]:
+    """Return what a reader of the answer has to know, from the plan alone."""
+    found = []
+    if planned.bounding.rows is not None:
+        found.append(f"A unit's rows count for at most {planned.bounding.rows} rows in all; more are weighted down.")
+    if planned.bounding.groups is not None:
+        found.append(f"A unit is counted in at most {planned.bounding.groups} groups.")
+    found += [
+        f"{key.label}: only its public values are counted; rows with any other value are dropped."
+        for key in planned.keys
+        if key.values is not None and planned.public
+    ]
+    if planned.threshold is not None:
+        step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
+        at = float(planned.threshold.at * step)
+        found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
+    return found

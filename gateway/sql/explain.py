@@ -1,0 +1,130 @@
+"""Explain a plan as the wire shows it: a function of the text, the policy and the price, never of data."""
+
+from __future__ import annotations
+
+from datetime import date
+from fractions import Fraction
+
+from gateway import wire
+from gateway.policy.model import Value
+from gateway.sql.algebra import OutputColumn
+from gateway.sql.choose import expected_error
+from gateway.sql.plan import Mean, Plan, PlannedRelease
+from gateway.sql.post import post
+from mechanisms.intervals import half_width
+from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
+from mechanisms.noise import Noise, norm
+
+
+def explain(plan: Plan) -> wire.Plan:
+    """Return the plan in the words of the HTTP interface."""
+    return wire.Plan(
+        id=plan.fingerprint,
+        dialect=plan.dialect,
+        releases=[_release(planned) for planned in plan.releases],
+        columns=[_column(column, plan.releases) for column in plan.query.columns],
+        post=post(plan.query),
+        notes=list(plan.notes),
+    )
+
+
+def cost(plan: Plan) -> wire.Cost:
+    """Return what running the plan costs, in all and vector by vector."""
+    return wire.Cost(
+        epsilon=plan.price / EPSILON_UNIT,
+        rho=plan.loss.rho / RHO_UNIT,
+        delta=(plan.loss.delta + plan.conversion_delta) / DELTA_UNIT,
+        pure=plan.loss.epsilon is not None and plan.loss.delta == 0,
+        items=[
+            wire.CostItem(
+                release=index,
+                measures=[measure.name for measure in block.measures],
+                mechanism=block.noise.mechanism,
+                scale=block.noise.scale,
+                epsilon=None if block.loss.epsilon is None else block.loss.epsilon / EPSILON_UNIT,
+                rho=block.loss.rho / RHO_UNIT,
+                delta=0.0,
+            )
+            for index, planned in enumerate(plan.releases)
+            for block in planned.blocks
+        ],
+    )
+
+
+def columns(plan: Plan) -> list[wire.Column]:
+    """Return the columns of the answer."""
+    return [wire.Column(name=column.name, type=column.type, role=column.role) for column in plan.query.columns]
+
+
+def json_value(value: Value) -> wire.JsonValue:
+    """Return a canonical value as JSON has it: dates as ISO text, fractions as numbers."""
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def _noises(planned: PlannedRelease) -> dict[str, Noise]:
+    return {measure.name: block.noise for block in planned.blocks for measure in block.measures}
+
+
+def _release(planned: PlannedRelease) -> wire.PlanRelease:
+    noises = _noises(planned)
+    return wire.PlanRelease(
+        sql=planned.sql,
+        parameters={},
+        keys=[
+            wire.PlanKey(
+                name=key.label,
+                domain="private" if key.values is None else "public",
+                values=None if key.values is None else [json_value(value) for value in key.values],
+            )
+            for key in planned.keys
+        ],
+        blocks=[
+            wire.PlanBlock(
+                l1=block.l1,
+                l2=_root(block.l2_squared),
+                mechanism=block.noise.mechanism,
+                scale=block.noise.scale,
+                measures=[measure.name for measure in block.measures],
+            )
+            for block in planned.blocks
+        ],
+        measures=[
+            wire.PlanMeasure(
+                name=measure.name,
+                kind=measure.kind,
+                unit=float(measure.unit),
+                l1=measure.l1,
+                l2=_root(measure.l2_squared),
+                linf=measure.linf,
+                expected_error=half_width([(float(measure.unit), noises[measure.name])], 0.95),
+            )
+            for measure in planned.measures
+        ],
+        threshold=None if planned.threshold is None else planned.threshold.at,
+        delta=0.0 if planned.threshold is None else planned.threshold.delta / DELTA_UNIT,
+        reason=planned.reason,
+    )
+
+
+def _root(squared: int) -> float:
+    return float(norm(squared))
+
+
+def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.PlanColumn:
+    if column.role != "noisy":
+        note = "computed from the noisy columns" if column.role == "derived" else None
+        return wire.PlanColumn(name=column.name, role=column.role, expected_error=None, note=note)
+    for release in planned:
+        estimator = dict(release.estimators).get(column.source or "")
+        if estimator is None:
+            continue
+        error = expected_error(estimator, _noises(release))
+        if isinstance(estimator, Mean):
+            note = f"within {error:.6g} / n of a group of n rows, for n well above {error:.3g}"
+            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
+        return wire.PlanColumn(name=column.name, role="noisy", expected_error=error)
+    raise AssertionError("a noisy column without an estimator")
