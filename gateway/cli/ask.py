@@ -241,7 +241,7 @@ def _principal(conn: Connection, name: str) -> Principal:
     if record is None:
         raise NotFound("analyst-unknown", f"There is no analyst {name!r}.", hint="`discreet analyst list` shows them.")
     if record.disabled:
-        raise Forbidden("disabled", "This analyst is disabled.")
+        raise Forbidden("principal-disabled", "This account is disabled.", hint="`discreet analyst enable` admits it.")
     return record.principal
 
 
