@@ -38,8 +38,11 @@ class ControlDatabaseError(Exception):
     """The control database's URL is not usable, in words for the admin."""
 
 
-def control_engine(url: str, *, create: bool = False) -> Engine:
+def control_engine(url: str | URL, *, create: bool = False) -> Engine:
     """Open the control database: ``sqlite:////absolute/file`` or ``postgresql://…``.
+
+    A file whose path holds ``%`` or ``?`` is best given as ``URL.create("sqlite", database=path)``: in text they are
+    the URL's own.
 
     A SQLite file that does not exist is made (readable by its owner alone) if ``create`` is given, as ``init`` does,
     and an error otherwise: an empty ledger in the place of a lost one would grant everything again.
