@@ -14,9 +14,7 @@ from sqlalchemy import Connection
 
 from gateway import wire
 from gateway.errors import NotFound
-from gateway.policy import model
-from gateway.policy.resolve import resolve
-from gateway.policy.snapshot import document_from_json, shapes_from_json
+from gateway.policy import model, snapshot
 from gateway.store import policies
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 
@@ -28,9 +26,11 @@ def unknown(name: str) -> NotFound:
 
 def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
     """Return the dataset that a stored policy version declares."""
-    dialect: model.Dialect = "postgres" if stored.dialect == "postgres" else "duckdb"
-    document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
-    return resolve(document, shapes, dialect, stored.version, data_version)
+    match stored.dialect:
+        case "duckdb" | "postgres" as dialect:
+            return snapshot.rebuild(stored.snapshot, dialect, stored.version, data_version)
+        case _:
+            raise ValueError("a stored policy of an unknown dialect")
 
 
 class Catalogue:
@@ -43,7 +43,7 @@ class Catalogue:
 
     def current(self, conn: Connection, name: str) -> model.Dataset:
         """Return a dataset as it is in force; ``NotFound`` if it was never applied."""
-        versions = policies.current(conn, name)
+        versions = policies.current(conn, name) if "\0" not in name else None
         if versions is None:
             raise unknown(name)
         return self.at(conn, name, *versions)

@@ -1,4 +1,4 @@
-"""The request and response models of the HTTP interface, shared by server and client; standard library and pydantic only."""
+"""The request and response models of HTTP, shared by server and client; standard library and pydantic only."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class PlanKey(_Response):
 
 
 class PlanBlock(_Response):
-    """Measures drawn as one vector; l1 and l2 bound one privacy unit's part over all groups, in the measures' integers."""
+    """Measures drawn as one vector; l1 and l2 bound one privacy unit's part over all groups, in their integers."""
 
     l1: int
     l2: float
@@ -119,7 +119,7 @@ class PlanRelease(_Response):
     keys: list[PlanKey]
     blocks: list[PlanBlock]
     measures: list[PlanMeasure]
-    threshold: int | None
+    threshold: float | None
     delta: float
     reason: str
 

@@ -22,10 +22,10 @@ from gateway.catalogue import describe, rebuild, unknown
 from gateway.engines import base
 from gateway.errors import Conflict, RequestInvalid, Unavailable
 from gateway.policy import document as policy_text
+from gateway.policy import snapshot
 from gateway.policy.document import Document, PolicyInvalid, Problem
 from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
-from gateway.policy.snapshot import document_to_json, shapes_to_json
 from gateway.settings import Settings
 from gateway.store import acts, policies
 from gateway.store.engine import reader
@@ -55,16 +55,20 @@ def apply_dataset(
     actor: str,
     folder: Path | None = None,
     opener: Opener | None = None,
+    name: str | None = None,
 ) -> DatasetRecord:
     """Store a policy as the next version of its dataset, after checking it against the database, and set the cap.
 
     ``folder`` is what a relative file in ``engine`` is relative to (the policy file's; the home by default).
-    ``opener`` gives engines that stay open (a running gateway's); without it one is opened and closed here. What is
-    spent stays spent. Raises ``RequestInvalid`` (``policy-invalid`` with all ``problems``, ``engine-writable``) or
-    ``Unavailable`` (``engine-unavailable``).
+    ``opener`` gives engines that stay open (a running gateway's); without it one is opened and closed here.
+    ``name`` is the dataset that the policy must be of, where that is known. What is spent stays spent. Raises
+    ``RequestInvalid`` (``policy-invalid`` with all ``problems``, ``engine-writable``) or ``Unavailable``
+    (``engine-unavailable``).
     """
     try:
         document = _located(policy_text.load(source), folder or settings.home)
+        if name is not None and document.dataset != name:
+            raise PolicyInvalid([Problem("dataset", "the policy is of another dataset than the address")])
         with _engine(document.engine, opener) as engine:
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
@@ -77,8 +81,7 @@ def apply_dataset(
                 conn,
                 document.dataset,
                 source=source,
-                document=document_to_json(document),
-                shapes=shapes_to_json(shapes),
+                snapshot=snapshot.to_json(document, shapes),
                 dialect=dialect,
                 actor=actor,
             )

@@ -17,32 +17,28 @@ from gateway.store.tables import data_version, policy
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One applied policy: the admin's text, canonical JSON of document and catalogue, and when and by whom."""
+    """One applied policy: the admin's text, the snapshot to rebuild it from, and when and by whom."""
 
     dataset: str
     version: int
     source: str
-    document: str
-    shapes: str
+    snapshot: str
     dialect: str
     at: int
     actor: str
 
 
-def append(
-    conn: Connection, dataset: str, *, source: str, document: str, shapes: str, dialect: str, actor: str
-) -> Version:
+def append(conn: Connection, dataset: str, *, source: str, snapshot: str, dialect: str, actor: str) -> Version:
     """Store the next version of a dataset's policy; the first one opens data version 1 as well."""
     last = latest(conn, dataset)
     number = 1 if last is None else last.version + 1
-    stored = Version(dataset, number, source, document, shapes, dialect, chain.now(conn), actor)
+    stored = Version(dataset, number, source, snapshot, dialect, chain.now(conn), actor)
     conn.execute(
         insert(policy).values(
             dataset=dataset,
             version=number,
             source=source,
-            document=document,
-            shapes=shapes,
+            snapshot=snapshot,
             dialect=dialect,
             at=stored.at,
             actor=actor,
@@ -91,4 +87,4 @@ def bump(conn: Connection, dataset: str, *, actor: str) -> int:
 
 
 def _read(row: Row[Any]) -> Version:
-    return Version(row.dataset, row.version, row.source, row.document, row.shapes, row.dialect, row.at, row.actor)
+    return Version(row.dataset, row.version, row.source, row.snapshot, row.dialect, row.at, row.actor)

@@ -1,0 +1,165 @@
+"""How a request enters: who asks is settled before its body is read; work that blocks runs in threads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Annotated, Any, Final, TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.auth.authenticate import authenticate, claimed
+from gateway.auth.principal import Principal
+from gateway.errors import Unauthenticated, Unavailable
+from gateway.http.problems import HttpError
+from gateway.service import Service
+
+Result = TypeVar("Result")
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+SCHEME: Final = HTTPBearer(
+    auto_error=False, description="A token of `discreet token issue`, or of the identity provider."
+)
+"""Declares the token in the OpenAPI document; ``Guarded`` verifies it."""
+
+CONTROL_THREADS: Final = 16
+QUERY_THREADS_BEYOND: Final = 8
+"""Threads for queries beyond the limit in flight, so that one over the limit is told so at once."""
+
+
+class Threads:
+    """Two sets of threads: queries, which may take long, never keep out who asks for anything else."""
+
+    def __init__(self, queries: int) -> None:
+        self._control = CapacityLimiter(CONTROL_THREADS)
+        self._queries = CapacityLimiter(queries + QUERY_THREADS_BEYOND)
+
+    async def control(self, work: Callable[[], Result]) -> Result:
+        """Run something that reads or writes the control database; 503 if that cannot be reached."""
+        return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._control)
+
+    async def query(self, work: Callable[[], Result]) -> Result:
+        """Run a query. It is never broken off half-way: who hangs up has paid, and finds the outcome later."""
+        return await anyio.to_thread.run_sync(work, limiter=self._queries)
+
+
+def _reachable(work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except SQLAlchemyError as error:
+        raise Unavailable("control-unavailable", "The control database cannot be reached; nothing was done.") from error
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that the application was made for."""
+    service: Service = request.app.state.service
+    return service
+
+
+def threads_of(request: Request) -> Threads:
+    """Return the application's threads."""
+    threads: Threads = request.app.state.threads
+    return threads
+
+
+async def _caller(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+"""Who is asking; ``Guarded`` has proven it."""
+
+
+async def _services(request: Request) -> tuple[Service, Threads]:
+    return service_of(request), threads_of(request)
+
+
+Services = Annotated[tuple[Service, Threads], Depends(_services)]
+"""What a route works with."""
+
+
+class StrictRequest(Request):
+    """A request whose JSON names no key twice: which of two prices would have been meant?"""
+
+    async def json(self) -> Any:
+        """Return the body's JSON."""
+        try:
+            return json.loads(await self.body(), object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise json.JSONDecodeError("not JSON", "", 0) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+class Guarded(APIRoute):
+    """A route that only a known principal enters, before anything of the body is read."""
+
+    admin_only = False
+
+    def get_route_handler(self) -> Handler:
+        """Return the framework's handler behind the checks."""
+        handler = super().get_route_handler()
+        accepted = _media_types(self)
+
+        async def guarded(request: Request) -> Response:
+            request.state.principal = await _authenticated(request)
+            if self.admin_only and request.state.principal.role != "admin":
+                raise HttpError(403, "admin-only")
+            _check_media_type(request, accepted)
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return guarded
+
+
+class AdminOnly(Guarded):
+    """A route that only an admin enters."""
+
+    admin_only = True
+
+
+async def _authenticated(request: Request) -> Principal:
+    token = _bearer(request.headers.getlist("authorization"))
+    service = service_of(request)
+
+    def verified() -> Principal:
+        who = claimed(service.verifier, token)
+        with service.reads.connect() as conn:
+            return authenticate(conn, token, who)
+
+    return await threads_of(request).control(verified)
+
+
+def _bearer(headers: Sequence[str]) -> str:
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated(
+            "token-missing", "The request carries no bearer token.", hint="Send Authorization: Bearer TOKEN."
+        )
+    return token.strip()
+
+
+def _media_types(route: APIRoute) -> tuple[str, ...]:
+    """Return the types of body that a route takes, from its own declaration; none if it takes no body."""
+    declared = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
+    return tuple(declared) or (("application/json",) if route.body_field is not None else ())
+
+
+def _check_media_type(request: Request, accepted: tuple[str, ...]) -> None:
+    empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if accepted and not empty and kind not in accepted:
+        raise HttpError(415, "media-type-unsupported", hint=f"Send {' or '.join(accepted)}.")
