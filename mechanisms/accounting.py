@@ -249,7 +249,8 @@ def remaining(allowance: Allowance, spent: Spent, mechanism: Mechanism, delta: i
         return min(max(pure, pure_of_rho(left)), MAX_EPSILON)
     if delta == 0 or left == 0:
         return 0
-    epsilon = epsilon_of_rho(left, delta)  # rounded up: at most a unit too much
-    while epsilon and rho_of_epsilon(epsilon, delta) > left:
+    # The largest epsilon below that of one more unit of rho: up to there the price in rho, rounded down, is the same.
+    epsilon = epsilon_of_rho(min(left + 1, LIMIT), delta) - 1
+    while epsilon > 0 and rho_of_epsilon(epsilon, delta) > left:
         epsilon -= 1
-    return min(epsilon, MAX_EPSILON)
+    return min(max(0, epsilon), MAX_EPSILON)
