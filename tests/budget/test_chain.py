@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from budget import chain
+from budget import chain, schema
 from tests.budget.ledgers import EPSILON, grant_all
 
 FACT = {
@@ -68,4 +68,4 @@ def test_time_is_the_database_s_and_never_runs_back(engine: Engine) -> None:
         ahead = chain.Head(head.dataset, head.seq, begun + 10**12, head.hash)
         fact = {"scope": "cap", "epsilon": 1, "delta": 0, "gaussian": False, "actor": "root"}
         assert chain.append(conn, ahead, "grant", fact).at == ahead.at
-        assert conn.execute(select(chain.schema.head.c.at)).scalar_one() == ahead.at
+        assert conn.execute(select(schema.head.c.at)).scalar_one() == ahead.at

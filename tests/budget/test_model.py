@@ -63,12 +63,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
     def fits(self, scope: str, loss: Loss) -> bool:
-        paid = [each["loss"] for each in self.paying(scope)] + [loss]
+        paid: list[Loss] = [*(each["loss"] for each in self.paying(scope)), loss]
         grant = self.grants[scope]
         if sum(each.delta for each in paid) > grant.delta - grant.delta // 2:
             return False
         is_pure = all(each.epsilon is not None for each in paid)
-        if is_pure and sum(each.epsilon for each in paid) <= grant.epsilon:
+        if is_pure and sum(each.epsilon or 0 for each in paid) <= grant.epsilon:
             return True
         return sum(each.rho for each in paid) <= rho_of_epsilon(grant.epsilon, grant.delta // 2)
 
@@ -228,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_the_ledger_and_the_model_agree() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
             max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
