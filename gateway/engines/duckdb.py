@@ -36,10 +36,8 @@ _KINDS: Final[Mapping[str, Physical]] = {
     "BOOLEAN": Physical("boolean", "BOOLEAN"),
     "DATE": Physical("date", "DATE"),
     "TIMESTAMP": Physical("timestamp", "TIMESTAMP"),
-    "TIMESTAMP_S": Physical("timestamp", "TIMESTAMP_S"),
-    "TIMESTAMP_MS": Physical("timestamp", "TIMESTAMP_MS"),
-    # an instant, shown in the session's zone: UTC, always
-    "TIMESTAMP WITH TIME ZONE": Physical("timestamp", "TIMESTAMP WITH TIME ZONE"),
+    # not TIMESTAMP_S, _MS and _NS, whose values may overflow where they meet a TIMESTAMP, nor WITH TIME ZONE, whose
+    # reading depends on the session: a view casts them
 }
 _COLLATED: Final = Physical("text", "VARCHAR with a collation", exact=False)
 

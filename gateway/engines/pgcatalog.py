@@ -88,8 +88,7 @@ _KINDS: Final[Mapping[str, Physical]] = {
     "boolean": Physical("boolean", "boolean"),
     "date": Physical("date", "date"),
     "timestamp without time zone": Physical("timestamp", "timestamp without time zone"),
-    # an instant, shown in the session's zone: UTC, always
-    "timestamp with time zone": Physical("timestamp", "timestamp with time zone"),
+    # not WITH TIME ZONE, whose reading depends on the session: a view says AT TIME ZONE 'UTC'
 }
 
 

@@ -1,6 +1,6 @@
-"""A policy and the catalogue that it was resolved against, as one canonical JSON text for the control database.
+"""A policy and the catalogue that it was resolved against, as canonical JSON texts for the control database.
 
-From the text a dataset is rebuilt without touching the engine: by the same ``resolve`` that ``apply`` ran, so that a
+From the two a dataset is rebuilt without touching the engine: by the same ``resolve`` that ``apply`` ran, so that a
 rule added later also judges policies stored earlier.
 """
 
@@ -10,38 +10,43 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from gateway.policy.document import Document, check
-from gateway.policy.model import Dataset, ForeignKey, Physical, TableShape
-from gateway.policy.resolve import resolve
+from gateway.policy.model import ForeignKey, Physical, TableShape
 
 FORMAT = 1
 
 
-def to_json(document: Document, shapes: Mapping[str, TableShape]) -> str:
-    """Return the canonical text: equal documents and shapes give equal texts; numbers and dates stand as strings."""
-    content = {
-        "format": FORMAT,
-        "document": document.model_dump(mode="python", exclude_none=True),
-        "shapes": {name: _shape(shape) for name, shape in shapes.items() if name in document.tables},
-    }
+def document_to_json(document: Document) -> str:
+    """Return the canonical text of a document: equal ones give equal texts; decimals and dates stand as strings."""
+    return _dump({"format": FORMAT, "document": document.model_dump(mode="python", exclude_none=True)})
+
+
+def document_from_json(text: str) -> Document:
+    """Return the document of such a text; ``ValueError`` if it is none, ``PolicyInvalid`` if today's rules refuse it."""
+    return check(_read(text)["document"])
+
+
+def shapes_to_json(shapes: Mapping[str, TableShape]) -> str:
+    """Return the canonical text of catalogue entries."""
+    return _dump({"format": FORMAT, "shapes": {name: _shape(shapes[name]) for name in sorted(shapes)}})
+
+
+def shapes_from_json(text: str) -> Mapping[str, TableShape]:
+    """Return the catalogue entries of such a text; ``ValueError`` if it is none."""
+    return {name: _read_shape(shape) for name, shape in _read(text)["shapes"].items()}
+
+
+def _dump(content: object) -> str:
     return json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":"))
 
 
-def from_json(text: str) -> tuple[Document, Mapping[str, TableShape]]:
-    """Return what ``to_json`` was given; ``ValueError`` if the text is not one of its."""
+def _read(text: str) -> dict[str, Any]:
     content = json.loads(text)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"not a policy snapshot of format {FORMAT}")
-    shapes = {name: _read_shape(shape) for name, shape in content["shapes"].items()}
-    return check(content["document"]), shapes
-
-
-def rebuild(text: str, dialect: Literal["duckdb", "postgres"], version: int, data_version: int = 1) -> Dataset:
-    """Return the dataset of a snapshot; ``PolicyInvalid`` if today's rules refuse it."""
-    document, shapes = from_json(text)
-    return resolve(document, shapes, dialect, version, data_version)
+    return content
 
 
 def _plain(value: object) -> str:

@@ -97,7 +97,7 @@ def test_shape(engine: Engine) -> None:
         "o": Physical("boolean", "boolean"),
         "dt": Physical("date", "date"),
         "ts": Physical("timestamp", "timestamp without time zone"),
-        "tz": Physical("timestamp", "timestamp with time zone"),
+        "tz": None,
         "u": None,
         "dom": None,
         "arr": None,
