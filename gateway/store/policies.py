@@ -6,6 +6,7 @@ that planning never asks the data engine; and a charge made under it can still b
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Version:
 def append(conn: Connection, dataset: str, *, source: str, snapshot: str, dialect: str, actor: str) -> Version:
     """Store the next version of a dataset's policy; the first one opens data version 1 as well."""
     last = latest(conn, dataset)
+    document, shapes = _split(snapshot)
     number = 1 if last is None else last.version + 1
     stored = Version(dataset, number, source, snapshot, dialect, chain.now(conn), actor)
     conn.execute(
@@ -38,7 +40,8 @@ def append(conn: Connection, dataset: str, *, source: str, snapshot: str, dialec
             dataset=dataset,
             version=number,
             source=source,
-            snapshot=snapshot,
+            document=document,
+            shapes=shapes,
             dialect=dialect,
             at=stored.at,
             actor=actor,
@@ -86,5 +89,22 @@ def bump(conn: Connection, dataset: str, *, actor: str) -> int:
     return int(last) + 1
 
 
+def _split(snapshot: str) -> tuple[str, str]:
+    """Return a snapshot's text (``gateway/policy/snapshot.py``) without the catalogue, and the catalogue."""
+    content = json.loads(snapshot)
+    shapes = content.pop("shapes")
+    return _text(content), _text(shapes)
+
+
+def _join(document: str, shapes: str) -> str:
+    return _text({**json.loads(document), "shapes": json.loads(shapes)})
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
 def _read(row: Row[Any]) -> Version:
-    return Version(row.dataset, row.version, row.source, row.snapshot, row.dialect, row.at, row.actor)
+    return Version(
+        row.dataset, row.version, row.source, _join(row.document, row.shapes), row.dialect, row.at, row.actor
+    )

@@ -81,9 +81,8 @@ policy: Final = Table(
     Column("dataset", String(NAME_LENGTH), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("source", Text, nullable=False),  # as the admin wrote it
-    Column(
-        "snapshot", Text, nullable=False
-    ),  # canonical JSON of the document and of the catalogue that ``apply`` found
+    Column("document", Text, nullable=False),  # JSON of the validated document
+    Column("shapes", Text, nullable=False),  # JSON of the catalogue entries that ``apply`` found
     Column("dialect", String(32), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("actor", String(NAME_LENGTH), nullable=False),
