@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gateway.cli import shown
 from gateway.cli.ask import Json, show_budgets
 from gateway.cli.lifetime import seconds
 from gateway.cli.opened import actor, control, opening, settings
-from gateway.cli.output import fail, failing, misused, say, show_json, show_table
+from gateway.cli.output import fail, misused, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from gateway.admin import DatasetRecord
     from gateway.wire import DatasetColumn, DatasetTable
 
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
@@ -62,7 +60,7 @@ def dataset_apply(
                 typer.echo(f"{file}: {problem['path']}: {problem['message']}", err=True)
             raise
     if as_json:
-        show_json(_dataset(record))
+        show_json(shown.dataset(record))
     else:
         say(f"{record.name}: version {record.version} is in force")
 
@@ -74,7 +72,7 @@ def dataset_list(as_json: Json = False) -> None:
     with control(settings()) as engine:
         records = admin.list_datasets(engine)
     if as_json:
-        show_json([_dataset(record) for record in records])
+        show_json([shown.dataset(record) for record in records])
     else:
         show_table(
             ("dataset", "version", "data version", "tables", "engine", "applied", "by"),
@@ -85,7 +83,7 @@ def dataset_list(as_json: Json = False) -> None:
                     record.data_version,
                     len(record.info.tables),
                     record.engine,
-                    _when(record.at),
+                    shown.when(record.at),
                     record.actor,
                 )
                 for record in records
@@ -101,7 +99,7 @@ def dataset_show(name: Name, as_json: Json = False) -> None:
     with control(settings()) as engine:
         record = admin.show_dataset(engine, name)
     if as_json:
-        show_json(_dataset(record))
+        show_json(shown.dataset(record))
         return
     info = record.info
     say(f"{record.name}, version {record.version}, data version {record.data_version}, {record.engine}")
@@ -129,7 +127,7 @@ def analyst_add(
     with control(settings()) as engine:
         record = admin.add_analyst(engine, name, actor=actor(), role=role)
     if as_json:
-        show_json(_principal(record))
+        show_json(shown.principal(record))
     else:
         say(f"{record.name} is added, as {record.role}")
 
@@ -141,12 +139,12 @@ def analyst_list(as_json: Json = False) -> None:
     with control(settings()) as engine:
         records = admin.list_analysts(engine)
     if as_json:
-        show_json([_principal(record) for record in records])
+        show_json([shown.principal(record) for record in records])
     else:
         show_table(
             ("name", "role", "since", ""),
             [
-                (record.name, record.role, _when(record.created_at), "disabled" if record.disabled else "")
+                (record.name, record.role, shown.when(record.created_at), "disabled" if record.disabled else "")
                 for record in records
             ],
         )
@@ -239,16 +237,14 @@ def ledger_show(
 
     with control(settings()) as engine:
         names = [record.name for record in admin.list_datasets(engine)] if dataset is None else [dataset]
-        entries = [entry for name in names for entry in admin.list_entries(engine, name, after=after, limit=limit)]
+        found = [entry for name in names for entry in admin.list_entries(engine, name, after=after, limit=limit)]
+    entries = [shown.entry(entry) for entry in found]
     if as_json:
-        show_json([_entry(entry) for entry in entries])
+        show_json(entries)
     else:
         show_table(
             ("dataset", "no", "at", "fact", "says", "hash"),
-            [
-                (entry.dataset, entry.seq, _when(entry.at), entry.kind, _says(entry.says), entry.hash.hex()[:12])
-                for entry in entries
-            ],
+            [(each.dataset, each.seq, each.at, each.kind, _says(each.says), each.hash[:12]) for each in entries],
             right=("no",),
         )
 
@@ -263,13 +259,7 @@ def ledger_verify(
     with control(settings()) as engine:
         report = admin.verify_ledger(engine, dataset)
     if as_json:
-        show_json(
-            {
-                "ok": report.ok,
-                "missing_triggers": list(report.missing_triggers),
-                "datasets": [asdict(each) | {"hash": each.hash.hex()} for each in report.datasets],
-            }
-        )
+        show_json(shown.report(report))
     else:
         for each in report.datasets:
             if each.fault is None:
@@ -277,60 +267,17 @@ def ledger_verify(
         if report.ok and not report.datasets:
             say("the ledger is empty")
     if not report.ok:
-        with failing():
-            _report(report)
+        faults = [
+            f"{fault.dataset}: {fault.kind} {fault.row}: {fault.problem}" for fault in shown.report(report).faults
+        ]
+        if report.missing_triggers:
+            faults.append(f"triggers missing or changed: {', '.join(report.missing_triggers)}")
+        fail("the ledger is not in order: " + "; ".join(faults) + " [ledger-altered]")
 
 
-def _report(report: Any) -> None:
-    faults = [
-        f"{each.fault.dataset}: {each.fault.kind} {each.fault.row}: {each.fault.problem}"
-        for each in report.datasets
-        if each.fault is not None
-    ]
-    if report.missing_triggers:
-        faults.append(f"triggers missing or changed: {', '.join(report.missing_triggers)}")
-    fail("the ledger is not in order: " + "; ".join(faults) + " [ledger-altered]")
-
-
-def _dataset(record: DatasetRecord) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "version": record.version,
-        "data_version": record.data_version,
-        "engine": record.engine,
-        "applied_at": _iso(record.at),
-        "applied_by": record.actor,
-        "info": record.info,
-    }
-
-
-def _principal(record: Any) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "role": record.role,
-        "disabled": record.disabled,
-        "created_at": _iso(record.created_at),
-    }
-
-
-def _entry(entry: Any) -> dict[str, Any]:
-    return {
-        "dataset": entry.dataset,
-        "seq": entry.seq,
-        "at": _iso(entry.at),
-        "kind": entry.kind,
-        "says": {name: _value(value) for name, value in entry.says.items()},
-        "hash": entry.hash.hex(),
-    }
-
-
-def _value(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else value
-
-
-def _says(says: Any) -> str:
-    shown = " ".join(f"{name}={_value(value)}" for name, value in says.items() if name not in {"id", "charge"})
-    return shown if len(shown) <= 120 else f"{shown[:119]}…"
+def _says(says: dict[str, Any]) -> str:
+    line = " ".join(f"{name}={value}" for name, value in says.items() if name not in {"id", "charge"})
+    return line if len(line) <= 120 else f"{line[:119]}…"
 
 
 def _table(table: DatasetTable) -> str:
@@ -342,14 +289,6 @@ def _table(table: DatasetTable) -> str:
 
 def _declared(column: DatasetColumn) -> str:
     if column.values is not None:
-        shown = ", ".join(str(value) for value in column.values[:8])
-        return shown + (f" and {len(column.values) - 8:,} more" if len(column.values) > 8 else "")
+        listed = ", ".join(str(value) for value in column.values[:8])
+        return listed + (f" and {len(column.values) - 8:,} more" if len(column.values) > 8 else "")
     return "" if column.lower is None and column.upper is None else f"{column.lower} … {column.upper}"
-
-
-def _iso(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
-
-
-def _when(microseconds: int) -> str:
-    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S}"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
-def settings() -> Settings:
-    """Return the settings in force; a wrong one ends the command as misuse."""
+def settings(**overrides: object) -> Settings:
+    """Return the settings in force, some of them given on the command line; a wrong one ends the command as misuse."""
     from gateway.settings import SettingsError, load
 
     try:
-        return load()
+        return load(**overrides)
     except SettingsError as error:
         misused(str(error))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.opened import opening, service, settings
+from gateway.cli.opened import opening, settings
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; the setting `host` by default.")]
 Port = Annotated[
@@ -16,20 +16,13 @@ Port = Annotated[
 
 def serve(host: Host = None, port: Port = None) -> None:
     """Serve the API over HTTP until it is told to stop."""
-    found = settings()
-    import uvicorn
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    found = settings(**given)
+    from gateway import query
+    from gateway.http.serve import serve as run
 
-    from gateway.http.app import create_app
-
-    with service(found) as opened:
-        uvicorn.run(
-            create_app(opened),
-            host=found.host if host is None else host,
-            port=found.port if port is None else port,
-            log_level=found.log_level,
-            access_log=False,  # the gateway's own access log leaves out what is nobody's business
-            server_header=False,
-        )
+    with opening():
+        run(found, query.answer)
 
 
 def demo(

@@ -26,10 +26,12 @@ def text(answer: QueryResponse) -> str:
     """Return an answer as a plain table with intervals, followed by what it cost and what remains."""
     if answer.dry_run:
         return explanation(answer)
-    cells = _cells(answer)
-    lines = [*table([column.name for column in answer.columns], cells, _right(answer.columns))]
-    lines.extend(_footer(answer))
-    return "\n".join(lines)
+    return "\n".join([*answer_table(answer), *_footer(answer)])
+
+
+def answer_table(answer: QueryResponse) -> list[str]:
+    """Return the lines of an answer's table alone."""
+    return table([column.name for column in answer.columns], _cells(answer), _right(answer.columns))
 
 
 def html(answer: QueryResponse) -> str:
