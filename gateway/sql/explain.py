@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from fractions import Fraction
+from importlib.metadata import version
 
 from gateway import wire
 from gateway.policy.model import Value
@@ -14,6 +15,8 @@ from gateway.sql.post import post
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from mechanisms.noise import Noise, norm
+
+OPENDP = version("opendp")
 
 
 def explain(plan: Plan) -> wire.Plan:
@@ -104,10 +107,18 @@ def _release(planned: PlannedRelease) -> wire.PlanRelease:
             )
             for measure in planned.measures
         ],
-        threshold=None if planned.threshold is None else planned.threshold.at,
+        threshold=_threshold(planned),
         delta=0.0 if planned.threshold is None else planned.threshold.delta / DELTA_UNIT,
         reason=planned.reason,
     )
+
+
+def _threshold(planned: PlannedRelease) -> float | None:
+    """Return the threshold as a number of units, whatever the integers of its measure."""
+    if planned.threshold is None:
+        return None
+    measure = next(found for found in planned.measures if found.name == planned.threshold.measure)
+    return float(planned.threshold.at * measure.unit)
 
 
 def _root(squared: int) -> float:
@@ -128,3 +139,29 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
         return wire.PlanColumn(name=column.name, role="noisy", expected_error=error)
     raise AssertionError("a noisy column without an estimator")
+
+
+def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
+    """Return what the ledger keeps of what ran, so that it can be accounted anew by tighter means later."""
+    return {
+        "labels": labels,
+        "opendp": OPENDP,
+        "releases": [
+            {
+                "threshold_delta": 0 if planned.threshold is None else planned.threshold.delta,
+                "groups": planned.bounding.groups,
+                "blocks": [
+                    {
+                        "mechanism": block.noise.mechanism,
+                        "scale": block.noise.scale.hex(),
+                        "l1": block.l1,
+                        "l2_squared": block.l2_squared,
+                        "linf": block.linf,
+                        "measures": [measure.kind for measure in block.measures],
+                    }
+                    for block in planned.blocks
+                ],
+            }
+            for planned in plan.releases
+        ],
+    }

@@ -152,6 +152,9 @@ class _Builder:
         measure = Measure(name, "owners", None, Fraction(1), reach, reach, 1)
         self.vectors.append(Vector((measure,), reach, reach, 1))
         self.owners = (name, 1)
+        if self.wanted.rows == 1 and reach == 1:
+            # An owner held to one row is one row: the rows need no measure of their own.
+            self.every_row = ((name, Fraction(1)),)
 
     def finished(self, name: Literal["two-sided", "shared"]) -> Layout:
         """Return the layout with an estimator for each aggregate."""
@@ -189,7 +192,7 @@ def two_sided(wanted: Wanted) -> Layout:
     # The pair of a column that is never NULL counts all rows by itself; any other needs a third cell for that.
     served = next((name for name in wanted.measured if wanted.present(name)), next(iter(wanted.measured), None))
     for name in wanted.measured:
-        serves = name == served and wanted.every_row and not own_row_count
+        serves = name == served and wanted.every_row and build.every_row is None and not own_row_count
         if wanted.of("average", name) or wanted.of("count", name) or serves:
             _pair(build, name, every_row=serves)
         else:
@@ -213,10 +216,11 @@ def shared(wanted: Wanted) -> Layout:
     needs_rows = wanted.every_row or any(
         wanted.present(name) and wanted.of("average", name) for name in wanted.measured
     )
-    if needs_rows:
-        cells.append(_row_count(build, COMMON))
+    if needs_rows and build.every_row is None:
+        fine = COMMON if wanted.measured or wanted.counted else FINE if wanted.weighted else 1
+        cells.append(_row_count(build, fine))
         if wanted.one_row:
-            build.owners = (cells[0][0].name, COMMON)
+            build.owners = (cells[0][0].name, fine)
     for name in dict.fromkeys([*wanted.counted, *wanted.measured]):
         counts_values = name in wanted.counted or wanted.of("average", name)
         if counts_values and not wanted.present(name):

@@ -15,6 +15,7 @@ owner. All sums are of integers, which no order of rows and no number of threads
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from fractions import Fraction
 
@@ -95,10 +96,21 @@ class _Rows:
     def select(self, where: list[str]) -> str:
         """Return the SELECT of owner ``o``, keys and measured values."""
         columns = [] if self.planned.bounding.how == "one_row" else [f"{self.owner} AS o"]
-        columns += [f"{self.column(key.column)} AS {key.name}" for key in self.planned.keys]
+        columns += [f"{self._key(key)} AS {key.name}" for key in self.planned.keys]
         columns += [f"{self._value(name)} AS {alias}" for name, alias in _values(self.planned).items()]
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return f"SELECT {', '.join(columns) or '1 AS one'} {self.source}{condition}"
+
+    def _key(self, key: Key) -> str:
+        """Return a group key; values that no client could be shown (infinities, numbers beyond 2^63) become NULL."""
+        value = self.column(key.column)
+        if key.kind == "float":
+            most = constant(Constant(Fraction(sys.float_info.max), "float"), self.dialect)
+            return f"CASE WHEN {value} BETWEEN -{most} AND {most} THEN {value} END"
+        if key.kind in ("integer", "decimal"):
+            value = f"trim_scale(ROUND({value}, 18))" if (key.kind, self.dialect) == ("decimal", "postgres") else value
+            return f"CASE WHEN {value} BETWEEN {-(2**63)} AND {2**63 - 1} THEN {value} END"
+        return value
 
     def _value(self, name: str) -> str:
         column = self.table.column(name)

@@ -1,0 +1,67 @@
+"""The price of a request: read from the wire, held to the policy's limits, and turned into what planning needs."""
+
+from __future__ import annotations
+
+from gateway import wire
+from gateway.errors import RequestInvalid
+from gateway.policy.model import Dataset
+from gateway.settings import Settings
+from gateway.sql.choose import Bounds, Price
+from gateway.sql.compile import Question
+from gateway.sql.parse import TextLimits
+from gateway.sql.plan import Plan
+from mechanisms.accounting import epsilon_of_rho, pure_of_rho
+from mechanisms.intervals import MAX_CONFIDENCE
+from mechanisms.loss import EPSILON_UNIT, AmountError, epsilon_units, plain, rho_units
+
+
+def question(request: wire.QueryRequest, dataset: Dataset, settings: Settings, *, gaussian: bool) -> Question:
+    """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``."""
+    if request.confidence > MAX_CONFIDENCE:
+        raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")
+    epsilon, rho = _stated(request)
+    stated = epsilon if epsilon is not None else _converted(rho or 0, request, dataset)
+    return Question(
+        text=request.sql,
+        dialect=request.dialect,
+        price=Price(epsilon, rho, dataset.per_query.delta, request.mechanism, gaussian),
+        price_epsilon=stated,
+        limits=TextLimits(settings.sql_bytes, nesting=settings.sql_nesting, joins=settings.joins),
+        bounds=Bounds(request.max_groups_contributed, settings.public_groups, settings.integer_domain),
+    )
+
+
+def check(plan: Plan, dataset: Dataset) -> None:
+    """Refuse a plan above the policy's price of one request."""
+    limit = dataset.per_query.max_epsilon
+    if plan.price > limit:
+        raise RequestInvalid(
+            "price-too-high",
+            f"One request on dataset {dataset.name} costs at most epsilon {plain(limit, EPSILON_UNIT)}.",
+        )
+
+
+def _stated(request: wire.QueryRequest) -> tuple[int | None, int | None]:
+    if request.epsilon is None and request.rho is None:
+        raise RequestInvalid("price-missing", "Say what the request may cost.", hint='Add "epsilon": 0.1, for example.')
+    if request.epsilon is not None and request.rho is not None:
+        raise RequestInvalid("price-conflict", "Two prices are stated.", hint="State epsilon or rho.")
+    try:
+        epsilon = None if request.epsilon is None else epsilon_units(request.epsilon, "down")
+        rho = None if request.rho is None else rho_units(request.rho, "down")
+    except AmountError:
+        raise _invalid() from None
+    if epsilon == 0 or rho == 0:
+        raise _invalid()
+    return epsilon, rho
+
+
+def _invalid() -> RequestInvalid:
+    return RequestInvalid("price-invalid", "The price is a positive, finite number, at least 1e-9 and at most 1e6.")
+
+
+def _converted(rho: int, request: wire.QueryRequest, dataset: Dataset) -> int:
+    """Return a price in rho as the epsilon that the policy's limit applies to."""
+    if request.mechanism == "laplace" or dataset.per_query.delta == 0:
+        return pure_of_rho(rho)
+    return epsilon_of_rho(rho, dataset.per_query.delta)

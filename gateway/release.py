@@ -1,0 +1,222 @@
+"""Release: exact integers of the engine become noisy tables, and noisy tables become estimates with intervals.
+
+Why this is sound: rows are put into an order that the data cannot choose before noise is drawn; every public group is
+drawn for, whether or not the engine returned it; a group with a private key appears only above its threshold, decided
+on the noisy number of owners; and after the noise nothing but the noisy integers is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+
+from gateway.policy.model import Value
+from gateway.sql.algebra import Kind
+from gateway.sql.facts import canonical_order, combinations
+from gateway.sql.plan import Estimator, Key, Linear, Mean, Plan, PlannedRelease
+from mechanisms.intervals import Estimate, half_width, ratio_interval
+from mechanisms.noise import Noise, draw
+
+KeyTuple = tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyTable:
+    """What left the data: group keys in canonical order, and for each the noisy integers of the plan's measures."""
+
+    keys: tuple[KeyTuple, ...]
+    measures: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """One aggregate over all groups: values, their intervals, and whether some group was too small for its mean."""
+
+    values: tuple[int | float, ...]
+    intervals: tuple[tuple[float, float], ...]
+    sparse: bool
+
+
+def release(planned: PlannedRelease, table: pa.Table) -> NoisyTable:
+    """Return the noisy table of a planned release, given the exact integers that its bounded SQL returned."""
+    exact = _exact(planned, table)
+    keys = _groups(planned, exact)
+    zeros = (0,) * len(planned.measures)
+    columns: list[list[int]] = []
+    at = 0
+    for block in planned.blocks:
+        names = range(at, at + len(block.measures))
+        noise = iter(draw(block.noise, len(block.measures) * len(keys)))
+        columns += [[exact.get(key, zeros)[index] + next(noise) for key in keys] for index in names]
+        at += len(block.measures)
+    rows = list(zip(keys, zip(*columns, strict=True), strict=True)) if keys else []
+    if planned.threshold is not None:
+        index = [measure.name for measure in planned.measures].index(planned.threshold.measure)
+        rows = [row for row in rows if row[1][index] >= planned.threshold.at]
+    return NoisyTable(tuple(key for key, _ in rows), tuple(measures for _, measures in rows))
+
+
+def _exact(planned: PlannedRelease, table: pa.Table) -> dict[KeyTuple, tuple[int, ...]]:
+    """Return the engine's rows by canonical key."""
+    keys = [[canonical(value, key.kind) for value in table.column(key.label).to_pylist()] for key in planned.keys]
+    measures = [[_integer(value) for value in table.column(m.name).to_pylist()] for m in planned.measures]
+    tuples: Sequence[KeyTuple] = list(zip(*keys, strict=True)) if keys else [()] * table.num_rows
+    return dict(zip(tuples, zip(*measures, strict=True), strict=True))
+
+
+def _integer(value: Any) -> int:
+    """Return a measure as the whole number that it is, whatever type the engine summed it in."""
+    whole = int(value)
+    if whole != value:
+        raise ValueError("a measure is no whole number")
+    return whole
+
+
+def _groups(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]]) -> list[KeyTuple]:
+    """Return the groups to draw for: all public ones, or those that exist, in an order that is no data."""
+    if planned.public:
+        public = combinations([_domain(key) for key in planned.keys])
+        return [tuple(value for value in key) for key in public]
+    domains = [None if key.values is None else frozenset(_domain(key)) for key in planned.keys]
+    known = (
+        key
+        for key in exact
+        if all(values is None or value in values for value, values in zip(key, domains, strict=True))
+    )
+    return sorted(known, key=canonical_order)
+
+
+def _domain(key: Key) -> tuple[Value, ...]:
+    return tuple(canonical(value, key.kind) for value in key.values or ())
+
+
+def canonical(value: Any, kind: Kind) -> Value:
+    """Return a key as Discreet compares it: numbers exact, floats by their bits, times in UTC."""
+    if value is None:
+        return None
+    match kind:
+        case "integer":
+            return int(value)
+        case "float":
+            return Fraction(float(value))
+        case "decimal":
+            return Fraction(value)
+        case "timestamp" if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC).replace(tzinfo=None)
+        case _:
+            found: Value = value
+            return found
+
+
+def encode(tables: Sequence[NoisyTable]) -> bytes:
+    """Return noisy tables as the payload that the ledger keeps."""
+    found = [
+        {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
+        for table in tables
+    ]
+    return json.dumps({"tables": found}, separators=(",", ":")).encode()
+
+
+def decode(plan: Plan, payload: bytes) -> tuple[NoisyTable, ...]:
+    """Read the payload of a plan's outcome back."""
+    found = json.loads(payload)["tables"]
+    return tuple(
+        NoisyTable(
+            tuple(
+                tuple(_read(value, key.kind) for value, key in zip(values, planned.keys, strict=True))
+                for values in table["keys"]
+            ),
+            tuple(tuple(row) for row in table["measures"]),
+        )
+        for planned, table in zip(plan.releases, found, strict=True)
+    )
+
+
+def _written(value: Value) -> Any:
+    if isinstance(value, Fraction):
+        return str(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _read(value: Any, kind: Kind) -> Value:
+    if value is None:
+        return None
+    match kind:
+        case "float" | "decimal":
+            return Fraction(value)
+        case "date":
+            return date.fromisoformat(value)
+        case "timestamp":
+            return datetime.fromisoformat(value)
+        case _:
+            found: Value = value
+            return found
+
+
+def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> dict[str, Estimated]:
+    """Return every aggregate of a release, group by group, with intervals that cover the noise at ``confidence``."""
+    names = [measure.name for measure in planned.measures]
+    noises = {measure.name: block.noise for block in planned.blocks for measure in block.measures}
+    rows = [dict(zip(names, row, strict=True)) for row in table.measures]
+    return {name: _estimated(found, rows, noises, confidence) for name, found in planned.estimators}
+
+
+def _estimated(
+    estimator: Estimator, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float
+) -> Estimated:
+    if isinstance(estimator, Linear):
+        width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
+        sums = [_sum(estimator.terms, row) for row in rows]
+        values = tuple(_stepped(total, estimator.step) for total in sums)
+        return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), sparse=False)
+    means = [_mean(estimator, row, noises, confidence) for row in rows]
+    return Estimated(
+        tuple(value for value, _, _ in means),
+        tuple(interval for _, interval, _ in means),
+        sparse=any(sparse for _, _, sparse in means),
+    )
+
+
+def _sum(terms: tuple[tuple[str, Fraction], ...], row: dict[str, int]) -> Fraction:
+    return sum((weight * row[name] for name, weight in terms), Fraction(0))
+
+
+def _stepped(total: Fraction, step: Fraction | None) -> int | float:
+    """Return a sum on the grid of what it sums, so that a count of people is a whole number."""
+    if step is None:
+        return float(total)
+    rounded = round(total / step) * step
+    return int(rounded) if step.denominator == 1 else float(rounded)
+
+
+def _mean(
+    mean: Mean, row: dict[str, int], noises: dict[str, Noise], confidence: float
+) -> tuple[float, tuple[float, float], bool]:
+    """Return a mean within its bounds, its interval, and whether the noisy count was too small for one.
+
+    Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
+    """
+    spread, count = _sum(mean.spread, row), _sum(mean.count, row)
+    lower, upper = float(mean.lower), float(mean.upper)
+    low, high = ratio_interval(
+        Estimate(float(spread), _floats(mean.spread)),
+        Estimate(float(count), _floats(mean.count)),
+        noises,
+        confidence,
+        float(mean.lower - mean.centre),
+        float(mean.upper - mean.centre),
+    )
+    interval = (float(mean.centre) + low, float(mean.centre) + high)
+    if count < 1:
+        return float(mean.centre), interval, True
+    return min(max(float(mean.centre + spread / count), lower), upper), interval, False
+
+
+def _floats(terms: tuple[tuple[str, Fraction], ...]) -> tuple[tuple[str, float], ...]:
+    return tuple((name, float(weight)) for name, weight in terms)
