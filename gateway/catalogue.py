@@ -14,7 +14,9 @@ from sqlalchemy import Connection
 
 from gateway import wire
 from gateway.errors import NotFound
-from gateway.policy import model, snapshot
+from gateway.policy import model
+from gateway.policy.resolve import resolve
+from gateway.policy.snapshot import document_from_json, shapes_from_json
 from gateway.store import policies
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 
@@ -28,7 +30,8 @@ def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
     """Return the dataset that a stored policy version declares."""
     match stored.dialect:
         case "duckdb" | "postgres" as dialect:
-            return snapshot.rebuild(stored.snapshot, dialect, stored.version, data_version)
+            document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
+            return resolve(document, shapes, dialect, stored.version, data_version)
         case _:
             raise ValueError("a stored policy of an unknown dialect")
 

@@ -22,10 +22,10 @@ from gateway.catalogue import describe, rebuild, unknown
 from gateway.engines import base
 from gateway.errors import Conflict, RequestInvalid, Unavailable
 from gateway.policy import document as policy_text
-from gateway.policy import snapshot
 from gateway.policy.document import Document, PolicyInvalid, Problem
 from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
+from gateway.policy.snapshot import document_to_json, shapes_to_json
 from gateway.settings import Settings
 from gateway.store import acts, policies
 from gateway.store.engine import reader
@@ -81,7 +81,8 @@ def apply_dataset(
                 conn,
                 document.dataset,
                 source=source,
-                snapshot=snapshot.to_json(document, shapes),
+                document=document_to_json(document),
+                shapes=shapes_to_json(shapes),
                 dialect=dialect,
                 actor=actor,
             )

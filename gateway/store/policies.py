@@ -6,7 +6,6 @@ that planning never asks the data engine; and a charge made under it can still b
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +17,25 @@ from gateway.store.tables import data_version, policy
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One applied policy: the admin's text, the snapshot to rebuild it from, and when and by whom."""
+    """One applied policy: the admin's text, canonical texts of document and catalogue, and when and by whom."""
 
     dataset: str
     version: int
     source: str
-    snapshot: str
+    document: str
+    shapes: str
     dialect: str
     at: int
     actor: str
 
 
-def append(conn: Connection, dataset: str, *, source: str, snapshot: str, dialect: str, actor: str) -> Version:
+def append(
+    conn: Connection, dataset: str, *, source: str, document: str, shapes: str, dialect: str, actor: str
+) -> Version:
     """Store the next version of a dataset's policy; the first one opens data version 1 as well."""
     last = latest(conn, dataset)
-    document, shapes = _split(snapshot)
     number = 1 if last is None else last.version + 1
-    stored = Version(dataset, number, source, snapshot, dialect, chain.now(conn), actor)
+    stored = Version(dataset, number, source, document, shapes, dialect, chain.now(conn), actor)
     conn.execute(
         insert(policy).values(
             dataset=dataset,
@@ -87,21 +88,6 @@ def bump(conn: Connection, dataset: str, *, actor: str) -> int:
     last = conn.execute(select(func.max(data_version.c.version)).where(data_version.c.dataset == dataset)).scalar_one()
     conn.execute(insert(data_version).values(dataset=dataset, version=last + 1, at=chain.now(conn), actor=actor))
     return int(last) + 1
-
-
-def _split(snapshot: str) -> tuple[str, str]:
-    """Return a snapshot's text (``gateway/policy/snapshot.py``) without the catalogue, and the catalogue."""
-    content = json.loads(snapshot)
-    shapes = content.pop("shapes")
-    return _text(content), _text(shapes)
-
-
-def _join(document: str, shapes: str) -> str:
-    return _text({**json.loads(document), "shapes": json.loads(shapes)})
-
-
-def _text(content: object) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def _read(row: Row[Any]) -> Version:
