@@ -143,7 +143,7 @@ def _charge_request(
         policy_version=dataset.version,
         data_version=dataset.data_version,
         mechanism=canonical_json(explain.record(plan, request.labels)),
-        process=service.process.identity,
+        process=service.process.id,
         idempotency_key=key,
         conversion_delta=plan.conversion_delta,
     )
@@ -157,7 +157,7 @@ def _replayed(service: Service, request: wire.QueryRequest, record: Record) -> _
     charge = record.charge
     with service.control.begin() as conn:
         dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
-        turn = ledger.claim_retry(conn, charge.id, process=service.process.identity, is_dead=service.is_dead)
+        turn = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=service.is_dead)
     plan = _plan_of(service, request, dataset, record)
     match turn.turn:
         case "settled":
@@ -215,7 +215,7 @@ def _same_shapes(claim: _Claim, found: object) -> None:
 def _void(service: Service, record: Record, error: EngineError) -> NoReturn:
     log.error("charge %s is taken back: %s", record.charge.id, error)
     with service.control.begin() as conn:
-        ledger.void(conn, record.charge.id, process=service.process.identity, reason="the database was not reached")
+        ledger.void(conn, record.charge.id, process=service.process.id, reason="the database was not reached")
     raise Unavailable(
         "engine-unavailable", "The database of this dataset cannot be used now.", hint="Nothing was charged."
     ) from None

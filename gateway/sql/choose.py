@@ -192,8 +192,9 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, *, private: bool,
         delta //= 2
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
-    share = total // len(layout.vectors)
-    blocks = tuple(_block(vector, mechanism, share) for vector in layout.vectors)
+    share, rest = divmod(total, len(layout.vectors))
+    shares = [share] * (len(layout.vectors) - 1) + [share + rest]
+    blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
     noises = {measure.name: block.noise for block in blocks for measure in block.measures}
     score = sum(_log_error(estimator, noises) for _, estimator in layout.estimators)
     if not private:
