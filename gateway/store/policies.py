@@ -91,6 +91,4 @@ def bump(conn: Connection, dataset: str, *, actor: str) -> int:
 
 
 def _read(row: Row[Any]) -> Version:
-    return Version(
-        row.dataset, row.version, row.source, _join(row.document, row.shapes), row.dialect, row.at, row.actor
-    )
+    return Version(row.dataset, row.version, row.source, row.document, row.shapes, row.dialect, row.at, row.actor)
