@@ -24,7 +24,7 @@ def document_to_json(document: Document) -> str:
 
 
 def document_from_json(text: str) -> Document:
-    """Return the document of such a text; ``ValueError`` if it is none, ``PolicyInvalid`` if today's rules refuse it."""
+    """Return the document of such a text; ``ValueError`` if it is none, ``PolicyInvalid`` if its form is refused."""
     return check(_read(text)["document"])
 
 
