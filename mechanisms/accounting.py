@@ -86,6 +86,11 @@ def pure_of_rho(rho: int) -> int:
     return low
 
 
+def _log_inverse(delta: int) -> float:
+    """Return ln(1/delta) for 0 < delta < 1, precise at both ends."""
+    return -math.log(delta / DELTA_UNIT) if 2 * delta < DELTA_UNIT else -math.log1p((delta - DELTA_UNIT) / DELTA_UNIT)
+
+
 def _bisect(log_inverse_delta: float, beyond: Callable[[float], bool]) -> float:
     """Return the x = order - 1 from which on ``beyond`` holds, to a float's precision, searched on a logarithmic
     scale.
@@ -118,7 +123,7 @@ def epsilon_of_rho(rho: int, delta: int) -> int:
         return 0
     if delta == 0:
         return UNBOUNDED
-    weight, log_inverse = rho / RHO_UNIT, -math.log(delta / DELTA_UNIT)
+    weight, log_inverse = rho / RHO_UNIT, _log_inverse(delta)
 
     def rising(x: float) -> bool:
         return weight * x * x >= log_inverse - math.log1p(x)
@@ -142,7 +147,7 @@ def rho_of_epsilon(epsilon: int, delta: int) -> int:
         raise ValueError("loss out of range")
     if delta == 0:
         return 0
-    target, log_inverse = epsilon / EPSILON_UNIT, -math.log(delta / DELTA_UNIT)
+    target, log_inverse = epsilon / EPSILON_UNIT, _log_inverse(delta)
 
     def falling(x: float) -> bool:
         left = log_inverse - math.log1p(x)

@@ -32,6 +32,7 @@ most 0.51 out to thirty scales (Euler and Maclaurin's first term).
 """
 
 _ROUNDING = 1e-12  # relative error of a few float operations, with room
+_FAR = 1e300  # no noise reaches it; a larger number of units would overflow
 _GRID_BITS = 15
 _CUT = 1e-12  # probability left outside the grid, by each part and by the sum
 
@@ -44,7 +45,8 @@ def tail(terms: Terms, x: float) -> float:
         return 0.0
     if len(terms) == 1:
         coefficient, noise = terms[0]
-        return min(1.0, 2 * survival(noise, max(1, math.ceil(x / coefficient * (1 - _ROUNDING)))))
+        least = min(x / coefficient * (1 - _ROUNDING), _FAR)
+        return min(1.0, 2 * survival(noise, max(1, math.ceil(least))))
     if _closed(terms):
         return _continuous(terms, x - _COUPLING * sum(coefficient for coefficient, _ in terms))
     if len(terms) == 2 and min(noise.scale for _, noise in terms) < SMALL:
@@ -65,7 +67,7 @@ def _continuous(terms: Terms, x: float) -> float:
         return 1.0
     scales = sorted(coefficient * noise.scale for coefficient, noise in terms)
     if terms[0][1].mechanism == "gaussian":
-        return math.erfc(x / math.sqrt(2 * math.fsum(scale * scale for scale in scales)))
+        return math.erfc(x / math.hypot(*scales) / math.sqrt(2))
     small, large = scales
     # (l^2 e^(-x/l) - s^2 e^(-x/s)) / (l^2 - s^2), by partial fractions of the characteristic function, written with
     # expm1 so that scales close to each other do not cancel; equal ones have the limit (1 + x/(2l)) e^(-x/l).
@@ -73,7 +75,7 @@ def _continuous(terms: Terms, x: float) -> float:
     if gap <= _ROUNDING * large:
         share = x / (2 * large)
     else:
-        share = -math.expm1(-x * gap / large / small) / gap * small * (small / (large + small))
+        share = -math.expm1(-(x / large) * (gap / small)) * (small / gap) * (small / (large + small))
     return min(1.0, math.exp(-x / large) * (1 + share) * (1 + _ROUNDING))
 
 
@@ -162,7 +164,7 @@ def _window(terms: Terms) -> float:
     most e^(s^2 scale^2/2) (Canonne, Kamath and Steinke 2020).
     """
     laplace = [c * noise.scale for c, noise in terms if noise.mechanism == "laplace"]
-    variance = math.fsum((c * noise.scale) ** 2 for c, noise in terms if noise.mechanism == "gaussian")
+    deviation = math.hypot(*(c * noise.scale for c, noise in terms if noise.mechanism == "gaussian"))
     unit = max(c * noise.scale for c, noise in terms)
     best = math.inf
     for power in range(1, 81):
@@ -170,7 +172,7 @@ def _window(terms: Terms) -> float:
         s = (1 - 0.9**power) / unit if laplace else 1.15 ** (power - 40) / unit
         if any(s * scale >= 1 for scale in laplace):
             continue
-        exponent = s * s * variance / 2 - math.fsum(math.log1p(-((s * scale) ** 2)) for scale in laplace)
+        exponent = (s * deviation) ** 2 / 2 - math.fsum(math.log1p(-((s * scale) ** 2)) for scale in laplace)
         best = min(best, (exponent + math.log(2 / _CUT)) / s)
     return best
 

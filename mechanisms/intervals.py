@@ -46,11 +46,15 @@ def _allowed(confidence: float) -> float:
 
 
 def _canonical(terms: Sequence[tuple[float, Noise]]) -> Terms:
-    """Return the terms with positive coefficients (noise is symmetric), none of them zero, in one order."""
+    """Return the terms with positive coefficients (noise is symmetric), in one order.
+
+    Left out is what could not move a float: parts less than 2^-80 of the largest, which leaves 2^-70 of it unaccounted.
+    """
     for coefficient, _ in terms:
         if not math.isfinite(coefficient):
             raise ValueError("coefficient is not finite")
-    kept = [(abs(coefficient), noise) for coefficient, noise in terms if coefficient]
+    least = max((abs(coefficient) * noise.scale for coefficient, noise in terms), default=0.0) * 2.0**-80
+    kept = [(abs(coefficient), noise) for coefficient, noise in terms if abs(coefficient) * noise.scale > least]
     return tuple(sorted(kept, key=lambda term: (term[1].mechanism, term[1].scale, term[0])))
 
 

@@ -32,7 +32,11 @@ dp.enable_features("contrib")
 
 epsilons = st.one_of(st.integers(1, 20 * EPSILON_UNIT), st.integers(1, MAX_EPSILON))
 rhos = st.one_of(st.integers(1, 5 * RHO_UNIT), st.integers(1, LIMIT))
-deltas = st.one_of(st.integers(1, DELTA_UNIT - 1), st.sampled_from([10**k for k in range(18)]))
+deltas = st.one_of(
+    st.integers(1, DELTA_UNIT - 1),
+    st.sampled_from([10**k for k in range(18)]),
+    st.sampled_from([DELTA_UNIT - 10**k for k in range(18)]),
+)
 
 
 class TestConversion:

@@ -194,6 +194,16 @@ class TestHalfWidth:
             both = half_width([(1.0, laplace(1e9)), (tiny, laplace(1e9))], 0.95)
             assert both == pytest.approx(1e9 * math.log(20), rel=1e-6)
 
+    @pytest.mark.parametrize("unit", [1e-290, 1e-30, 1e30, 1e250])
+    def test_any_unit_will_do(self, unit: float) -> None:
+        for terms in (
+            [(1.0, gaussian(70.0)), (2.0, gaussian(64.0))],
+            [(1.0, laplace(70.0)), (2.0, laplace(64.0))],
+            [(1.0, gaussian(5.0)), (2.0, laplace(1e5)), (2.0, laplace(1e4))],
+        ):
+            width = half_width([(unit * coefficient, noise) for coefficient, noise in terms], 0.95)
+            assert width / unit == pytest.approx(half_width(terms, 0.95), rel=1e-6)
+
     def test_an_interval_adds_up_the_coefficients_of_one_noise(self) -> None:
         noises = {"a": laplace(5.0), "b": gaussian(7.0)}
         low, high = interval(Estimate(10.0, (("a", 1.0), ("b", 2.0), ("a", -1.0))), noises, 0.95)
