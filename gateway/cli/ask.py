@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from gateway.cli.opened import control, service, settings
-from gateway.cli.output import failing, misused, say, show_json, show_table
+from gateway.cli.output import fail, failing, misused, say, show_json, show_table
 from gateway.client import display
 from gateway.wire import Budget, QueryRequest, QueryResponse
 
@@ -91,7 +91,11 @@ def query(
         dry_run=dry_run,
         plan_id=plan_id,
     )
-    answer = _answer(_where(analyst, url, token), request, idempotency_key or secrets.token_urlsafe(24))
+    key = idempotency_key or secrets.token_urlsafe(24)
+    try:
+        answer = _answer(_where(analyst, url, token), request, key)
+    except KeyboardInterrupt:
+        fail(f"interrupted [interrupted]\nhint: With --idempotency-key {key} it is not charged twice.")
     if as_json:
         show_json(answer)
     else:
@@ -215,9 +219,14 @@ def _client(where: Remote) -> Iterator[Client]:
 def _answer(where: Remote | Local, request: QueryRequest, key: str) -> QueryResponse:
     match where:
         case Remote():
+            from gateway.client.errors import Unavailable
+
             fields = request.model_dump(exclude={"sql"})
             with failing(), _client(where) as client:
-                return client.sql(request.sql, idempotency_key=key, **fields).response
+                try:
+                    return client.sql(request.sql, idempotency_key=key, **fields).response
+                except Unavailable as error:
+                    fail(f"{error}\nhint: With --idempotency-key {key} it is not charged twice.")
         case Local(analyst):
             return _local_answer(analyst, request, key)
 

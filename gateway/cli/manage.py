@@ -283,7 +283,7 @@ def _says(says: dict[str, Any]) -> str:
 def _table(table: DatasetTable) -> str:
     if table.public:
         return f"{table.name}: public"
-    rows = "" if table.max_rows_per_unit is None else f", at most {table.max_rows_per_unit:,} rows a unit"
+    rows = "" if table.max_rows_per_unit is None else f", rows a unit: at most {table.max_rows_per_unit:,}"
     return f"{table.name}: owner {table.owner}{rows}"
 
 

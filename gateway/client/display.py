@@ -82,7 +82,7 @@ def explanation(answer: QueryResponse) -> str:
     if plan.post:
         lines.extend(["", "then, over the noisy tables:", *(f"  {visible(line)}" for line in plan.post.splitlines())])
     lines.extend(f"note: {visible(note)}" for note in plan.notes)
-    lines.extend(f"warning: {visible(warning)}" for warning in answer.warnings)
+    lines.extend(f"warning: {visible(warning)}" for warning in answer.warnings if warning not in plan.notes)
     return "\n".join(lines)
 
 
@@ -213,10 +213,10 @@ def _earlier(cost: Cost) -> str:
 def _release(release: PlanRelease) -> list[str]:
     lines = [f"  key {visible(key.name)}: {_domain(key)}" for key in release.keys]
     if release.threshold is not None:
-        lines.append(f"  groups appear from a noisy count of {release.threshold:,} on (δ = {number(release.delta)})")
+        lines.append(f"  groups appear from a noisy count of {number(release.threshold)} on (δ = {number(release.delta)})")
     lines.extend(
         f"  {block.mechanism} noise of scale {number(block.scale)} on {visible(', '.join(block.measures))}"
-        f" (l1 = {block.l1:,}, l2 = {block.l2:,})"
+        f" (l1 = {number(block.l1)}, l2 = {number(block.l2)})"
         for block in release.blocks
     )
     lines.extend(
