@@ -46,6 +46,7 @@ _SETTINGS: Final = (
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
     "allow_community_extensions = false",
+    "python_enable_replacements = false",
     "enable_external_access = false",
     "TimeZone = 'UTC'",
     "lock_configuration = true",
