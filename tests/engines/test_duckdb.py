@@ -257,3 +257,15 @@ def test_file_locked_by_another_process(path: Path) -> None:
         with pytest.raises(EngineUnavailable, match="lock"):
             DuckdbEngine(path).tables()
         holder.stdin.close()
+
+
+def test_macros_that_redefine_functions_are_refused(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE MACRO harmless(x) AS x + 1")
+    engine = DuckdbEngine(path)
+    assert engine.read_only()
+    engine.close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE MACRO isnan(x) AS false; CREATE MACRO SUM(x) AS 0")
+    with pytest.raises(EngineUnavailable, match="built-in functions by macros: SUM, isnan"):
+        engine.tables()
