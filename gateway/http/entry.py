@@ -92,8 +92,13 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """Return the body's JSON."""
+        body = await self.body()
         try:
-            return json.loads(await self.body(), object_pairs_hook=_unique)
+            found = json.loads(body, object_pairs_hook=_unique)
+            if b"\\u" in body:
+                # Half of a surrogate pair is no character: no database could store it, no log could write it.
+                json.dumps(found, ensure_ascii=False).encode()
+            return found
         except (ValueError, RecursionError) as error:
             raise json.JSONDecodeError("not JSON", "", 0) from error
 

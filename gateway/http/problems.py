@@ -76,14 +76,14 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 _OF_FIELD: Final[Mapping[str, str]] = {
     "epsilon": "price-invalid",
     "rho": "price-invalid",
-    "idempotency-key": "idempotency-key-invalid",
+    "Idempotency-Key": "idempotency-key-invalid",
 }
 _NAMES: Final = frozenset(
     name
     for model in vars(wire).values()
     if isinstance(model, type) and issubclass(model, BaseModel)
     for name in model.model_fields
-) | {"idempotency-key", "query_id", "after", "limit", "issuer", "token_id"}
+) | {"Idempotency-Key", "query_id", "after", "limit", "issuer", "token_id"}
 _MORE_PROBLEMS: Final = 20
 
 

@@ -1,0 +1,157 @@
+"""Answers in their formats, and the time at which they show."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from gateway.errors import SqlRefused
+from gateway.http.formats import negotiate
+from gateway.http.problems import HttpError
+from gateway.wire import QueryResponse
+from tests.http.shapes import problem
+from tests.http.world import World, rote, world
+
+GOOD: dict[str, Any] = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.5}
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def test_json(here: World) -> None:
+    response = here.client().post("/v1/query", json=GOOD, headers=here.bearer())
+    answer = QueryResponse.model_validate_json(response.content)
+    assert answer.rows == [["F", 17, "2020-01-02"], [None, -(2**63), None]]
+    assert answer.cost.epsilon == 0.5
+
+
+def test_csv(here: World) -> None:
+    response = here.client().post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": "text/csv"})
+    assert response.headers["content-type"].startswith("text/csv")
+    rows = list(csv.reader(io.StringIO(response.text)))
+    assert rows == [["sex", "n", "day"], ["F", "17", "2020-01-02"], ["", str(-(2**63)), ""]]
+    assert response.headers["discreet-query-id"] == "0" * 32
+    assert response.headers["discreet-epsilon"] == "0.5"
+
+
+def test_arrow(here: World) -> None:
+    response = here.client().post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": ARROW})
+    assert response.headers["content-type"] == ARROW
+    with pa.ipc.open_stream(response.content) as reader:
+        table = reader.read_all()
+    assert table.to_pylist() == [
+        {"sex": "F", "n": 17, "day": date(2020, 1, 2)},
+        {"sex": None, "n": -(2**63), "day": None},
+    ]
+    metadata = table.schema.metadata
+    assert metadata is not None
+    assert json.loads(metadata[b"discreet"])["intervals"] == {"n": [[14.0, 20.0], None]}
+
+
+def test_integers_beyond_64_bits_and_columns_of_one_name_go_into_arrow(here: World) -> None:
+    def answer(*request: Any) -> QueryResponse:
+        usual = rote(*request).model_dump()
+        columns = [{"name": "n", "type": "integer", "role": "noisy"}] * 2
+        return QueryResponse(**usual | {"columns": columns, "rows": [[2**63, 1], [None, None]], "intervals": {}})
+
+    response = here.client(answer).post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": ARROW})
+    with pa.ipc.open_stream(response.content) as reader:
+        table = reader.read_all()
+    assert [column.to_pylist() for column in table.columns] == [[float(2**63), None], [1, None]]
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ([], "application/json"),
+        (["*/*"], "application/json"),
+        (["text/*"], "text/csv"),
+        (["text/csv, application/json;q=0.5"], "text/csv"),
+        (["text/csv;q=0.2", "application/json;q=0.5"], "application/json"),
+        (["application/problem+json"], "application/json"),
+        ([f"text/html, {ARROW}"], ARROW),
+        (["TEXT/CSV ; charset=utf-8"], "text/csv"),
+    ],
+)
+def test_negotiation(accept: list[str], wanted: str) -> None:
+    assert negotiate(accept) == wanted
+
+
+@pytest.mark.parametrize("accept", ["text/csv;q=nan", "text/csv;q=2", "text/csv;q=x", "nonsense"])
+def test_negotiation_refuses_what_it_cannot_read(accept: str) -> None:
+    with pytest.raises(HttpError):
+        negotiate([accept])
+
+
+def test_a_query_that_runs_keeps_nobody_out(here: World) -> None:
+    release = threading.Event()
+    begun = threading.Event()
+
+    def slow(*request: Any) -> QueryResponse:
+        begun.set()
+        assert release.wait(30)
+        return rote(*request)
+
+    client = here.client(slow)
+
+    def others() -> None:
+        assert begun.wait(30)
+        release.set()
+
+    watcher = threading.Thread(target=others)
+    watcher.start()
+    asked = {"method": "POST", "url": "/v1/query", "json": GOOD, "headers": here.bearer()}
+    looked = {"method": "GET", "url": "/v1/budget", "headers": here.bearer()}
+    responses = client.together(asked, *[looked] * 40)
+    watcher.join()
+    assert [response.status_code for response in responses] == [200] * 41
+
+
+@pytest.mark.parametrize("outcome", ["answer", "refusal", "crash", "no-token", "malformed", "too-large", "poll"])
+def test_every_outcome_of_a_query_shows_at_a_multiple_of_the_quantum(tmp_path: Path, outcome: str) -> None:
+    def answer(*request: Any) -> QueryResponse:
+        time.sleep(0.01)
+        if outcome == "refusal":
+            raise SqlRefused("sql-syntax", "No.")
+        if outcome == "crash":
+            raise KeyError
+        return rote(*request)
+
+    with world(tmp_path, latency_quantum_ms=150) as made:
+        client = made.client(answer)
+        request: dict[str, Any] = {"json": GOOD, "headers": made.bearer()}
+        if outcome == "no-token":
+            request = {"json": GOOD}
+        elif outcome == "malformed":
+            request = {"content": b"{", "headers": made.bearer()}
+        elif outcome == "too-large":
+            request["json"] = {"sql": "x" * 1_000_000}
+        path = "/v1/query" if outcome != "poll" else "/v1/queries"
+        began = time.monotonic()
+        client.request("GET" if outcome == "poll" else "POST", path, **request)
+        passed = time.monotonic() - began
+        assert passed >= 0.15
+        began = time.monotonic()
+        client.get("/healthz")
+        assert time.monotonic() - began < 0.15
+
+
+def test_a_gateway_with_a_fault_answers_no_question(here: World) -> None:
+    from dataclasses import replace
+
+    faulty = World(replace(here.service, faults=("noise: stuck",)), here.tokens)
+    client = faulty.client()
+    problem(client.post("/v1/query", json=GOOD, headers=here.bearer()), 503, "not-ready")
+    response = client.get("/readyz")
+    problem(response, 503, "not-ready")
+    assert "stuck" not in response.text
+    assert client.get("/v1/admin/analysts", headers=here.bearer("root")).status_code == 200
+    for each in faulty.clients:
+        each.close()
