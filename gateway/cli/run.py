@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.opened import opening, settings
+from gateway.cli.output import fail
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; the setting `host` by default.")]
 Port = Annotated[
@@ -31,7 +32,11 @@ def demo(
     port: Port = None,
 ) -> None:
     """Show a gateway at work on real data, in a folder of its own (./.demo, or DISCREET_HOME); then serve it."""
+    from gateway.demo.data import DemoDataMissing
     from gateway.demo.run import run
 
     with opening():
-        run(once=once, host=host, port=port)
+        try:
+            run(once=once, host=host, port=port)
+        except DemoDataMissing as error:
+            fail(f"{error} [demo-data-missing]")

@@ -92,10 +92,10 @@ def preformatted(plain: str) -> str:
 
 
 def price(cost: Cost) -> str:
-    """Return a price in words: pure epsilon, or epsilon with its delta and rho."""
-    if cost.pure:
-        return f"ε = {number(cost.epsilon)}" + (f", δ = {number(cost.delta)}" if cost.delta else "")
-    return f"ε = {number(cost.epsilon)}, δ = {number(cost.delta)} (ρ = {number(cost.rho)})"
+    """Return a price in words: epsilon, with the delta that it is stated at, and rho where the noise is Gaussian."""
+    shown = f"ε = {number(cost.epsilon)}" + (f", δ = {number(cost.delta)}" if cost.delta else "")
+    gaussian = any(item.mechanism == "gaussian" for item in cost.items)
+    return f"{shown} (ρ = {number(cost.rho)})" if gaussian else shown
 
 
 def standing(budget: Budget) -> str:
@@ -170,8 +170,9 @@ def _cell(value: JsonValue, interval: tuple[float, float] | None) -> tuple[str, 
     above, below = high - value, value - low
     half = (high - low) / 2
     shown = number(value, half)
-    if abs(above - below) <= 0.01 * half:
-        return shown, f"± {number(half, half)}"
+    if abs(above - below) <= max(0.01 * half, 1 if isinstance(value, int) and half >= 5 else 0):
+        margin = max(above, below)  # a whole number cannot stand in the middle of every interval
+        return shown, f"± {number(margin, margin)}"
     return shown, _ends(interval)
 
 
@@ -213,7 +214,9 @@ def _earlier(cost: Cost) -> str:
 def _release(release: PlanRelease) -> list[str]:
     lines = [f"  key {visible(key.name)}: {_domain(key)}" for key in release.keys]
     if release.threshold is not None:
-        lines.append(f"  groups appear from a noisy count of {number(release.threshold)} on (δ = {number(release.delta)})")
+        lines.append(
+            f"  groups appear from a noisy count of {number(release.threshold)} on, δ = {number(release.delta)}"
+        )
     lines.extend(
         f"  {block.mechanism} noise of scale {number(block.scale)} on {visible(', '.join(block.measures))}"
         f" (l1 = {number(block.l1)}, l2 = {number(block.l2)})"

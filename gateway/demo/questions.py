@@ -26,7 +26,7 @@ QUESTIONS: Final = (
         "One person changes the count by one, so little noise hides any of them.",
     ),
     Question(
-        "What did a year of medical care cost, by the share that people paid themselves?",
+        "What did a year of care cost, by the share that people paid themselves?",
         """SELECT coinsurance, COUNT(*) AS years, AVG(spending) AS mean_spending
 FROM year
 GROUP BY coinsurance""",
@@ -34,32 +34,28 @@ GROUP BY coinsurance""",
         "A person has up to five yearly rows, and is bounded as a person. The policy declares the groups.",
     ),
     Question(
-        "How many visits to a doctor do people make in a year?",
-        """SELECT visits, COUNT(*) AS years
-FROM year
-GROUP BY visits
-ORDER BY years DESC
-LIMIT 8""",
+        "Which insurance plans have many people?",
+        """SELECT plan, COUNT(*) AS people
+FROM person
+GROUP BY plan
+ORDER BY people DESC
+LIMIT 6""",
         0.5,
-        "The policy does not list these groups: one appears only where its noisy number of people passes a threshold.",
+        "The policy lists no plans: a group appears only where its noisy number of people passes a threshold.",
     ),
     Question(
-        "Which sites have many yearly visits per person-year?",
-        """SELECT site, SUM(visits) / COUNT(*) AS visits_a_year
+        "At which sites do people see doctors often?",
+        """SELECT site, AVG(visits) AS visits_a_year, 12 / AVG(visits) AS months_between
 FROM year
-WHERE year = 1
 GROUP BY site
-HAVING COUNT(*) > 500
+HAVING AVG(visits) > 2
 ORDER BY visits_a_year DESC""",
         0.5,
         "HAVING, ORDER BY and the division see noisy numbers alone, so they cost nothing more.",
     ),
     Question(
         "Who spent most?",
-        """SELECT person_id, spending
-FROM year
-ORDER BY spending DESC
-LIMIT 1""",
+        "SELECT MAX(spending) AS most FROM year",
         0.1,
         "A refusal costs nothing, and is decided from the text alone.",
     ),

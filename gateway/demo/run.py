@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import socket
+import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import typer
@@ -63,6 +66,8 @@ def _ask(demo: Demo, number: int, question: Question) -> None:
     try:
         answer = query.answer(demo.service, ANALYST, request, secrets.token_urlsafe(24))
     except DiscreetError as error:
+        if error.charged:
+            raise  # a failure, which no question of the demo should meet
         _refused(error, question)
     else:
         _answered(demo, question, answer)
@@ -76,10 +81,10 @@ def _answered(demo: Demo, question: Question, answer: QueryResponse) -> None:
     charged = "charged nothing, this answer was paid for" if answer.cached else f"charged {display.price(answer.cost)}"
     typer.echo(f"  {charged}; {display.standing(answer.budget)}" if answer.budget else f"  {charged}")
     for warning in answer.warnings:
-        typer.echo(f"  warning: {warning}")
+        _wrap(f"warning: {warning}")
     moved = truth.compare(demo.service, DATASET, question.sql, answer)
     if moved is not None:
-        typer.secho(f"  for the data owner's eyes only: {moved}", fg=typer.colors.MAGENTA)
+        _wrap(f"[for the data owner's eyes only] {moved}", fg=typer.colors.MAGENTA)
 
 
 def _refused(error: DiscreetError, question: Question) -> None:
@@ -93,13 +98,14 @@ def _refused(error: DiscreetError, question: Question) -> None:
 
 
 def _conclude(demo: Demo) -> None:
+    command = _command()
     typer.echo()
     typer.echo()
     typer.secho("What happened is in the ledger:", bold=True)
     typer.echo(f"  export DISCREET_HOME={demo.folder}")
-    typer.echo("  discreet ledger show")
-    typer.echo("  discreet ledger verify")
-    typer.echo(f"  discreet explain '{QUESTIONS[0].sql}' --dataset {DATASET} --epsilon 0.1 --analyst {ANALYST.name}")
+    typer.echo(f"  {command} ledger show")
+    typer.echo(f"  {command} ledger verify")
+    typer.echo(f"  {command} explain '{QUESTIONS[0].sql}' --dataset {DATASET} --epsilon 0.1 --analyst {ANALYST.name}")
 
 
 def _serve(demo: Demo, host: str | None, port: int | None) -> None:
@@ -121,7 +127,7 @@ def _serve(demo: Demo, host: str | None, port: int | None) -> None:
         typer.echo('  -H "Authorization: Bearer $DISCREET_TOKEN" -H "Content-Type: application/json" \\')
         typer.echo(f"  -d '{json.dumps({'dataset': DATASET, 'epsilon': 0.05, 'sql': TRY})}'")
         typer.echo()
-        typer.echo(f"discreet query '{TRY}' --dataset {DATASET} --epsilon 0.05")
+        typer.echo(f"{_command()} query '{TRY}' --dataset {DATASET} --epsilon 0.05")
         typer.echo()
         typer.echo("Stop with Ctrl-C.")
         config = uvicorn.Config(
@@ -145,6 +151,11 @@ def _block(lines: Sequence[str], *, prefix: str, fg: str | None = None) -> None:
         typer.secho(prefix + line, fg=fg)
 
 
-def _wrap(text: str, *, dim: bool = False) -> None:
+def _wrap(text: str, *, dim: bool = False, fg: str | None = None) -> None:
     for line in textwrap.wrap(text, WIDTH - 2):
-        typer.secho(f"  {line}", dim=dim)
+        typer.secho(f"  {line}", dim=dim, fg=fg)
+
+
+def _command() -> str:
+    """Return how this program is called from here: by its name where the shell finds it, else as it was."""
+    return "discreet" if shutil.which("discreet") or Path(sys.argv[0]).name != "discreet" else sys.argv[0]

@@ -31,13 +31,14 @@ def compare(service: Service, dataset: str, sql: str, answer: QueryResponse) -> 
     )
     if not isinstance(value, int | float) or not isinstance(exact, int | float | Decimal):
         return None
-    shown = float(exact)
-    moved = abs(float(value) - shown)
-    share = f" ({moved / abs(shown):.2%})" if shown else ""
-    half = _half(answer, noisy)
+    truth = int(exact) if exact == int(exact) else float(exact)
+    moved = abs(value - truth)
+    share = f" ({moved / abs(truth):.2%})" if truth else ""
+    half = None if isinstance(truth, int) else _half(answer, noisy)
     where = ", ".join(f"{answer.columns[i].name} = {released[i]}" for i in keys)
     column = answer.columns[noisy].name + (f" where {where}" if where else "")
-    return f"{column} is exactly {number(shown, half)}; the noise moved it by {number(moved, half)}{share}"
+    cause = "the noise" if isinstance(truth, int) else "noise and declared bounds"
+    return f"{column} is exactly {number(truth, half)}; {cause} moved it by {number(moved, half)}{share}"
 
 
 def _exactly(service: Service, dataset: str, sql: str) -> list[tuple[JsonValue, ...]]:

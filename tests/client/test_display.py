@@ -93,7 +93,7 @@ def test_a_plan_says_price_error_noise_and_sql() -> None:
         "at most 5 rows a person are used",
         "key plan: public, every group appears (NULL, v0, v1, v2, v3, v4, v5, v6 and 4 more)",
         "key town: private, groups below the threshold do not appear",
-        "groups appear from a noisy count of 140 on (δ = 1e-09)",
+        "groups appear from a noisy count of 140 on, δ = 1e-09",
         "laplace noise of scale 10 on n, s (l1 = 5, l2 = 5)",
         "    SELECT plan AS k0,",
         "  SELECT k0, n FROM r0",
