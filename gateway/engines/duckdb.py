@@ -274,6 +274,6 @@ def _collated(cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> boo
         for collation in ("NOCASE", "NOACCENT"):
             # names are quoted identifiers of the catalogue
             cursor.execute(f"SELECT 1 FROM {source} WHERE false AND {name} = ('a' COLLATE {collation})").fetchall()  # noqa: S608
-    except duckdb.Error:
+    except duckdb.BinderException:
         return True
     return False

@@ -7,8 +7,10 @@ from datetime import date, datetime
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway.policy.document import PolicyInvalid, load
+from gateway.policy.document import PolicyInvalid, Problem, load
 from gateway.policy.model import Cap, Dataset, ForeignKey, Hop, Owner, PerQuery, Physical, RowOwner, Table, TableShape
 from gateway.policy.resolve import resolve
 from gateway.policy.snapshot import document_from_json, document_to_json, shapes_from_json, shapes_to_json
@@ -309,3 +311,55 @@ def test_no_snapshot(text: str) -> None:
     for read in (document_from_json, shapes_from_json):
         with pytest.raises(ValueError, match="not a policy snapshot"):
             read(text)
+
+
+SNIPPETS = [
+    "",
+    "{",
+    "}",
+    "[1]",
+    ": ",
+    "\n",
+    "- ",
+    "null",
+    "true",
+    "-1",
+    "1e400",
+    ".nan",
+    "2020-02-30",
+    "9999-12-31T23:59:59-14:00",
+]
+SNIPPETS += [
+    "'",
+    '"',
+    "person",
+    "visit.visit_id",
+    "also_about: {site_id: unprotected}",
+    "&a ",
+    "*a",
+    "!!set ",
+    "\t",
+    "ä",
+    "\x85",
+    "? ",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(POLICY)), st.integers(0, 12), st.sampled_from(SNIPPETS)), min_size=1, max_size=3
+    )
+)
+def test_no_policy_text_crashes(edits: list[tuple[int, int, str]]) -> None:
+    text = POLICY
+    for at, length, snippet in edits:
+        text = text[:at] + snippet + text[at + length :]
+    found: Dataset | tuple[Problem, ...]
+    try:
+        found = dataset(text)
+    except PolicyInvalid as error:
+        found = error.problems
+    assert found
+    if isinstance(found, Dataset):
+        assert again(text, SHAPES) == found
