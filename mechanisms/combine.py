@@ -85,17 +85,18 @@ def _enumerated(terms: Terms, x: float) -> float:
     By symmetry it is 2 P[c Z >= x - c' Z'], whose summands are tails of the other noise.
     """
     (inner, little), (outer, other) = sorted(terms, key=lambda term: term[1].scale)
-    values = _support(little)
-    weights = survivals(little, values) - survivals(little, values + 1)
+    values, weights = _law(little)
     needed = np.ceil((x - inner * values) / outer - _ROUNDING * (abs(x) / outer + np.abs(values) * (inner / outer)))
     missing = 2 * survival(little, float(values[-1]) + 1)
     return min(1.0, 2 * (float(weights @ survivals(other, needed)) + missing))
 
 
-def _support(noise: Noise) -> Floats:
-    """Return the integers that a noise leaves with probability e^-36 or so."""
+@lru_cache(maxsize=64)
+def _law(noise: Noise) -> tuple[Floats, Floats]:
+    """Return the integers that a noise leaves with probability e^-36 or so, and their probabilities."""
     reach = math.ceil(noise.scale * 36) + 2
-    return np.arange(-reach, reach + 1, dtype=np.float64)
+    values = np.arange(-reach, reach + 1, dtype=np.float64)
+    return values, survivals(noise, values) - survivals(noise, values + 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
