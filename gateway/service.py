@@ -126,7 +126,7 @@ def open_service(settings: Settings) -> Service:
 
     key = keys.load(settings.signing_key_file)
     control = open_control(settings)
-    sandbox = Sandbox(memory=settings.sandbox_memory, seconds=settings.sandbox_seconds)
+    sandbox = Sandbox(memory=settings.sandbox_memory, seconds=settings.sandbox_seconds, rows=settings.released_groups)
     engines = EnginePool(open_engine)
     service = Service(
         settings=settings,

@@ -28,3 +28,10 @@ def fresh(tmp_path: Path) -> Iterator[World]:
 def client(here: World) -> InProcess:
     """A client of the shared world."""
     return here.client()
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world that a module's tests share and change."""
+    with world(tmp_path_factory.mktemp("used")) as made:
+        yield made

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from budget import suspensions
 
+from budget import suspensions
 from tests.http.shapes import dressed, problem
 from tests.http.world import POLICY, InProcess, World
 
@@ -168,7 +168,7 @@ def test_refusals(here: World, method: str, path: str, body: Any, status: int, c
 
 @pytest.mark.parametrize("epsilon", ["NaN", "Infinity", "1" + "0" * 400])
 def test_a_budget_that_is_no_number(here: World, epsilon: str) -> None:
-    body = '{"dataset": "health", "analyst": "ada", "epsilon": %s}' % epsilon
+    body = '{"dataset": "health", "analyst": "ada", "epsilon": EPSILON}'.replace("EPSILON", epsilon)
     headers = here.bearer("root") | {"Content-Type": "application/json"}
     response = here.client().request("PUT", "/v1/admin/budgets", content=body, headers=headers)
     assert response.json()["code"] in ("amount-invalid", "price-invalid")

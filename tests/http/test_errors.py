@@ -18,7 +18,7 @@ from tests.http.world import InProcess, World
 
 GOOD: dict[str, Any] = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.5}
 JSON = {"Content-Type": "application/json"}
-SECRET = "Zebulon-4711"
+PRIVATE = "Zebulon-4711"
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def test_an_integer_beyond_all_floats(client: InProcess, here: World) -> None:
         ({"sql": 7}, "sql"),
         ({"dataset": None}, "dataset"),
         ({"dry_run": "no"}, "dry_run"),
-        ({"mechanism": SECRET}, "mechanism"),
+        ({"mechanism": PRIVATE}, "mechanism"),
         ({"confidence": 1}, "confidence"),
         ({"max_groups_contributed": 0}, "max_groups_contributed"),
-        ({"labels": {SECRET: 1}}, "labels.…"),
-        ({SECRET: 1}, "…"),
+        ({"labels": {PRIVATE: 1}}, "labels.…"),
+        ({PRIVATE: 1}, "…"),
     ],
     ids=lambda value: str(value).encode("ascii", "replace").decode(),
 )
@@ -102,12 +102,12 @@ def test_a_field_of_the_wrong_form_is_named_and_not_repeated(
     response = ask(client, here, content=body, headers=JSON)
     found = problem(response, 422, "request-invalid")
     assert [each["path"] for each in found["problems"]] == [path]
-    assert SECRET not in response.text
+    assert PRIVATE not in response.text
 
 
 def test_a_body_that_is_no_object(client: InProcess, here: World) -> None:
     problem(ask(client, here, json=[1]), 422, "request-invalid")
-    problem(ask(client, here, json=SECRET), 422, "request-invalid")
+    problem(ask(client, here, json=PRIVATE), 422, "request-invalid")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/yaml", ""])
@@ -227,22 +227,25 @@ def test_what_nobody_foresaw_says_nothing_and_is_logged_for_the_admin(
     here: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "discreet"):
-        response = ask(here.client(answering(KeyError(SECRET))), here, json=GOOD)
+        response = ask(here.client(answering(KeyError(PRIVATE))), here, json=GOOD)
     found = problem(response, 500, "internal")
-    assert SECRET not in response.text
+    assert PRIVATE not in response.text
     assert "Traceback" not in response.text
-    assert SECRET in caplog.text
+    assert PRIVATE in caplog.text
     assert [record for record in caplog.records if found["reference"] in str(record.__dict__)]
 
 
 def test_neither_sql_nor_token_is_logged(here: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         ask(
-            here.client(), here, json=GOOD | {"sql": f"SELECT '{SECRET}'"}, headers={"Idempotency-Key": "KEY-" + SECRET}
+            here.client(),
+            here,
+            json=GOOD | {"sql": f"SELECT '{PRIVATE}'"},
+            headers={"Idempotency-Key": "KEY-" + PRIVATE},
         )
     said = "".join(str(record.__dict__) for record in caplog.records if record.name.startswith("discreet"))
     assert "/v1/query" in said
-    assert SECRET not in said
+    assert PRIVATE not in said
     assert here.tokens["ada"] not in said
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from budget import ledger, suspensions
 from budget.chain import canonical_json
 from mechanisms.loss import Loss
-
 from tests.http.shapes import problem
 from tests.http.world import World
 
