@@ -132,4 +132,5 @@ def _computed(
         columns[name] = pa.array([float(value) for value in found.values], type=pa.float64())
     result = sandbox.run(text, {TABLE: pa.table(columns)})
     derived = {name: result.column(name).to_pylist() for name in result.column_names if name != ROW}
-    return [int(number) for number in result.column(ROW).to_pylist()], derived
+    numbers: list[Any] = result.column(ROW).to_pylist()
+    return [int(number) for number in numbers], derived

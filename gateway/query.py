@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -46,11 +48,26 @@ def answer(
     if request.dry_run:
         return _response(dataset, plan, standing)
     _ready(service)
-    with service.slots.hold(principal.name):
-        claim = _charge(service, principal, request, idempotency_key, dataset, plan)
+    with service.slots.hold(principal.name), _executing() as charge_id:
+        claim = _charge(service, principal, request, idempotency_key, dataset, plan, charge_id)
         if claim.execute:
             _execute(service, claim)
         return _answered(service, principal, request, claim)
+
+
+_RUNNING: set[str] = set()
+"""The charges that threads of this process execute: any other of its own is abandoned, as if its process were dead."""
+
+
+@contextmanager
+def _executing() -> Iterator[str]:
+    """Give a fresh charge id that counts as executing until the block ends."""
+    charge_id = ledger.new_id()
+    _RUNNING.add(charge_id)
+    try:
+        yield charge_id
+    finally:
+        _RUNNING.discard(charge_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,7 @@ def _charge(
     key: str | None,
     dataset: Dataset,
     plan: Plan,
+    charge_id: str,
 ) -> _Claim:
     """Charge the plan's loss and COMMIT, unless the same question or the same request was charged before.
 
@@ -111,7 +129,8 @@ def _charge(
                 )
                 if held is not None:
                     return _Claim(held, dataset, plan, execute=False, free=True)
-            receipt = ledger.charge(conn, _charge_request(service, principal, request, key, digest, dataset, plan))
+            charge = _charge_request(service, principal, request, key, digest, dataset, plan, charge_id)
+            receipt = ledger.charge(conn, charge)
     except LedgerError as refusal:
         _refused(refusal, dataset)
     if not receipt.replayed:
@@ -132,6 +151,7 @@ def _charge_request(
     digest: bytes,
     dataset: Dataset,
     plan: Plan,
+    charge_id: str,
 ) -> ledger.ChargeRequest:
     return ledger.ChargeRequest(
         dataset=dataset.name,
@@ -146,6 +166,7 @@ def _charge_request(
         process=service.process.id,
         idempotency_key=key,
         conversion_delta=plan.conversion_delta,
+        id=charge_id,
     )
 
 
@@ -155,9 +176,13 @@ def _replayed(service: Service, request: wire.QueryRequest, record: Record) -> _
     The plan is made anew under the versions that the charge carries, and must be the one that was charged.
     """
     charge = record.charge
+
+    def is_dead(process: str) -> bool:
+        return service.is_dead(process) or (process == service.process.id and charge.id not in _RUNNING)
+
     with service.control.begin() as conn:
         dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
-        turn = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=service.is_dead)
+        turn = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=is_dead)
     plan = _plan_of(service, request, dataset, record)
     match turn.turn:
         case "settled":
