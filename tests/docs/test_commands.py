@@ -59,7 +59,9 @@ def test_there_are_lines_to_parse() -> None:
 
 @pytest.mark.parametrize(("path", "line"), lines())
 def test_command_lines_parse(path: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "policy.yaml").touch()
+    for policy in ("policy.yaml", "examples/health.yaml"):
+        (tmp_path / policy).parent.mkdir(exist_ok=True)
+        (tmp_path / policy).touch()
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line, comments=True)[1:]
     known = commands()
