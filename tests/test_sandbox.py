@@ -175,3 +175,16 @@ def test_canary_s_statements_work_where_nothing_is_locked(tmp_path: Path) -> Non
                 refused.append(name)
     # external access is on by itself and cannot be turned on again while a database runs
     assert set(refused) <= {"external access"}
+
+
+def test_a_select_that_writes_is_refused(sandbox: Sandbox) -> None:
+    sandbox.run("SELECT 1 AS a", {})
+    [instance] = sandbox._pool
+    instance.execute("CREATE TABLE leftover AS SELECT 1 AS a")
+    with pytest.raises(SandboxFailed, match="read-only"):
+        sandbox.run("WITH x AS (INSERT INTO leftover VALUES (2) RETURNING a) SELECT a FROM x", {})
+
+
+def test_nothing_spills_to_disk(sandbox: Sandbox) -> None:
+    rows = sandbox.run("SELECT current_setting('temp_directory') AS folder", {})
+    assert rows.to_pylist() == [{"folder": ""}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -269,3 +270,28 @@ def test_macros_that_redefine_functions_are_refused(path: Path) -> None:
         connection.execute("CREATE MACRO isnan(x) AS false; CREATE MACRO SUM(x) AS 0")
     with pytest.raises(EngineUnavailable, match="built-in functions by macros: SUM, isnan"):
         engine.tables()
+
+
+def test_time_zone_of_the_machine_does_not_matter(path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from gateway.engines.base import Limits; "
+        "from gateway.engines.duckdb import DuckdbEngine; engine = DuckdbEngine(Path(sys.argv[1]))\n"
+        "with engine.session(Limits(30)) as session: "
+        "print(session.fetch(\"SELECT current_setting('TimeZone') AS z\").column(0)[0])"
+    )
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "UTC"
+
+
+def test_a_session_is_one_read_only_transaction(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        session.fetch("SELECT 1 AS a")
+        with pytest.raises(duckdb.TransactionException, match="within a transaction"):
+            session._cursor.execute("BEGIN TRANSACTION")
+    with engine.session(LIMITS) as session, pytest.raises(duckdb.Error, match="read-only"):
+        session._cursor.execute("CREATE TEMP TABLE t AS SELECT 1")
+    with engine.session(LIMITS) as session:
+        assert session.fetch("SELECT 1 AS a").num_rows == 1
