@@ -22,13 +22,15 @@ time.sleep(60)
 
 def test_alive_until_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        identity = child.stdout.readline().strip()
-        assert len(identity) == 32
-        assert not is_dead(tmp_path, identity)
-        assert not is_dead(tmp_path, identity)  # asking does not kill
-        child.kill()
-        child.wait()
+        try:
+            assert child.stdout is not None
+            identity = child.stdout.readline().strip()
+            assert len(identity) == 32
+            assert not is_dead(tmp_path, identity)
+            assert not is_dead(tmp_path, identity)  # asking does not kill
+        finally:
+            child.kill()
+            child.wait()
         assert is_dead(tmp_path, identity)
         assert is_dead(tmp_path, identity)
 
