@@ -1,0 +1,121 @@
+"""Real engines under the oracles: a world's schema read through the engine, its rows loaded anew for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import duckdb
+import psycopg
+import pyarrow as pa
+
+from gateway.engines.base import Limits
+from gateway.engines.duckdb import arrow
+from gateway.engines.open import open_engine
+from gateway.engines.pgarrow import to_arrow
+from gateway.policy.document import load
+from gateway.policy.model import Dataset
+from gateway.policy.resolve import resolve
+from tests.oracles.worlds import Data, Dialect, World, literal, quoted
+
+
+class Database(Protocol):
+    """Holds one version of a world's rows and runs bounded SQL on it."""
+
+    def fill(self, data: Data) -> None: ...
+
+    def fetch(self, sql: str) -> pa.Table: ...
+
+
+def dataset(world: World, dialect: Dialect, url: str) -> Dataset:
+    """The world's policy, resolved against the schema that the engine reads."""
+    document = load(world.policy(url))
+    engine = open_engine(url)
+    try:
+        with engine.session(Limits(60)) as session:
+            return resolve(document, session.schema(list(document.tables)), dialect, 1)
+    finally:
+        engine.close()
+
+
+@cache
+def duckdb_dataset(world: World) -> Dataset:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "world.duckdb"
+        with duckdb.connect(str(path)) as connection:
+            for statement in world.ddl("duckdb"):
+                connection.execute(statement)
+        return dataset(world, "duckdb", f"duckdb:///{path}")
+
+
+class DuckdbDatabase:
+    """A DuckDB instance that splits even the smallest scan over its threads."""
+
+    def __init__(self, world: World, *, threads: int = 2) -> None:
+        self._world = world
+        self._connection = duckdb.connect(config={"threads": threads})
+        self._connection.execute("PRAGMA verify_parallelism")
+
+    def fill(self, data: Data) -> None:
+        for statement in self._world.ddl("duckdb"):
+            self._connection.execute(statement.replace("CREATE TABLE", "CREATE OR REPLACE TABLE", 1))
+        for name, rows in data.items():
+            if rows:
+                self._connection.execute(_insert(name, rows, "duckdb"))
+
+    def fetch(self, sql: str) -> pa.Table:
+        return arrow(self._connection, sql)
+
+
+class PostgresDatabase:
+    """One schema of a PostgreSQL database, filled and read on one connection."""
+
+    def __init__(self, world: World, connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> None:
+        self._world, self._connection, self._schema = world, connection, schema
+        self._run(f"CREATE SCHEMA {quoted(schema)}")
+        self._use()
+        for statement in world.ddl("postgres"):
+            self._run(statement)
+
+    def _use(self) -> None:
+        self._run(f"SET search_path TO {quoted(self._schema)}, pg_temp")
+
+    def _run(self, sql: str) -> None:
+        self._connection.execute(sql.encode())
+
+    def fill(self, data: Data) -> None:
+        self._use()
+        self._run("TRUNCATE " + ", ".join(quoted(table.name) for table in self._world.tables))
+        for name, rows in data.items():
+            if rows:
+                self._run(_insert(name, rows, "postgres"))
+
+    def fetch(self, sql: str) -> pa.Table:
+        self._use()
+        with self._connection.cursor(binary=True) as cursor:
+            cursor.execute(sql.encode())
+            return to_arrow(cursor)
+
+
+def postgres_dataset(world: World, url: str, schema: str) -> Dataset:
+    parts = urlsplit(url)
+    query = "&".join(part for part in (parts.query, urlencode({"schema": schema})) if part)
+    return dataset(world, "postgres", urlunsplit(parts._replace(query=query)))
+
+
+@contextmanager
+def postgres_connection(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection with the settings of the engine's own sessions."""
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET synchronous_commit = off")
+        yield connection
+
+
+def _insert(table: str, rows: list[tuple[object, ...]], dialect: Dialect) -> str:
+    values = ", ".join(f"({', '.join(literal(value, dialect) for value in row)})" for row in rows)
+    return f"INSERT INTO {quoted(table)} VALUES {values}"

@@ -1,0 +1,120 @@
+"""The first oracle: what one privacy unit can change in the exact integers, against what the plan declares.
+
+The comparison shares no code with the release: rows are read as the engine returned them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import pyarrow as pa
+
+from gateway.answer import compose
+from gateway.release import decode, encode, release
+from gateway.sandbox import Sandbox
+from gateway.sql.plan import Plan, PlannedRelease
+from mechanisms.thresholds import threshold
+
+Group = tuple[object, ...]
+Exact = dict[Group, dict[str, int]]
+
+
+def exact(planned: PlannedRelease, table: pa.Table) -> Exact:
+    """What the engine returned, by group; refuses anything that is no whole number, and a group that comes twice."""
+    found: Exact = {}
+    names = [measure.name for measure in planned.measures]
+    for name in names:
+        kind = table.schema.field(name).type
+        whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+        assert whole, f"{name} is summed as {kind}"
+    for row in table.to_pylist():
+        group = tuple(_plain(row[key.label]) for key in planned.keys)
+        assert group not in found, f"group {group} comes twice"
+        found[group] = {name: int(row[name]) for name in names}
+    return found
+
+
+def _plain(value: object) -> object:
+    return Fraction(value) if isinstance(value, Decimal | float) else value
+
+
+def breaches(planned: PlannedRelease, with_unit: Exact, without_unit: Exact) -> Iterator[str]:
+    """Yield every way in which two neighbours differ by more than the plan declares."""
+    zeros = {measure.name: 0 for measure in planned.measures}
+    groups = with_unit.keys() | without_unit.keys()
+    changes = {
+        group: {name: with_unit.get(group, zeros)[name] - without_unit.get(group, zeros)[name] for name in zeros}
+        for group in groups
+    }
+    yield from _unlisted(planned, groups)
+    for measure in planned.measures:
+        vector = [change[measure.name] for change in changes.values()]
+        yield from _over(f"measure {measure.name}", vector, measure.l1, measure.l2_squared, measure.linf)
+    for number, block in enumerate(planned.blocks):
+        names = [measure.name for measure in block.measures]
+        vector = [change[name] for change in changes.values() for name in names]
+        yield from _over(f"block {number}", vector, block.l1, block.l2_squared, block.linf)
+    alone = with_unit.keys() - without_unit.keys()
+    born = without_unit.keys() - with_unit.keys()
+    if born:
+        yield f"groups {born} appear by taking a unit away"
+    if planned.threshold is not None:
+        yield from _threshold(planned, len(alone))
+
+
+def _over(what: str, vector: list[int], l1: int, l2_squared: int, linf: int) -> Iterator[str]:
+    found = (sum(map(abs, vector)), sum(value * value for value in vector), max(map(abs, vector), default=0))
+    for norm, value, bound in zip(("l1", "l2 squared", "linf"), found, (l1, l2_squared, linf), strict=True):
+        if value > bound:
+            yield f"{what}: {norm} is {value} where {bound} is declared"
+
+
+def _unlisted(planned: PlannedRelease, groups: set[Group]) -> Iterator[str]:
+    for index, key in enumerate(planned.keys):
+        if key.values is not None:
+            strange = {group[index] for group in groups} - set(key.values)
+            if strange:
+                yield f"key {key.label}: {strange} are not in the public domain"
+
+
+def _threshold(planned: PlannedRelease, alone: int) -> Iterator[str]:
+    """A group that one unit alone makes is hidden but with probability delta, shared over all that it can make."""
+    assert planned.threshold is not None
+    reach = 1 if planned.bounding.how == "one_row" else planned.bounding.groups
+    if reach is None or alone > reach:
+        yield f"one unit is alone in {alone} groups where {reach} are allowed for"
+        return
+    block, measure = next(
+        (block, measure)
+        for block in planned.blocks
+        for measure in block.measures
+        if measure.name == planned.threshold.measure
+    )
+    # one unit's own part, which the threshold has to exceed
+    if planned.threshold.at - measure.linf < threshold(block.noise, reach, planned.threshold.delta) - 1:
+        yield "the threshold is lower than its delta allows"
+
+
+def compare(plan: Plan, with_unit: Callable[[str], pa.Table], without_unit: Callable[[str], pa.Table]) -> list[str]:
+    """Return the breaches of a plan between two neighbours."""
+    return [
+        f"{breach} in {planned.sql}"
+        for planned in plan.releases
+        for breach in breaches(
+            planned, exact(planned, with_unit(planned.sql)), exact(planned, without_unit(planned.sql))
+        )
+    ]
+
+
+def answered(plan: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> None:
+    """Go on to the answer, which no data may keep from being made and sent."""
+    tables = tuple(release(planned, fetch(planned.sql)) for planned in plan.releases)
+    assert decode(plan, encode(tables)) == tables
+    found = compose(plan, tables, sandbox, 0.95, 10_000)
+    json.dumps([found.rows, found.intervals], allow_nan=True)
+    assert all(not isinstance(value, float) or abs(value) < float("inf") for row in found.rows for value in row)
+    assert not any(isinstance(value, date) for row in found.rows for value in row)
