@@ -30,7 +30,7 @@ def failing(sql: str | None = None) -> Iterator[None]:
         yield
     except DiscreetError as error:
         position = None if error.position is None else (error.position.line, error.position.column)
-        fail(describe(error.code, error.message, hint=error.hint, sql=sql, position=position))
+        fail(describe(error.code, error.message, hint=error.hint, sql=sql, position=position, extra=error.extra))
     except GatewayError as error:
         fail(str(error))
 

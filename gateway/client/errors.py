@@ -14,12 +14,14 @@ GatewayError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 from pydantic import ValidationError
 
 from gateway.client.caret import caret, visible
+from gateway.client.display import number
 from gateway.wire import Problem
 
 
@@ -47,7 +49,8 @@ class GatewayError(Exception):
         return (place["line"], place["column"]) if {"line", "column"} <= place.keys() else None
 
     def __str__(self) -> str:
-        return describe(self.code, self.detail, hint=self.hint, sql=self.sql, position=self.position)
+        extra = self.problem.model_extra or {}
+        return describe(self.code, self.detail, hint=self.hint, sql=self.sql, position=self.position, extra=extra)
 
 
 class QueryRefused(GatewayError):
@@ -60,12 +63,12 @@ class BudgetExhausted(GatewayError):
     @property
     def required(self) -> float | None:
         """The epsilon that the request would have cost."""
-        return _number(self.problem, "epsilon_required")
+        return _number(self.problem.model_extra or {}, "epsilon_required")
 
     @property
     def remaining(self) -> float | None:
         """The largest epsilon that would be admitted now."""
-        return _number(self.problem, "epsilon_remaining")
+        return _number(self.problem.model_extra or {}, "epsilon_remaining")
 
 
 class NotAuthorized(GatewayError):
@@ -93,14 +96,26 @@ class ServerError(GatewayError):
 
 
 def describe(
-    code: str, detail: str, *, hint: str | None = None, sql: str | None = None, position: tuple[int, int] | None = None
+    code: str,
+    detail: str,
+    *,
+    hint: str | None = None,
+    sql: str | None = None,
+    position: tuple[int, int] | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """Return an error as a person reads it: the sentence with its code, the place under its SQL line, the hint."""
+    """Return an error as a person reads it: the sentence with its code, the place under its SQL line, the hint.
+
+    Of ``extra``, the members of the problem document that only some have, what a price lacks is shown.
+    """
     lines = [f"{visible(detail)} [{visible(code)}]"]
     pointed = caret(sql, *position) if sql is not None and position is not None else None
     if pointed is not None and position is not None:
         lines.append(f"line {position[0]}, column {position[1]}:")
         lines.extend(f"  {line}" for line in pointed.split("\n"))
+    required, remaining = _number(extra, "epsilon_required"), _number(extra, "epsilon_remaining")
+    if required is not None and remaining is not None:
+        lines.append(f"required ε = {number(required)}, remaining ε = {number(remaining)}")
     if hint:
         lines.append(f"hint: {visible(hint)}")
     return "\n".join(lines)
@@ -163,7 +178,6 @@ def _problem(response: httpx.Response) -> Problem:
     )
 
 
-def _number(problem: Problem, name: str) -> float | None:
-    extra: Mapping[str, Any] = problem.model_extra or {}
+def _number(extra: Mapping[str, Any], name: str) -> float | None:
     value = extra.get(name)
     return float(value) if isinstance(value, int | float) else None

@@ -89,11 +89,8 @@ def _answered(demo: Demo, question: Question, answer: QueryResponse) -> None:
 
 def _refused(error: DiscreetError, question: Question) -> None:
     position = None if error.position is None else (error.position.line, error.position.column)
-    told = describe(error.code, error.message, hint=error.hint, sql=question.sql, position=position)
-    _block(["refused: " + told.splitlines()[0], *told.splitlines()[1:]], prefix="  ", fg=typer.colors.YELLOW)
-    required, remaining = error.extra.get("epsilon_required"), error.extra.get("epsilon_remaining")
-    if required is not None and remaining is not None:
-        typer.echo(f"  required ε = {display.number(required)}, remaining ε = {display.number(remaining)}")
+    told = describe(error.code, error.message, hint=error.hint, sql=question.sql, position=position, extra=error.extra)
+    _block(f"refused: {told}".splitlines(), prefix="  ", fg=typer.colors.YELLOW)
     typer.echo("  charged nothing")
 
 

@@ -134,6 +134,7 @@ def test_an_exhausted_budget_says_how_much() -> None:
     assert raised.value.required == 1.0
     assert raised.value.remaining == 0.25
     assert not raised.value.charged
+    assert "required ε = 1, remaining ε = 0.25" in str(raised.value)
 
 
 def test_a_refusal_points_into_the_sql() -> None:
