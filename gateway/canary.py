@@ -51,6 +51,7 @@ def _sandbox(service: Service) -> Iterator[str]:
 
 def _engines(service: Service) -> Iterator[str]:
     from gateway.engines.open import EngineUrlInvalid
+    from gateway.service import EngineWritable
 
     with service.reads.connect() as conn:
         names = policies.names(conn)
@@ -62,10 +63,10 @@ def _engines(service: Service) -> Iterator[str]:
                 continue
             try:
                 engine = service.engines.get(dataset.engine)
-            except EngineUnavailable as error:
-                log.warning("dataset %s: %s", name, error)
-                continue
             except (EngineError, EngineUrlInvalid) as error:
+                if isinstance(error, EngineUnavailable) and not isinstance(error, EngineWritable):
+                    log.warning("dataset %s: %s", name, error)
+                    continue
                 yield f"dataset {name}: {error}"
                 continue
             if engine.dialect != dataset.dialect:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("discreet.service")
 
 
+class EngineWritable(EngineUnavailable):
+    """The gateway's rights would let it change the data, so that it hands the database no statement."""
+
+
 class EnginePool:
     """The data engines in use, by URL: each opened at the first question and kept until the gateway stops."""
 
@@ -40,7 +44,7 @@ class EnginePool:
         self._open: dict[str, Engine] = {}
 
     def get(self, url: str) -> Engine:
-        """Return the engine of a URL; ``EngineUnavailable`` if it cannot be opened or could change the data.
+        """Return the engine of a URL; ``EngineUnavailable`` if it cannot be opened, or ``EngineWritable``.
 
         A gateway that may write is a gateway through which a flaw in the rewriting could destroy or plant rows; it is
         found before a question is charged, not after.
@@ -55,7 +59,7 @@ class EnginePool:
             if found is None:
                 found = self._opener(url)
                 if not _safe(found):
-                    raise EngineUnavailable("the gateway's rights on the data are not read-only")
+                    raise EngineWritable("the gateway's rights on the data are not read-only")
                 self._open[url] = found
             return found
 

@@ -129,11 +129,14 @@ def _located(document: Document, folder: Path) -> Document:
 @contextmanager
 def _engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
     from gateway.engines.open import EngineUrlInvalid, open_engine
+    from gateway.service import EngineWritable
 
     try:
         engine = (opener or open_engine)(url)
     except EngineUrlInvalid as error:
         raise PolicyInvalid([Problem("engine", str(error))]) from None
+    except EngineWritable:
+        raise _writable() from None
     except base.EngineError as error:
         raise Unavailable("engine-unavailable", f"The data engine cannot be opened: {error}") from None
     try:
@@ -149,12 +152,16 @@ def _shapes(engine: base.Engine, document: Document, settings: Settings) -> Mapp
     with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
         shapes = session.schema(list(document.tables))
     if not engine.read_only():
-        raise RequestInvalid(
-            "engine-writable",
-            "The gateway's rights on the data are not read-only.",
-            hint="Give it a role that can SELECT and nothing else.",
-        )
+        raise _writable()
     return shapes
+
+
+def _writable() -> RequestInvalid:
+    return RequestInvalid(
+        "engine-writable",
+        "The gateway's rights on the data are not read-only.",
+        hint="Give it a role that can SELECT and nothing else.",
+    )
 
 
 def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int) -> None:
