@@ -63,11 +63,13 @@ def test_malformed_json(client: InProcess, here: World, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "price",
-    [{name: price} for name in ("epsilon", "rho") for price in ("1", True, [], {}, "NaN")],
+    ["1", True, [], {}, "NaN"],
     ids=str,
 )
-def test_a_price_of_the_wrong_type(client: InProcess, here: World, price: dict[str, Any]) -> None:
-    problem(ask(client, here, json={"sql": "SELECT 1", "dataset": "health"} | price), 422, "price-invalid")
+@pytest.mark.parametrize("name", ["epsilon", "rho"])
+def test_a_price_of_the_wrong_type(client: InProcess, here: World, name: str, price: Any) -> None:
+    body = {"sql": "SELECT 1", "dataset": "health", name: price}
+    problem(ask(client, here, json=body), 422, "price-invalid")
 
 
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "1e999", "-1", "0", "1e300"])

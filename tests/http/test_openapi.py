@@ -81,7 +81,7 @@ def test_whatever_is_sent_is_answered_as_declared(used: World, operation: str) -
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )
-    def send(case: schemathesis.Case) -> None:
+    def send(case: schemathesis.Case[Any]) -> None:
         request = case.as_transport_kwargs(base_url="http://gateway")
         if "data" in request:
             request["content"] = request.pop("data")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from budget import ledger, suspensions
 from budget.chain import canonical_json
 from mechanisms.loss import Loss
@@ -9,7 +11,7 @@ from tests.http.shapes import problem
 from tests.http.world import World
 
 
-def charge(world: World, analyst: str = "ada", status: str | None = "answered") -> str:
+def charge(world: World, analyst: str = "ada", status: Literal["answered", "failed"] | None = "answered") -> str:
     """Make a charge, and settle it unless it is to be running."""
     request = ledger.ChargeRequest(
         dataset="health",
@@ -25,7 +27,7 @@ def charge(world: World, analyst: str = "ada", status: str | None = "answered") 
     )
     with world.service.control.begin() as conn:
         made = ledger.charge(conn, request).record.charge.id
-        if status == "answered" or status == "failed":
+        if status is not None:
             ledger.settle(conn, made, status, b"rows that stay here")
     return made
 
