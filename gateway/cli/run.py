@@ -23,7 +23,11 @@ def serve(host: Host = None, port: Port = None) -> None:
     from gateway.http.serve import serve as run
 
     with opening():
-        run(found, query.answer)
+        try:
+            run(found, query.answer)
+        except SystemExit:
+            # The server's way to say that it did not come up; its own log line above says why.
+            fail(f"cannot listen on {found.host}, port {found.port} [address-unusable]")
 
 
 def demo(
