@@ -272,7 +272,8 @@ def test_a_suspension_withholds_everything_but_the_failure_itself(engine: Engine
         with pytest.raises(NoGrant):
             suspensions.suspend(conn, "health", "nobody", actor="root")
         assert sound(conn)
-    assert charge(engine, request(idempotency_key="answered")).replayed
+    for key in ("answered", "failed"):
+        assert charge(engine, request(idempotency_key=key)).replayed
     charge(engine, request())
 
 
