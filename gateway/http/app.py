@@ -30,7 +30,9 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
     metrics = Metrics(lambda: service.slots.in_flight)
     app.state.service = service
     app.state.answer = answer
-    app.state.threads = Threads(service.settings.queries_in_all)
+    app.state.threads = Threads(
+        per_analyst=service.settings.queries_per_analyst, in_all=service.settings.queries_in_all
+    )
     app.state.metrics = metrics
     for router in (ask.router, administer.router, health.router, health.guarded):
         app.include_router(router)

@@ -65,7 +65,7 @@ async def query(
     if service.faults:
         raise HttpError(503, "not-ready")
     answer: Answer = request.app.state.answer
-    return await threads.query(lambda: render(answer(service, caller, body, idempotency_key), wanted))
+    return await threads.query(caller.name, lambda: render(answer(service, caller, body, idempotency_key), wanted))
 
 
 @router.get("/queries", summary="List one's own charges, newest first", responses=problems(422))

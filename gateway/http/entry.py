@@ -12,7 +12,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +21,7 @@ from gateway.auth.principal import Principal
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.http.problems import HttpError
 from gateway.service import Service
+from gateway.slots import Slots
 
 Result = TypeVar("Result")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -32,28 +33,39 @@ SCHEME: Final = HTTPBearer(
 
 CONTROL_THREADS: Final = 16
 QUERY_THREADS_BEYOND: Final = 8
-"""Threads for queries beyond the limit in flight, so that one over the limit is told so at once."""
+"""Threads for queries beyond the limit in flight: dry runs and stored answers, which hold no slot for long."""
+
+PLACES_A_THREAD: Final = 8
+"""Queries that may wait, as a multiple of those that may run."""
 
 
 class Threads:
-    """Two sets of threads: queries, which may take long, never keep out who asks for anything else."""
+    """Two sets of threads: queries, which may take long, never keep out who asks for anything else.
 
-    def __init__(self, queries: int) -> None:
+    Before a query waits for a thread it takes a place: one analyst's, dry runs included, cannot fill the queue.
+    """
+
+    def __init__(self, *, per_analyst: int, in_all: int) -> None:
         self._control = CapacityLimiter(CONTROL_THREADS)
-        self._queries = CapacityLimiter(queries + QUERY_THREADS_BEYOND)
+        self._queries = CapacityLimiter(in_all + QUERY_THREADS_BEYOND)
+        self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
 
     async def control(self, work: Callable[[], Result]) -> Result:
         """Run something that reads or writes the control database; 503 if that cannot be reached."""
         return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._control)
 
-    async def query(self, work: Callable[[], Result]) -> Result:
-        """Run a query. It is never broken off half-way: who hangs up has paid, and finds the outcome later."""
-        return await anyio.to_thread.run_sync(work, limiter=self._queries)
+    async def query(self, analyst: str, work: Callable[[], Result]) -> Result:
+        """Run a query; 429 if too many wait. It is never broken off half-way: who hangs up finds the outcome later."""
+        with self._places.hold(analyst):
+            return await anyio.to_thread.run_sync(work, limiter=self._queries)
 
 
 def _reachable(work: Callable[[], Result]) -> Result:
     try:
         return work()
+    except DataError as error:
+        # A text that the database cannot hold (PostgreSQL: a NUL) names nothing in it.
+        raise HttpError(422, "request-invalid") from error
     except SQLAlchemyError as error:
         raise Unavailable("control-unavailable", "The control database cannot be reached; nothing was done.") from error
 

@@ -114,6 +114,26 @@ def test_a_query_that_runs_keeps_nobody_out(here: World) -> None:
     assert [response.status_code for response in responses] == [200] * 41
 
 
+def test_one_analysts_queries_cannot_fill_the_queue(here: World) -> None:
+    release = threading.Event()
+
+    def slow(*request: Any) -> QueryResponse:
+        assert release.wait(30)
+        return rote(*request)
+
+    client = here.client(slow)
+    own = {"method": "POST", "url": "/v1/query", "json": GOOD | {"dry_run": True}, "headers": here.bearer()}
+    other = {**own, "headers": here.bearer("bob")}
+    threading.Timer(0.5, release.set).start()
+    *owns, others = client.together(*[own] * 10, other)
+    codes = sorted(response.status_code for response in owns)
+    assert codes == [200] * here.settings.queries_per_analyst + [429] * (10 - here.settings.queries_per_analyst)
+    assert others.status_code == 200
+    for response in owns:
+        if response.status_code == 429:
+            problem(response, 429, "too-many-queries")
+
+
 @pytest.mark.parametrize("outcome", ["answer", "refusal", "crash", "no-token", "malformed", "too-large", "poll"])
 def test_every_outcome_of_a_query_shows_at_a_multiple_of_the_quantum(tmp_path: Path, outcome: str) -> None:
     def answer(*request: Any) -> QueryResponse:
