@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from budget.schema import metadata
 
 connection = context.config.attributes["connection"]
-assert isinstance(connection, Connection)  # noqa: S101
+assert isinstance(connection, Connection)
 # SQLite's DDL is transactional once the driver begins nothing by itself (gateway/store/engine.py).
 context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
 context.run_migrations()
