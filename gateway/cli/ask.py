@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.client.client import Client
 
-Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT.", show_default=False)]
+Sql = Annotated[
+    str, typer.Argument(metavar="SQL", help="One SELECT; `-` reads it from standard input.", show_default=False)
+]
 DatasetName = Annotated[str, typer.Option("--dataset", help="The dataset to ask about.", show_default=False)]
 Epsilon = Annotated[float | None, typer.Option("--epsilon", help="Total price of the request.")]
 Rho = Annotated[float | None, typer.Option("--rho", help="Total price in zCDP, instead of --epsilon.")]
@@ -40,6 +43,9 @@ Token = Annotated[
     str | None, typer.Option("--token", envvar="DISCREET_TOKEN", show_envvar=True, help="An analyst's token.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+LONGEST_SQL = 2**22
+"""Characters that are read from standard input; the gateway's own limit is far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +186,9 @@ def show_budgets(budgets: list[Budget]) -> None:
     )
 
 
-def _request(**fields: Any) -> QueryRequest:
+def _request(*, sql: str, **fields: Any) -> QueryRequest:
     try:
-        return QueryRequest(**fields)
+        return QueryRequest(sql=sys.stdin.read(LONGEST_SQL) if sql == "-" else sql, **fields)
     except ValidationError as error:
         names = ", ".join(sorted({"--" + str(problem["loc"][0]).replace("_", "-") for problem in error.errors()}))
         misused(f"not a possible value of {names}")

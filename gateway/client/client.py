@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.client.errors import GatewayError, QueryRefused, ServerError, from_response, out_of_reach
 from gateway.client.result import Explanation, Result
-from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse
+from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse, QuerySummary
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,12 +29,15 @@ STILL_RUNNING = "query-running"
 
 LONGEST_PAUSE = 30.0
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
 
 class Client:
     """A connection to a gateway, as one analyst.
 
     ``timeout`` is in seconds per attempt; ``transport`` replaces the network (httpx's seam: in-process, recorded);
-    ``retries`` attempts follow a failed one, the first after about ``pause`` seconds, each next after twice as long.
+    ``retries`` attempts follow a failed one, the first after about ``pause`` seconds, each next after twice as long (or
+    as late as the gateway asks); a ``pause`` of 0 never waits.
     Threads may share a client.
     """
 
@@ -66,6 +69,7 @@ class Client:
             timeout=timeout,
             transport=transport,
             follow_redirects=False,  # a redirect would carry the token to somebody else
+            trust_env=base.host not in _LOOPBACK,  # a proxy that the environment names cannot reach this machine
         )
 
     @classmethod
@@ -159,6 +163,11 @@ class Client:
     def budget(self, dataset: str) -> Budget:
         """Return what remains on one dataset."""
         return _read_list(Budget, self._send("GET", "/v1/budget", params={"dataset": dataset}))[0]
+
+    def queries(self, dataset: str | None = None, *, limit: int = 100) -> list[QuerySummary]:
+        """Return this analyst's own charges, newest first, and what became of each."""
+        params = {"limit": limit} if dataset is None else {"limit": limit, "dataset": dataset}
+        return _read_list(QuerySummary, self._send("GET", "/v1/queries", params=params))
 
     def datasets(self) -> list[DatasetInfo]:
         """Return the datasets on which this analyst has a grant: their declarations, never data."""

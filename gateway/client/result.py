@@ -87,8 +87,8 @@ class Result:
 
     def scalar(self) -> Cell:
         """Return the one value of an answer of one row and one column; ``ValueError`` if it has another shape."""
-        if len(self.rows) != 1 or len(self.columns) != 1:
-            raise ValueError(f"the answer has {len(self.rows)} rows and {len(self.columns)} columns, not one of each")
+        if len(self) != 1 or len(self.columns) != 1:
+            raise ValueError(f"the answer has {len(self)} rows and {len(self.columns)} columns, not one of each")
         return self.rows[0][0]
 
     def to_pandas(self, *, intervals: bool = False) -> pd.DataFrame:
@@ -100,8 +100,9 @@ class Result:
         import pandas as pd
 
         series: dict[str, pd.Series] = {}
+        rows = self.rows
         for index, column in enumerate(self.columns):
-            values = [row[index] for row in self.rows]
+            values = [row[index] for row in rows]
             series[_free(column.name, series)] = pd.Series(values, dtype=_dtype(column, values))
             ends = self.intervals.get(column.name)
             if intervals and ends is not None:

@@ -38,8 +38,8 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     monkeypatch.setenv("DISCREET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DISCREET_LATENCY_QUANTUM_MS", "0")
 
-    def run(*words: str, env: dict[str, str] | None = None) -> Result:
-        return CliRunner().invoke(app, list(words), env=env)
+    def run(*words: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(words), env=env, input=stdin)
 
     return run
 

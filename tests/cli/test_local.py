@@ -39,6 +39,15 @@ def test_a_question_is_answered_and_charged(ready: Call) -> None:
     assert "cost: nothing, an answer already paid for" in shown.stdout
 
 
+def test_the_sql_may_come_from_standard_input(ready: Call) -> None:
+    asked = ready("query", "-", *ASK, "--epsilon", "1", stdin=COUNT)
+    assert asked.exit_code == 0, asked.stderr
+    assert "people" in asked.stdout
+    refused = ready("query", "-", *ASK, "--epsilon", "1", stdin="SELECT 1 " * 200_000)
+    assert refused.exit_code == 1
+    assert "[sql-too-long]" in refused.stderr
+
+
 def test_one_key_is_charged_once(ready: Call) -> None:
     asked = [ready("query", COUNT, *ASK, "--epsilon", "1", "--idempotency-key", "k", "--no-cache") for _ in range(2)]
     assert asked[0].stdout == asked[1].stdout

@@ -35,6 +35,19 @@ BUDGET: dict[str, Any] = {
     "gaussian": True,
 }
 
+SUMMARY: dict[str, Any] = {
+    "query_id": "q-1",
+    "dataset": "health",
+    "charged_at": "2026-01-02T03:04:05Z",
+    "status": "answered",
+    "epsilon": 0.5,
+    "rho": 0.122459,
+    "delta": 0.0,
+    "pure": True,
+    "policy_version": 1,
+    "data_version": 1,
+}
+
 PLAN: dict[str, Any] = {
     "id": "p-1",
     "dialect": "duckdb",

@@ -21,7 +21,7 @@ from gateway.client.errors import (
     ServerError,
     Unavailable,
 )
-from tests.client.answers import BUDGET, answer, problem
+from tests.client.answers import BUDGET, SUMMARY, answer, problem
 
 Reply = httpx.Response | Exception
 
@@ -236,17 +236,20 @@ def test_budgets_and_datasets() -> None:
         httpx.Response(200, json=[BUDGET]),
         httpx.Response(200, json=[BUDGET]),
         httpx.Response(200, json=[]),
+        httpx.Response(200, json=[SUMMARY]),
         refusal(404, "dataset-unknown"),
     )
     assert gateway.budgets()[0].epsilon_remaining == 4.5
     assert gateway.budget("health").dataset == "health"
     assert gateway.datasets() == []
+    assert gateway.queries("health", limit=5)[0].status == "answered"
     with pytest.raises(NotFound):
         gateway.dataset("a/../b ?")
     assert [request.url.raw_path for request in received] == [
         b"/v1/budget",
         b"/v1/budget?dataset=health",
         b"/v1/datasets",
+        b"/v1/queries?limit=5&dataset=health",
         b"/v1/datasets/a%2F..%2Fb%20%3F",
     ]
 

@@ -49,10 +49,10 @@ def test_by_curl(environment: dict[str, str]) -> None:
     (body,) = [value for option, value in pairs if option == "-d"]
     assert {option for option, _ in pairs} == {"-H", "-d"}
     for _ in range(2):
-        response = httpx.post(url, headers=headers, content=body, timeout=30)
+        response = httpx.post(url, headers=headers, content=body, timeout=30, trust_env=False)
         assert response.status_code == 200, response.text
         assert response.json()["columns"][0]["name"] == "people"
-    budget = httpx.get(f"{environment['DISCREET_URL']}/v1/budget", headers=headers, timeout=30).json()
+    budget = httpx.get(f"{environment['DISCREET_URL']}/v1/budget", headers=headers, timeout=30, trust_env=False).json()
     assert budget[0]["epsilon_spent"] == json.loads(body)["epsilon"], "sent twice, paid once"
 
 

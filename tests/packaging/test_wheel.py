@@ -80,6 +80,9 @@ def test_the_wheel_works_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
         done = run(elsewhere / "discreet", *command, cwd=tmp_path, home=home)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert not done.stderr
+    shown = run(elsewhere / "discreet", "demo", "--once", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "people is exactly 5,912" in shown.stdout.replace("\n ", "")
     assert (home / "control.sqlite").stat().st_mode & 0o777 == 0o600
 
 
