@@ -6,8 +6,9 @@ the same database for reads alone, whose transactions take no write lock.
 Why a rollback journal and not WAL: SQLite from 3.7.0 to 3.51.2 can lose committed pages when a write and a checkpoint
 meet ("the WAL-reset bug", sqlite.org/wal.html), Python brings its own SQLite, and a lost charge grants again what was
 spent. Ledger transactions are short, TRUNCATE with ``synchronous=FULL`` syncs the journal, the file and the journal's
-truncation, and was measured at under twice a WAL commit (0.86 ms against 0.48). FULL and not NORMAL: NORMAL may lose a
-committed charge when the power fails.
+truncation, and was measured at under twice a WAL commit (0.86 ms against 0.48). The price: a reading transaction delays
+the commits that fall into it, so that none should be long. FULL and not NORMAL: NORMAL may lose a committed charge when
+the power fails.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
@@ -43,6 +43,7 @@ def test_a_column_added_later_changes_no_old_hash() -> None:
     assert chain.content("grant", FACT | {"window": "daily"}) != chain.content("grant", FACT)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | st.integers() | st.text(max_size=5), max_size=4)
 )
