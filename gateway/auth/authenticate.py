@@ -50,7 +50,12 @@ def verifier(settings: Settings, key: SigningKey) -> Verifier:
     """Return the verifier that the settings call for; the provider's keys are fetched when they are first needed."""
     if settings.oidc_jwks_url is None:
         return Verifier(settings, key)
-    return Verifier(settings, key, PyJWKClient(settings.oidc_jwks_url, cache_keys=True, timeout=5))
+    # The set of keys is kept for its lifespan; keys by themselves would be kept for ever, withdrawn ones too. Who sends
+    # unknown key ids makes the gateway ask the provider once in a cooldown.
+    provider = PyJWKClient(
+        settings.oidc_jwks_url, cache_keys=False, cache_jwk_set=True, lifespan=300, cooldown_duration=30, timeout=5
+    )
+    return Verifier(settings, key, provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,25 @@ class Claimed:
     id: str
 
 
+def of_provider(source: Verifier, token: str) -> bool:
+    """Return whether a token says that it is the identity provider's; proven only by ``claimed``, which may ask it."""
+    if source.settings.oidc_issuer is None or len(token) > LONGEST or token.startswith(API_PREFIX):
+        return False
+    try:
+        said = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+        return False
+    return isinstance(said, str) and said == source.settings.oidc_issuer
+
+
 def claimed(source: Verifier, token: str) -> Claimed | None:
     """Verify a JWT's signature and claims; None for what is an API token. May ask the identity provider."""
     if len(token) > LONGEST:
         raise _invalid()
     if token.startswith(API_PREFIX):
         return None
+    oidc = of_provider(source, token)
     try:
-        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
-        oidc = issuer == source.settings.oidc_issuer if isinstance(issuer, str) else False
         claims = _of_provider(source, token) if oidc else _own(source, token)
     except jwt.ExpiredSignatureError:
         raise Unauthenticated("token-expired", "The token has expired.", hint="Ask for a new one.") from None

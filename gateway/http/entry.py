@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.auth.authenticate import authenticate, claimed
+from gateway.auth.authenticate import Claimed, authenticate, claimed, of_provider
 from gateway.auth.principal import Principal
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.http.problems import HttpError
@@ -32,6 +32,7 @@ SCHEME: Final = HTTPBearer(
 """Declares the token in the OpenAPI document; ``Guarded`` verifies it."""
 
 CONTROL_THREADS: Final = 16
+PROVIDER_THREADS: Final = 4
 QUERY_THREADS_BEYOND: Final = 8
 """Threads for queries beyond the limit in flight: dry runs and stored answers, which hold no slot for long."""
 
@@ -40,19 +41,24 @@ PLACES_A_THREAD: Final = 8
 
 
 class Threads:
-    """Two sets of threads: queries, which may take long, never keep out who asks for anything else.
+    """Sets of threads: queries, which may take long, never keep out who asks for anything else.
 
     Before a query waits for a thread it takes a place: one analyst's, dry runs included, cannot fill the queue.
     """
 
     def __init__(self, *, per_analyst: int, in_all: int) -> None:
         self._control = CapacityLimiter(CONTROL_THREADS)
+        self._provider = CapacityLimiter(PROVIDER_THREADS)
         self._queries = CapacityLimiter(in_all + QUERY_THREADS_BEYOND)
         self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
 
     async def control(self, work: Callable[[], Result]) -> Result:
         """Run something that reads or writes the control database; 503 if that cannot be reached."""
         return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._control)
+
+    async def provider(self, work: Callable[[], Result]) -> Result:
+        """Run something that may wait for the identity provider: when that hangs, own tokens still are verified."""
+        return await anyio.to_thread.run_sync(work, limiter=self._provider)
 
     async def query(self, analyst: str, work: Callable[[], Result]) -> Result:
         """Run a query; 429 if too many wait. It is never broken off half-way: who hangs up finds the outcome later."""
@@ -152,12 +158,18 @@ async def _authenticated(request: Request) -> Principal:
     token = _bearer(request.headers.getlist("authorization"))
     service = service_of(request)
 
-    def verified() -> Principal:
-        who = claimed(service.verifier, token)
+    def verified() -> Claimed | None:
+        return claimed(service.verifier, token)
+
+    def known(who: Claimed | None) -> Principal:
         with service.reads.connect() as conn:
             return authenticate(conn, token, who)
 
-    return await threads_of(request).control(verified)
+    threads = threads_of(request)
+    if of_provider(service.verifier, token):
+        who = await threads.provider(verified)
+        return await threads.control(lambda: known(who))
+    return await threads.control(lambda: known(verified()))
 
 
 def _bearer(headers: Sequence[str]) -> str:

@@ -176,7 +176,13 @@ def _step(step: object) -> str:
     return str(step) if isinstance(step, int) or step in _NAMES else "…"
 
 
+_PHRASES: Final[Mapping[int, str]] = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; Python's own differ from version to version."""
+
+
 def _phrase(status: int) -> str:
+    if status in _PHRASES:
+        return _PHRASES[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:

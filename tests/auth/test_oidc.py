@@ -32,15 +32,18 @@ class Provider:
         self.asked += 1
         if self._error is not None:
             raise self._error
-        key = jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True)
-        return jwt.PyJWK({**key, "alg": "RS256", "kid": "one"})
+        return jwt.PyJWK(rsa_key("one"))
 
 
-def token(key: Any = RSA, algorithm: str = "RS256", **changes: Any) -> str:
+def rsa_key(kid: str) -> dict[str, Any]:
+    return {**jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "alg": "RS256", "kid": kid}
+
+
+def token(key: Any = RSA, algorithm: str = "RS256", kid: str = "one", **changes: Any) -> str:
     now = int(time.time())
     said = {"iss": ISSUER, "aud": "discreet", "sub": "auth0|ada", "iat": now, "exp": now + 60, "jti": "t-1"}
     said = {name: value for name, value in {**said, **changes}.items() if value is not None}
-    return jwt.encode(said, key, algorithm=algorithm, headers={"kid": "one"})
+    return jwt.encode(said, key, algorithm=algorithm, headers={"kid": kid})
 
 
 def enter(home: Home, text: str, provider: Provider | None = None) -> Principal:
@@ -158,6 +161,29 @@ def test_the_provider_of_the_settings_is_asked_when_needed_and_not_before(home: 
     made = verifier(home.settings, home.key)
     assert isinstance(made.oidc, jwt.PyJWKClient)
     assert made.oidc.uri == home.settings.oidc_jwks_url
+
+
+def test_withdrawn_keys_are_not_kept_and_unknown_ones_not_asked_for_without_end(home: Home) -> None:
+    served = [{"keys": [rsa_key("one")]}, {"keys": [rsa_key("two")]}]
+    made = verifier(home.settings, home.key)
+    assert isinstance(made.oidc, jwt.PyJWKClient)
+    fetched: list[int] = []
+
+    def fetch() -> dict[str, Any]:
+        fetched.append(1)
+        made.oidc._last_successful_fetch = time.monotonic()  # type: ignore[union-attr]
+        return served[min(len(fetched), 2) - 1]
+
+    made.oidc.fetch_data = fetch  # type: ignore[method-assign]
+    admin.add_analyst(home.control, "auth0|ada", actor="test")
+    assert claimed(made, token()) is not None
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            claimed(made, token(kid="three"))
+    assert len(fetched) == 1
+    made.oidc.jwk_set_cache.lifespan = 0  # type: ignore[union-attr]
+    with pytest.raises(Unauthenticated):
+        claimed(made, token())
 
 
 def test_what_a_token_claims_is_kept_apart_by_issuer(home: Home) -> None:

@@ -203,7 +203,7 @@ def test_a_refusal_of_the_conductor(here: World) -> None:
     found = problem(ask(here.client(answering(error)), here, json=GOOD), 422, "column-unknown")
     assert found["sql_position"] == {"line": 2, "column": 5}
     assert found["hint"] == "Look."
-    assert (found["type"], found["title"]) == ("about:blank", "Unprocessable Entity")
+    assert (found["type"], found["title"]) == ("about:blank", "Unprocessable Content")
 
 
 def test_an_exhausted_budget_says_by_how_much(here: World) -> None:

@@ -1,0 +1,69 @@
+"""The gateway as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from gateway import admin
+from gateway.settings import Settings
+from tests.http.world import make_data
+
+PROGRAM = """
+from gateway.http.serve import serve
+from gateway.settings import load
+serve(load(), None)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_it_serves_says_nothing_of_itself_and_ends_when_told(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    admin.init(settings)
+    make_data(tmp_path)
+    port = free_port()
+    environment = os.environ | {"DISCREET_HOME": str(settings.home), "DISCREET_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            try:
+                response = httpx.get(url + "/readyz")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        assert response.status_code == 200
+        assert "server" not in response.headers
+        assert httpx.get(url + "/v1/budget?dataset=Zebulon").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert '"route": "/v1/budget"' in said
+    assert "Zebulon" not in said
+    assert "Traceback" not in said
+
+
+def test_it_does_not_start_without_a_home(tmp_path: Path) -> None:
+    environment = os.environ | {"DISCREET_HOME": str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "KeyFileError" in done.stderr
+    assert not (tmp_path / "none").exists()
