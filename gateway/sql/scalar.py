@@ -130,7 +130,8 @@ def _negative(node: exp.Expression, names: Names, depth: int) -> Scalar:
 def _date(node: exp.Expression, names: Names, depth: int) -> Scalar:
     target = node.args["to"].this
     inner = scalar(node.this, names, depth)
-    kinds: dict[object, Kind] = {exp.DataType.Type.DATE: "date", exp.DataType.Type.TIMESTAMP: "timestamp"}
+    word = exp.DataType.Type
+    kinds: dict[object, Kind] = {word.DATE: "date", word.TIMESTAMP: "timestamp", word.TIMESTAMPNTZ: "timestamp"}
     if isinstance(inner, Constant) and inner.kind == "text" and target in kinds:
         return constants.as_kind(inner, kinds[target], node)
     if names.level == "post" and target in (exp.DataType.Type.DOUBLE, exp.DataType.Type.FLOAT):
@@ -216,10 +217,13 @@ def _in(node: exp.Expression, names: Names, depth: int) -> Scalar:
 def _is(node: exp.Expression, names: Names, depth: int) -> Scalar:
     subject, test = scalar(node.this, names, depth), node.expression
     if type(test) is exp.Null:
-        return _call("is_null", (subject,), "boolean", node, names)
-    if type(test) is exp.Boolean and subject.kind == "boolean":
-        return _call("is_true" if test.this else "is_false", (subject,), "boolean", node, names)
-    refuse("not-supported", node, message="IS takes NULL, TRUE or FALSE.")
+        found = _call("is_null", (subject,), "boolean", node, names)
+    elif type(test) is exp.Boolean and subject.kind == "boolean":
+        found = _call("is_true" if test.this else "is_false", (subject,), "boolean", node, names)
+    else:
+        refuse("not-supported", node, message="IS takes NULL, TRUE or FALSE.")
+    # PostgreSQL's parser keeps IS NOT in one node, DuckDB's writes NOT around it.
+    return _call("not", (found,), "boolean", node, names) if node.args.get("negate") else found
 
 
 def _arithmetic(function: str) -> Arm:
@@ -318,7 +322,7 @@ ARMS: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = MappingProxyT
         exp.GTE: (_comparison("gte"), _TWO),
         exp.Between: (_between, ("this", "low", "high")),
         exp.In: (_in, ("this", "expressions")),
-        exp.Is: (_is, _TWO),
+        exp.Is: (_is, (*_TWO, "negate")),
         exp.Add: (_arithmetic("add"), _TWO),
         exp.Sub: (_arithmetic("subtract"), _TWO),
         exp.Mul: (_arithmetic("multiply"), _TWO),
