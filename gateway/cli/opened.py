@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli.output import fail, failing, misused
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from gateway.service import Service
     from gateway.settings import Settings
+
+LOG: Final = "discreet.log"
+"""The file in the home folder for what happens while a command acts as the gateway."""
 
 
 def settings(**overrides: object) -> Settings:
@@ -61,11 +66,31 @@ def control(found: Settings) -> Iterator[Engine]:
 
 
 @contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Send the gateway's log to a file in a folder that only its owner reads.
+
+    It may hold what the database said of rows: for whoever runs the gateway, and not for the terminal of whoever asks.
+    """
+    from gateway.observe import ROOT, JsonLines
+
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8", delay=True)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger(ROOT)
+    before = logger.handlers[:], logger.propagate
+    logger.handlers[:], logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = before
+        handler.close()
+
+
+@contextmanager
 def service(found: Settings, sql: str | None = None) -> Iterator[Service]:
     """Open a whole gateway in this process, checked like a serving one, and close it again."""
     from gateway.service import open_service
 
-    with opening(sql):
+    with opening(sql), logged(found.home):
         opened = open_service(found)
         try:
             if opened.faults:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.opened import opening, settings
+from gateway.cli.opened import logged, opening, settings
 from gateway.cli.output import fail
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; the setting `host` by default.")]
@@ -37,9 +37,10 @@ def demo(
 ) -> None:
     """Show a gateway at work on real data, in a folder of its own (./.demo, or DISCREET_HOME); then serve it."""
     from gateway.demo.data import DemoDataMissing
+    from gateway.demo.prepare import folder
     from gateway.demo.run import run
 
-    with opening():
+    with opening(), logged(folder()):
         try:
             run(once=once, host=host, port=port)
         except DemoDataMissing as error:

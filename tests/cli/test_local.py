@@ -138,7 +138,8 @@ def test_data_that_is_gone_costs_nothing(ready: Call, clinic: Path) -> None:
     refused = ready("query", COUNT, *ASK, "--epsilon", "1")
     assert refused.exit_code == 1
     assert "[engine-unavailable]" in refused.stderr
-    assert str(clinic.parent) not in refused.stderr.splitlines()[-1]
+    assert refused.stderr.splitlines()[1:] == ["hint: Nothing was charged."], "the cause is in the log"
+    assert "could not be opened" in (clinic.parent / "home" / "discreet.log").read_text()
     (standing,) = json.loads(ready("budget", "show", "--json").stdout)
     assert standing["epsilon_spent"] == 0
 
@@ -159,3 +160,28 @@ def test_out_of_reach_it_says_how_to_ask_again_unpaid(call: Call, monkeypatch: p
     assert lost.exit_code == 1
     assert "[gateway-unreachable]" in lost.stderr
     assert "--idempotency-key" in lost.stderr
+
+
+def test_a_failure_after_the_charge_is_constant_and_suspends(
+    ready: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("the income of one person")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.query.release", broken)
+        failed = ready("query", COUNT, *ASK, "--epsilon", "1")
+    assert failed.exit_code == 1
+    assert "[execution-failed]" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "income" not in failed.stderr
+    assert "the income of one person" in (tmp_path / "home" / "discreet.log").read_text()
+
+    assert "[suspended]" in ready("query", COUNT, *ASK, "--epsilon", "1").stderr
+    (standing,) = json.loads(ready("budget", "show", "--json").stdout)
+    assert (standing["epsilon_spent"], standing["suspended"]) == (1, True)
+    resumed = ready("analyst", "resume", "ada", "--dataset", "clinic", "--reason", "a test's own fault")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert ready("query", COUNT, *ASK, "--epsilon", "1").exit_code == 0
+    assert "suspension" in ready("ledger", "show").stdout
+    assert ready("ledger", "verify").exit_code == 0
