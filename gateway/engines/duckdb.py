@@ -26,8 +26,13 @@ from gateway.policy.model import ForeignKey, Physical, TableShape
 
 _INTEGERS: Final = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
-    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
+    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 )
+"""Not UHUGEINT: beside a negative constant or a signed column its values are cast, and large ones raise."""
+
+_MOST_DECIMALS: Final = 19
+"""With more decimals a DECIMAL(38) holds less than 64 bits before the point, and constants that do not fit raise."""
+
 _KINDS: Final[Mapping[str, Physical]] = {
     **{name: Physical("integer", name) for name in _INTEGERS},
     "FLOAT": Physical("float", "FLOAT"),
@@ -244,7 +249,7 @@ def _shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
     columns: list[tuple[str, Physical | None, bool]] = []
     for name, data_type, scale, not_null in cursor.execute(_COLUMNS, {"table": table}).fetchall():
         physical = _KINDS.get(data_type)
-        if str(data_type).startswith("DECIMAL("):
+        if str(data_type).startswith("DECIMAL(") and int(scale) <= _MOST_DECIMALS:
             physical = Physical("decimal", data_type, int(scale))
         if physical is not None and physical.kind == "text" and _collated(cursor, table, name):
             physical = _COLLATED
