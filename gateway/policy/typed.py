@@ -100,8 +100,8 @@ def _values(spec: ColumnSpec, physical: Physical, path: str, problems: list[Prob
     for index, scalar in enumerate(spec.values):
         try:
             value = typed(scalar, spec.type)
-            if isinstance(value, Fraction) and physical.scale is not None and (value * 10**physical.scale) % 1:
-                raise _ScalarError(f"has more decimals than {physical.name} holds")
+            if isinstance(value, Fraction):
+                _held(value, physical)
             if value in found:
                 raise _ScalarError("stands here twice")
             found[value] = None
@@ -174,6 +174,19 @@ def _moment(scalar: object, kind: Type) -> date | datetime:
         return scalar.astimezone(UTC).replace(tzinfo=None)
     except OverflowError:
         raise _ScalarError("beyond the years 1 to 9999") from None
+
+
+def _held(value: Fraction, physical: Physical) -> None:
+    """Raise for a number that the column cannot hold.
+
+    Why it matters: a key that is turned into another one for the database would stand twice among the public keys, and
+    a group that is drawn for twice shows more than was paid; a literal that does not fit the column's type raises.
+    """
+    scale = 0 if physical.kind == "integer" else physical.scale
+    if scale is not None and (value * 10**scale) % 1:
+        raise _ScalarError(f"has more decimals than {physical.name} holds")
+    if scale is not None and abs(value) * 10**scale >= 10**MAX_WHOLE_DIGITS:
+        raise _ScalarError(f"has more digits than {physical.name} holds")
 
 
 def _shown(value: Value) -> str:
