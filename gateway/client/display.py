@@ -148,7 +148,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], right:
 def _cells(answer: QueryResponse) -> list[list[tuple[str, str]]]:
     """Return the rows that are shown, each cell as its value and its margin."""
     return [
-        [_cell(value, _interval(answer, column.name, index)) for value, column in zip(row, answer.columns, strict=True)]
+        [
+            _cell(value, _interval(answer, column.name, index), derived=column.role == "derived")
+            for value, column in zip(row, answer.columns, strict=True)
+        ]
         for index, row in enumerate(answer.rows[:SHOWN_ROWS])
     ]
 
@@ -158,14 +161,16 @@ def _interval(answer: QueryResponse, name: str, row: int) -> tuple[float, float]
     return ends[row] if ends is not None and row < len(ends) else None
 
 
-def _cell(value: JsonValue, interval: tuple[float, float] | None) -> tuple[str, str]:
+def _cell(value: JsonValue, interval: tuple[float, float] | None, *, derived: bool) -> tuple[str, str]:
     if value is None:
         return "NULL", "" if interval is None else _ends(interval)
     if isinstance(value, str):
         shown = visible(value)
         return (shown if len(shown) <= CELL else f"{shown[: CELL - 1]}…"), ""
     if isinstance(value, bool) or interval is None:
-        return number(value), ""
+        # Of a number without an interval no digit is certain; four tell groups apart.
+        rough = derived and isinstance(value, float) and 0 < abs(value) < 1e4
+        return (f"{value:.4g}" if rough else number(value)), ""
     low, high = interval
     above, below = high - value, value - low
     half = (high - low) / 2

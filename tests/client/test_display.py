@@ -31,6 +31,12 @@ def test_the_table_in_plain_text() -> None:
     ]
 
 
+def test_digits_without_an_interval_are_few_in_the_display_alone() -> None:
+    derived = result(columns=[{"name": "ratio", "type": "number", "role": "derived"}], rows=[[3.36441]], intervals={})
+    assert "3.364\n" in repr(derived)
+    assert derived.scalar() == 3.36441
+
+
 def test_an_answer_given_again_costs_nothing() -> None:
     assert "cost: nothing, an answer already paid for (ε = 0.5)" in repr(result(cached=True))
 
