@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -97,7 +98,9 @@ def query(
         dry_run=dry_run,
         plan_id=plan_id,
     )
-    key = idempotency_key or secrets.token_urlsafe(24)
+    key = secrets.token_urlsafe(24) if idempotency_key is None else idempotency_key
+    if not re.fullmatch(r"[!-~]{1,200}", key):
+        misused("--idempotency-key is 1 to 200 visible ASCII characters")
     try:
         answer = _answer(_where(analyst, url, token), request, key)
     except KeyboardInterrupt:

@@ -51,7 +51,7 @@ class Client:
         retries: int = 4,
         pause: float = 0.5,
     ) -> None:
-        if not token or not all("!" <= character <= "~" for character in token):
+        if not token or not _visible_ascii(token):
             raise ValueError("the token is not one line of visible ASCII characters")
         if not url.startswith(("http://", "https://")):
             raise ValueError("the URL does not begin with http:// or https://")
@@ -121,7 +121,9 @@ class Client:
         }
         if not all(math.isfinite(price) for price in (epsilon, rho) if price is not None):
             raise _not_a_price()  # JSON has no word for it; the gateway would say the same
-        key = idempotency_key or secrets.token_urlsafe(24)
+        key = new_key() if idempotency_key is None else idempotency_key
+        if not valid_key(key):
+            raise ValueError("an idempotency key is 1 to 200 visible ASCII characters")
         sent = {name: value for name, value in body.items() if value is not None}
         try:
             response = self._send("POST", "/v1/query", json=sent, headers={"Idempotency-Key": key}, sql=text)
@@ -219,6 +221,20 @@ class Client:
         if asked is not None and asked.isdigit():
             pause = max(pause, float(asked)) if self._pause else 0.0
         time.sleep(min(pause, LONGEST_PAUSE))
+
+
+def new_key() -> str:
+    """Return an idempotency key that nobody else has."""
+    return secrets.token_urlsafe(24)
+
+
+def valid_key(key: str) -> bool:
+    """Return whether a text can be an idempotency key."""
+    return 1 <= len(key) <= 200 and _visible_ascii(key)
+
+
+def _visible_ascii(text: str) -> bool:
+    return all("!" <= character <= "~" for character in text)
 
 
 def _passing(failure: GatewayError, response: httpx.Response) -> bool:

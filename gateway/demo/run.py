@@ -148,7 +148,7 @@ def _block(lines: Sequence[str], *, prefix: str, fg: str | None = None) -> None:
         typer.secho(prefix + line, fg=fg)
 
 
-def _wrap(text: str, *, dim: bool = False, fg: str | None = None) -> None:
+def _wrap(text: str, *, dim: bool | None = None, fg: str | None = None) -> None:
     for line in textwrap.wrap(text, WIDTH - 2):
         typer.secho(f"  {line}", dim=dim, fg=fg)
 

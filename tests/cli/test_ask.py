@@ -150,6 +150,9 @@ def test_other_refusals(call: Call, gateway: Gateway, status: int, code: str) ->
         (("--mechanism", "magic", "--analyst", "ada"), {}),
         (("--max-groups-contributed", "0", "--analyst", "ada"), {}),
         (("--epsilon", "much", "--analyst", "ada"), {}),
+        (("--idempotency-key", "two words", "--analyst", "ada"), {}),
+        (("--idempotency-key", "", "--analyst", "ada"), {}),
+        (("--idempotency-key", "x" * 201, "--analyst", "ada"), {}),
     ],
 )
 def test_misuse(call: Call, words: tuple[str, ...], environment: dict[str, str]) -> None:

@@ -174,6 +174,14 @@ def test_still_busy_after_all_retries() -> None:
     assert len(received) == 2
 
 
+@pytest.mark.parametrize("key", ["", "two words", "x" * 201, "a\r\nX-Evil: 1", "é"])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    gateway, received = client()
+    with pytest.raises(ValueError, match="idempotency key"):
+        ask(gateway, idempotency_key=key)
+    assert received == []
+
+
 @pytest.mark.parametrize("price", [float("nan"), float("inf")])
 def test_a_price_that_json_cannot_say_is_refused_as_the_gateway_would(price: float) -> None:
     gateway, received = client()
