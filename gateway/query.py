@@ -44,12 +44,14 @@ def answer(
     service: Service, principal: Principal, request: wire.QueryRequest, idempotency_key: str | None
 ) -> wire.QueryResponse:
     """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``."""
-    dataset, plan, standing = _planned(service, principal, request)
     if request.dry_run:
-        return _response(dataset, plan, standing)
+        return _response(*_planned(service, principal, request))
     _ready(service)
-    with service.slots.hold(principal.name), _executing() as charge_id:
-        claim = _charge(service, principal, request, idempotency_key, dataset, plan, charge_id)
+    with service.slots.hold(principal.name), _executing() as held:
+        claim = _again(service, principal, request, idempotency_key, held)
+        if claim is None:
+            dataset, plan, _ = _planned(service, principal, request)
+            claim = _charge(service, principal, request, idempotency_key, dataset, plan, held)
         if claim.execute:
             _execute(service, claim)
         return _answered(service, principal, request, claim)
@@ -60,14 +62,23 @@ _RUNNING: set[str] = set()
 
 
 @contextmanager
-def _executing() -> Iterator[str]:
-    """Give a fresh charge id that counts as executing until the block ends."""
-    charge_id = ledger.new_id()
-    _RUNNING.add(charge_id)
+def _executing() -> Iterator[_Held]:
+    """Hold the charges that this thread executes until the block ends."""
+    held = _Held([])
     try:
-        yield charge_id
+        yield held
     finally:
-        _RUNNING.discard(charge_id)
+        _RUNNING.difference_update(held.charges)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    charges: list[str]
+
+    def add(self, charge_id: str) -> None:
+        """Count a charge as executing: said before the COMMIT that lets others see it."""
+        self.charges.append(charge_id)
+        _RUNNING.add(charge_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,29 @@ def _standing(conn: Connection, dataset: Dataset, principal: Principal) -> Balan
         _refused(NoGrant("analyst"), dataset)
 
 
+def _again(
+    service: Service, principal: Principal, request: wire.QueryRequest, key: str | None, held: _Held
+) -> _Claim | None:
+    """Return the claim of a retry, None for a first request.
+
+    It is looked for before anything is planned: what was charged is answered under the policy that it was charged
+    under, even if the one in force now would refuse it.
+    """
+    if key is None:
+        return None
+    with service.reads.connect() as conn:
+        earlier = records.find_key(conn, request.dataset, principal.name, key)
+        if earlier is None or (earlier.outcome is not None and earlier.outcome.status == "void"):
+            return None
+        dataset = service.catalogue.current(conn, request.dataset)
+        suspended = _standing(conn, dataset, principal).suspended
+    if earlier.charge.request_hash != request_hash(request):
+        _refused(KeyReused(), dataset)
+    if suspended and earlier.outcome is None:
+        _refused(LedgerSuspended(), dataset)
+    return _replayed(service, request, earlier, held)
+
+
 def _charge(
     service: Service,
     principal: Principal,
@@ -113,7 +147,7 @@ def _charge(
     key: str | None,
     dataset: Dataset,
     plan: Plan,
-    charge_id: str,
+    held: _Held,
 ) -> _Claim:
     """Charge the plan's loss and COMMIT, unless the same question or the same request was charged before.
 
@@ -124,18 +158,19 @@ def _charge(
         with service.control.begin() as conn:
             earlier = None if key is None else records.find_key(conn, dataset.name, principal.name, key)
             if earlier is None and request.use_cache:
-                held = records.latest_answered(
+                known = records.latest_answered(
                     conn, dataset.name, principal.name, plan.fingerprint, dataset.data_version
                 )
-                if held is not None:
-                    return _Claim(held, dataset, plan, execute=False, free=True)
-            charge = _charge_request(service, principal, request, key, digest, dataset, plan, charge_id)
+                if known is not None:
+                    return _Claim(known, dataset, plan, execute=False, free=True)
+            charge = _charge_request(service, principal, request, key, digest, dataset, plan)
+            held.add(charge.id)
             receipt = ledger.charge(conn, charge)
     except LedgerError as refusal:
         _refused(refusal, dataset)
     if not receipt.replayed:
         return _Claim(receipt.record, dataset, plan, execute=True, free=False)
-    return _replayed(service, request, receipt.record)
+    return _replayed(service, request, receipt.record, held)
 
 
 def request_hash(request: wire.QueryRequest) -> bytes:
@@ -151,7 +186,6 @@ def _charge_request(
     digest: bytes,
     dataset: Dataset,
     plan: Plan,
-    charge_id: str,
 ) -> ledger.ChargeRequest:
     return ledger.ChargeRequest(
         dataset=dataset.name,
@@ -166,11 +200,10 @@ def _charge_request(
         process=service.process.id,
         idempotency_key=key,
         conversion_delta=plan.conversion_delta,
-        id=charge_id,
     )
 
 
-def _replayed(service: Service, request: wire.QueryRequest, record: Record) -> _Claim:
+def _replayed(service: Service, request: wire.QueryRequest, record: Record, held: _Held) -> _Claim:
     """Return what a retry under an idempotency key finds: an outcome, a running query, or a dead process's charge.
 
     The plan is made anew under the versions that the charge carries, and must be the one that was charged.
@@ -183,6 +216,8 @@ def _replayed(service: Service, request: wire.QueryRequest, record: Record) -> _
     with service.control.begin() as conn:
         dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
         turn = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=is_dead)
+        if turn.turn == "taken":
+            held.add(charge.id)
     plan = _plan_of(service, request, dataset, record)
     match turn.turn:
         case "settled":
