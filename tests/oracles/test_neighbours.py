@@ -72,30 +72,41 @@ def on_duckdb(world: World, asked: list[Asked], random: Random) -> None:
     check(world, duckdb_dataset(world), (_duckdb(world, 0), _duckdb(world, 1)), asked, random)
 
 
-def case(world: World) -> st.SearchStrategy[list[Asked]]:
-    return st.lists(questions(world), min_size=3, max_size=6)
+@st.composite
+def _cases(draw: st.DrawFn) -> tuple[World, list[Asked]]:
+    world = draw(st.sampled_from(WORLDS))
+    return world, draw(st.lists(questions(world), min_size=3, max_size=6))
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-@settings(max_examples=90, deadline=None, suppress_health_check=SLOW)
-@given(data=st.data(), random=st.randoms(use_true_random=True))
-def test_duckdb(world: World, data: st.DataObject, random: Random) -> None:
-    on_duckdb(world, data.draw(case(world)), random)
+CASES = _cases()
+RANDOM = st.randoms(use_true_random=True)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb(case: tuple[World, list[Asked]], random: Random) -> None:
+    on_duckdb(*case, random)
 
 
 @pytest.mark.audit
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-@settings(max_examples=3_000, deadline=None, suppress_health_check=SLOW)
-@given(data=st.data(), random=st.randoms(use_true_random=True))
-def test_duckdb_at_length(world: World, data: st.DataObject, random: Random) -> None:
-    on_duckdb(world, data.draw(case(world)), random)
+@settings(max_examples=12_000, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb_at_length(case: tuple[World, list[Asked]], random: Random) -> None:
+    on_duckdb(*case, random)
+
+
+class Postgres(dict[str, tuple[Dataset, Database, Database]]):
+    """Each world's dataset and its two schemas on one server."""
+
+    def __repr__(self) -> str:
+        return "Postgres"
 
 
 @pytest.fixture(scope="module")
-def postgres(postgres_server: str) -> Iterator[dict[str, tuple[Dataset, Database, Database]]]:
+def postgres(postgres_server: str) -> Iterator[Postgres]:
     """Two schemas for each world in one database, so that a case costs statements and nothing else."""
     with postgres_connection(postgres_server) as connection:
-        found: dict[str, tuple[Dataset, Database, Database]] = {}
+        found = Postgres()
         for world in WORLDS:
             first, second = f"oracle_{world.name}_0", f"oracle_{world.name}_1"
             bases = PostgresDatabase(world, connection, first), PostgresDatabase(world, connection, second)
@@ -106,24 +117,19 @@ def postgres(postgres_server: str) -> Iterator[dict[str, tuple[Dataset, Database
                 connection.execute(f"DROP SCHEMA oracle_{world.name}_{number} CASCADE".encode())
 
 
-Postgres = dict[str, tuple[Dataset, Database, Database]]
-
-
 def on_postgres(postgres: Postgres, world: World, asked: list[Asked], random: Random) -> None:
     found, *bases = postgres[world.name]
     check(world, found, (bases[0], bases[1]), asked, random)
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
-@given(data=st.data(), random=st.randoms(use_true_random=True))
-def test_postgres(postgres: Postgres, world: World, data: st.DataObject, random: Random) -> None:
-    on_postgres(postgres, world, data.draw(case(world)), random)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_postgres(postgres: Postgres, case: tuple[World, list[Asked]], random: Random) -> None:
+    on_postgres(postgres, *case, random)
 
 
 @pytest.mark.audit
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=SLOW)
-@given(data=st.data(), random=st.randoms(use_true_random=True))
-def test_postgres_at_length(postgres: Postgres, world: World, data: st.DataObject, random: Random) -> None:
-    on_postgres(postgres, world, data.draw(case(world)), random)
+@settings(max_examples=4_000, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_postgres_at_length(postgres: Postgres, case: tuple[World, list[Asked]], random: Random) -> None:
+    on_postgres(postgres, *case, random)

@@ -67,6 +67,9 @@ class World:
     unit: str
     tables: tuple[Tab, ...]
 
+    def __repr__(self) -> str:
+        return f"World({self.name})"
+
     def table(self, name: str) -> Tab:
         return next(table for table in self.tables if table.name == name)
 
@@ -273,7 +276,7 @@ def _person(enforced: str | None) -> Tab:
             ),
             Col(
                 "vast",
-                "integer",
+                "number",
                 "HUGEINT",
                 "numeric(39, 0)",
                 (0, 5, -5, 2**40, None),
@@ -538,8 +541,129 @@ def _rows() -> World:
     return World("readings", "row", (cell,))
 
 
+def _extremes() -> World:
+    edge = Tab(
+        "edge",
+        (
+            Col("who", "number", "DECIMAL(9,3)", "numeric(9, 3)", (Decimal("1.000"), Decimal("2.500")), (None,)),
+            Col(
+                "small",
+                "integer",
+                "UTINYINT",
+                "smallint",
+                (0, 1, 255),
+                (None,),
+                "lower: 0, upper: 200",
+                ("-1", "256", "70000", "0.5"),
+                bounded=True,
+            ),
+            Col(
+                "unsigned",
+                "integer",
+                "UBIGINT",
+                "bigint",
+                (0, 5),
+                (2**63 - 1, None),
+                "lower: -5, upper: 5",
+                ("-9223372036854775807", "5"),
+                bounded=True,
+            ),
+            Col(
+                "wide",
+                "number",
+                "DECIMAL(38,19)",
+                "numeric(38, 19)",
+                (Decimal("0.5"), Decimal("1.25")),
+                (Decimal("9" * 19 + "." + "9" * 19), Decimal("-" + "9" * 19 + "." + "9" * 19), None),
+                "lower: -100000, upper: 100000",
+                ("9223372036854775807", "-9223372036854775807", "0.5", "1e-19", "1e-30"),
+                bounded=True,
+            ),
+            Col(
+                "whole",
+                "number",
+                "DECIMAL(38,0)",
+                "numeric(38, 0)",
+                (Decimal(0), Decimal(3)),
+                (Decimal("9" * 38), Decimal("-" + "9" * 38), None),
+                "lower: -1e30, upper: 1e30",
+                ("1.5", "-3", "9e18"),
+                bounded=True,
+            ),
+            Col(
+                "huge",
+                "integer",
+                "HUGEINT",
+                "bigint",
+                (0, -3),
+                (2**63 - 1, -(2**63), None),
+                "lower: -1e20, upper: 1e20",
+                ("0", "-9223372036854775807", "0.1"),
+                bounded=True,
+            ),
+            Col(
+                "loose",
+                "number",
+                "DOUBLE",
+                "numeric",
+                (Decimal("0.5"), Decimal("3")),
+                (NAN, INF, -INF, Decimal("1e-300"), Decimal("-7.50000000000000000001"), None),
+                "lower: -1, upper: 3",
+                ("0.5", "3", "1e-300"),
+                bounded=True,
+            ),
+            Col(
+                "flat",
+                "number",
+                "DOUBLE",
+                "double precision",
+                (2.0, 5.0),
+                (NAN, -0.0, None),
+                "lower: 2, upper: 2",
+                ("2",),
+                bounded=True,
+            ),
+            Col(
+                "nought",
+                "number",
+                "REAL",
+                "real",
+                (0.0, 1.0),
+                (-0.0, NAN, INF, None),
+                "lower: 0, upper: 0",
+                ("0",),
+                bounded=True,
+            ),
+            Col(
+                "late",
+                "date",
+                "DATE",
+                "date",
+                (date(9999, 12, 31), date(1, 1, 1)),
+                (None, "infinity"),
+                "",
+                ("'9999-12-31'", "'0001-01-01'"),
+            ),
+            Col(
+                "word",
+                "text",
+                "VARCHAR",
+                "text",
+                ("", " ", "a", "A"),
+                (None, "é", "\u0065\u0301", "\\", "%_"),
+                'values: ["", " ", "A", "\\\\"]',
+                ("''", "' '", "'a'"),
+            ),
+        ),
+        "who",
+        policy="owner: who\n    max_rows_per_unit: 2",
+    )
+    return World("extremes", "{key: who}", (edge,))
+
+
 DIRTY_PEOPLE = _people("people", keyed=False)
 KEYED_PEOPLE = _people("keyed", keyed=True)
 USERS = _users()
 READINGS = _rows()
-WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS)
+EXTREMES = _extremes()
+WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS, EXTREMES)
