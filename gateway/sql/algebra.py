@@ -46,10 +46,58 @@ Scalar: TypeAlias = Ref | Constant | Call
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The rows of a declared table, columns made canonical; a private table's rows belong to the owners of its path."""
+    """The rows of a declared table, columns made canonical; a private table's rows belong to the owners of its path.
+
+    ``number`` tells the scans of one query apart: column ``age`` of scan 2 is called ``age#2`` above.
+    """
 
     table: str
-    columns: tuple[str, ...]
+    number: int
+
+    def name(self, column: str) -> str:
+        """Return what a column of the table is called in the relations above."""
+        return f"{column}#{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Pairs of rows for which ``on`` is true; ``left`` keeps the left side's rows without a pair.
+
+    Two owned sides are always joined on their owners too, whatever ``on`` says.
+    """
+
+    kind: Literal["inner", "left"]
+    left: Relation
+    right: Relation
+    on: Scalar | None
+
+
+@dataclass(frozen=True, slots=True)
+class SemiJoin:
+    """The left rows that have a pair on the right (``anti``: that have none); two owned sides share the owner too."""
+
+    left: Relation
+    right: Relation
+    on: Scalar | None
+    anti: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoldAggregate:
+    """One aggregate among the rows of one owner: exact, and the same whatever the order of rows."""
+
+    kind: Literal["count_rows", "count", "count_distinct", "sum", "average", "least", "greatest"]
+    argument: Scalar | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One owner's rows folded among themselves: a row for each key that the owner has, the owner always a key."""
+
+    source: Relation
+    number: int
+    keys: tuple[tuple[str, Scalar], ...]
+    aggregates: tuple[tuple[str, FoldAggregate], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +156,7 @@ class Release:
     aggregates: tuple[tuple[str, Aggregate], ...]
 
 
-Relation: TypeAlias = Scan | Filter | Project | Sort | Release
+Relation: TypeAlias = Scan | Filter | Project | Join | SemiJoin | Fold | Sort | Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +186,10 @@ def inputs(relation: Relation) -> tuple[Relation, ...]:
     match relation:
         case Scan():
             return ()
-        case Filter(source) | Project(source) | Sort(source) | Release(source):
+        case Filter(source) | Project(source) | Fold(source) | Sort(source) | Release(source):
             return (source,)
+        case Join(_, left, right) | SemiJoin(left, right):
+            return (left, right)
 
 
 def releases(relation: Relation) -> Iterator[Release]:

@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NoReturn
 
-from gateway.policy.model import Column, Dataset, Table
-from gateway.sql.algebra import Ref, Release, Scalar
-from gateway.sql.facts import domain, groups, never_null, one_row_enforced, rows_per_owner, scanned, tables_read
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import Release, Scalar
+from gateway.sql.facts import MOST_ROWS, Facts, conditions, domain, facts, groups, known, never_null, tables_read
 from gateway.sql.layout import Layout, Vector, Wanted, shared, two_sided
-from gateway.sql.plan import Block, Bounding, Estimator, Key, Linear, Mean, PlannedRelease, Threshold
+from gateway.sql.plan import (
+    Block,
+    Bounding,
+    Estimator,
+    Key,
+    Linear,
+    Mean,
+    MeasuredValue,
+    PlannedRelease,
+    Threshold,
+)
+from gateway.sql.quantum import quantum
 from gateway.sql.refusals import refuse
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
 from mechanisms.intervals import half_width
@@ -27,7 +38,6 @@ from mechanisms.thresholds import threshold
 PRIVATE_GROUPS = 10
 """Groups that one owner may reach where neither request nor policy says otherwise."""
 
-MOST_ROWS = 2**31
 MOST_BITS = 90
 """A measure's bound times M stays below 2^90, so that sums over 2^37 rows fit 127 bits."""
 
@@ -57,11 +67,10 @@ class Bounds:
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
     """Return the planned release of least expected error, its SQL still empty, or refuse."""
-    scan, conditions = scanned(release.source)
-    table = dataset.table(scan.table)
-    assert table is not None
-    keys = tuple(_key(name, key, table, conditions, bounds) for name, key in release.keys)
-    bounding, wanted = _wanted(release, table, keys, conditions, dataset, bounds)
+    found = facts(release.source, dataset)
+    holding = conditions(release.source)
+    keys = _keys(release, found, holding, bounds)
+    values, wanted, bounding = _wanted(release, keys, found, holding, dataset, bounds)
     private = any(key.values is None for key in keys)
     if private and cost.delta == 0:
         refuse("delta-missing")
@@ -72,12 +81,13 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     return PlannedRelease(
         release=release,
         keys=keys,
+        values=values,
         bounding=bounding,
         blocks=best.blocks,
         threshold=best.threshold,
         estimators=best.layout.estimators,
         sql="",
-        tables=tables_read(table),
+        tables=tables_read(release.source, dataset),
         loss=sum((block.loss for block in best.blocks), FREE) + _threshold_loss(best.threshold),
         reason=_reason(best, candidates, bounding),
     )
@@ -107,25 +117,42 @@ class _Candidate:
     score: float
 
 
-def _key(name: str, key: Scalar, table: Table, conditions: tuple[Scalar, ...], bounds: Bounds) -> Key:
-    assert isinstance(key, Ref)  # lowering admits no other key yet
-    column = table.column(key.name)
-    assert column is not None
-    values = domain(column, conditions, bounds.integer_domain)
-    # The bounded SQL names keys and measures side by side.
-    label = f"{column.name}_key" if re.fullmatch(r"m\d+", column.name) else column.name
-    return Key(name, label, column.name, key.kind, values)
+def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: Bounds) -> tuple[Key, ...]:
+    """Return the group keys with their public domains, each under a name that no other key and no measure has."""
+    keys: list[Key] = []
+    for name, key in release.keys:
+        about = known(key, found.columns)
+        label = about.origin[1] if about.origin is not None else name
+        if re.fullmatch(r"m\d+", label) or any(label.lower() == other.label.lower() for other in keys):
+            label = f"{label}_{name}"
+        keys.append(Key(name, label, key, about.kind, domain(key, about, holding, bounds.integer_domain)))
+    return tuple(keys)
+
+
+def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
+    """Return the values that aggregates are over, each once, with its quantum where it is summed."""
+    measured = {a.argument for _, a in release.aggregates if a.kind in ("sum", "average")}
+    arguments = dict.fromkeys(a.argument for _, a in release.aggregates if a.argument is not None)
+    values = []
+    for index, argument in enumerate(arguments):
+        about = known(argument, found.columns)
+        exact = None
+        if argument in measured:
+            assert about.bounds is not None  # lowering refuses to sum what has none
+            exact = quantum(about.kind, about.scale, *about.bounds)
+        values.append(MeasuredValue(f"v{index}", argument, exact))
+    return tuple(values)
 
 
 def _wanted(
     release: Release,
-    table: Table,
     keys: tuple[Key, ...],
-    conditions: tuple[Scalar, ...],
+    found: Facts,
+    holding: tuple[Scalar, ...],
     dataset: Dataset,
     bounds: Bounds,
-) -> tuple[Bounding, Wanted]:
-    one_row, rows = one_row_enforced(table), rows_per_owner(table)
+) -> tuple[tuple[MeasuredValue, ...], Wanted, Bounding]:
+    one_row, rows = found.one_row, found.rows
     private = any(key.values is None for key in keys)
     public = groups([key.values for key in keys], bounds.public_groups)
     if not private and public is None:
@@ -133,11 +160,13 @@ def _wanted(
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
     reach = 1 if one_row else most if private else min(most, public or 1)
-    columns = {found.name: found for found in table.columns}
+    values = _values(release, found)
+    scalars = {value.name: value.scalar for value in values}
     wanted = Wanted(
         aggregates=release.aggregates,
-        columns=columns,
-        present=lambda name: _present(columns[name], conditions),
+        values={value.scalar: value.name for value in values},
+        quanta={value.name: value.quantum for value in values if value.quantum is not None},
+        present=lambda name: never_null(scalars[name], known(scalars[name], found.columns), holding),
         rows=rows or 1,
         weighted=not one_row,
         one_row=one_row,
@@ -146,18 +175,14 @@ def _wanted(
     )
     counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
     if rows is None and counts_rows:
-        hint = f"COUNT(DISTINCT owner) needs no such bound; else an administrator declares it for {table.name}."
+        hint = "COUNT(DISTINCT owner) needs no such bound; else an administrator declares max_rows_per_unit."
         refuse("rows-unbounded", hint=hint)
     if one_row:
-        return Bounding("one_row", None, None), wanted
+        return values, wanted, Bounding("one_row", None, None)
     if not wanted.separate_owners:
-        return Bounding("weights", rows, None), wanted
+        return values, wanted, Bounding("weights", rows, None)
     capped = private or reach < (public or 1)
-    return Bounding("owners", rows if counts_rows else None, reach if capped else None), wanted
-
-
-def _present(column: Column, conditions: tuple[Scalar, ...]) -> bool:
-    return never_null(column, conditions)
+    return values, wanted, Bounding("owners", rows if counts_rows else None, reach if capped else None)
 
 
 def _candidates(wanted: Wanted, cost: Price, *, private: bool, reach: int) -> list[_Candidate]:

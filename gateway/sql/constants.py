@@ -49,7 +49,8 @@ def as_kind(constant: Constant, kind: Kind, node: exp.Expression) -> Constant:
         return Constant(constant.value, kind)
     if constant.kind in NUMERIC and kind in NUMERIC:
         assert isinstance(constant.value, int | Fraction)
-        return Constant(Fraction(constant.value), kind)
+        exact = Fraction(constant.value)
+        return Constant(int(exact) if kind == "integer" and exact.denominator == 1 else exact, kind)
     if constant.kind == "text" and kind in ("date", "timestamp"):
         return Constant(_moment(str(constant.value), kind, node), kind)
     if constant.kind == "date" and kind == "timestamp":

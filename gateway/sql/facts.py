@@ -1,4 +1,4 @@
-"""What is known about the columns of an owned relation: intervals, public domains, absence of NULL, rows per owner.
+"""What is known about a relation: its owner, and of its columns intervals, public domains and absence of NULL.
 
 Each rule says why it is sound. A fact about data holds only where something enforces it: the clamp or the CASE that the
 rewriting puts into the bounded SQL, or a constraint of the database's own catalogue.
@@ -7,137 +7,376 @@ rewriting puts into the bounded SQL, or a constraint of the database's own catal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from typing import Literal
+from types import MappingProxyType
+from typing import assert_never
 
-from gateway.policy.model import Column, Owner, RowOwner, Table, Value
-from gateway.sql.algebra import Call, Constant, Filter, Ref, Relation, Scalar, Scan, conjuncts
+from gateway.policy.model import Column, Dataset, Owner, Table, Value
+from gateway.sql.algebra import (
+    Call,
+    Constant,
+    Filter,
+    Fold,
+    FoldAggregate,
+    Join,
+    Kind,
+    Project,
+    Ref,
+    Relation,
+    Release,
+    Scalar,
+    Scan,
+    SemiJoin,
+    Sort,
+    conjuncts,
+)
 
-EXACT = 2**40
-"""The widest bound that is kept in a column's own integers or decimals; beyond, the unit is coarser."""
-
-WIDEST = Fraction(2**62)
-"""Whole numbers and decimals are clamped here at the latest: narrower than declared is as sound."""
-
-RESOLUTION = 24
-"""A float's unit is its largest bound divided by about 2^24."""
+MOST_ROWS = 2**31
 
 _COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
+Bounds = tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
-class Quantum:
-    """How a bounded column becomes exact integers: multiples of ``step`` from ``lower`` to ``upper``, both inclusive.
+class Known:
+    """What is known of a column: kind, decimals, declared bounds and values, whether it may be NULL.
 
-    ``how`` says by which arithmetic of one row: the column's own integers, its decimals, or a float rounded once.
-
-    Why this is sound: the value is clamped, rounded and clamped again before anything is summed, so that whatever the
-    row holds, its integer lies between ``lower`` and ``upper``; NULL and NaN have no integer and count as nothing.
+    ``origin`` is the table and column that it is unchanged; ``owner`` whether it is the owner's own key.
     """
 
-    how: Literal["integer", "decimal", "float"]
-    step: Fraction
-    lower: int
-    upper: int
-
-    @property
-    def width(self) -> int:
-        """The number of steps between the bounds, at least one so that a constant column still counts its rows."""
-        return max(self.upper - self.lower, 1)
+    kind: Kind
+    scale: int | None = None
+    bounds: Bounds | None = None
+    values: tuple[Value, ...] | None = None
+    nullable: bool = True
+    origin: tuple[str, str] | None = None
+    owner: bool = False
 
 
-def quantum(column: Column) -> Quantum:
-    """Return the quantisation of a numeric column with declared bounds."""
-    lower, upper = column.lower, column.upper
-    assert isinstance(lower, Fraction)
-    assert isinstance(upper, Fraction)
-    if column.physical.kind != "float":
-        lower, upper = max(lower, -WIDEST), min(upper, WIDEST)
-    widest = max(abs(lower), abs(upper))
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a relation.
+
+    ``private`` if a private table stands below it, ``owner`` its column that names the owner (None for ``unit: row``,
+    where each row is its own). ``rows`` is how many rows one owner is meant to have, which bounding SQL enforces;
+    ``one_row`` that it has at most one by construction or by the catalogue.
+    """
+
+    columns: Mapping[str, Known]
+    private: bool
+    owner: str | None
+    rows: int | None
+    one_row: bool
+
+
+def facts(relation: Relation, dataset: Dataset) -> Facts:
+    """Return what is known of a relation below the frontier."""
+    match relation:
+        case Scan():
+            return _scanned(relation, dataset)
+        case Filter(source):
+            return facts(source, dataset)
+        case Project(source, columns):
+            below = facts(source, dataset)
+            found = {name: known(scalar, below.columns) for name, scalar in columns}
+            if below.owner is not None:
+                found[below.owner] = below.columns[below.owner]
+            return replace(below, columns=MappingProxyType(found))
+        case Join(kind, left, right, on):
+            return joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,), dataset)
+        case SemiJoin(left):
+            return facts(left, dataset)
+        case Fold():
+            return _folded(relation, facts(relation.source, dataset))
+        case Sort() | Release():
+            raise AssertionError("a released relation has no facts")
+    assert_never(relation)
+
+
+def _scanned(scan: Scan, dataset: Dataset) -> Facts:
+    """Return what the policy and the catalogue say of a table.
+
+    Why ``one_row`` is sound: either every row is its own unit, or the catalogue holds a validated PRIMARY KEY or UNIQUE
+    constraint on the owner's own column; execution looks it up again inside the reading transaction.
+    """
+    table = dataset.table(scan.table)
+    assert table is not None
+    columns = {scan.name(column.name): _declared(column, table) for column in table.columns}
+    if table.public:
+        return Facts(MappingProxyType(columns), private=False, owner=None, rows=None, one_row=False)
+    if not isinstance(table.owner, Owner):
+        return Facts(MappingProxyType(columns), private=True, owner=None, rows=1, one_row=True)
+    name = owner_name(scan)
+    reached = dataset.table(table.owner.hops[-1].table) if table.owner.hops else table
+    assert reached is not None
+    key = reached.column(table.owner.column)
+    assert key is not None
+    columns[name] = Known(key.physical.kind, nullable=False, owner=True)
+    rows = 1 if table.unique_owner else table.max_rows_per_unit
+    return Facts(MappingProxyType(columns), private=True, owner=name, rows=rows, one_row=table.unique_owner)
+
+
+def owner_name(scan: Scan) -> str:
+    """Return what the owner of a scan's rows is called in the relations above."""
+    return f"#{scan.number}"
+
+
+def _declared(column: Column, table: Table) -> Known:
+    bounds = None
+    if isinstance(column.lower, Fraction) and isinstance(column.upper, Fraction):
+        bounds = (column.lower, column.upper)
+    owner = isinstance(table.owner, Owner) and not table.owner.hops and table.owner.column == column.name
     scale = 0 if column.physical.kind == "integer" else column.physical.scale
-    if column.physical.kind != "float" and scale is not None and scale <= 12 and widest * 10**scale <= EXACT:
-        step = Fraction(1, 10**scale)
-        how: Literal["integer", "decimal"] = "integer" if column.physical.kind == "integer" else "decimal"
-        return Quantum(how, step, math.floor(lower / step), math.ceil(upper / step))
-    exponent = 0 if widest == 0 else math.ceil(math.log2(widest)) - RESOLUTION
-    step = Fraction(2) ** max(min(exponent, 900), -900)
-    return Quantum("float", step, round(lower / step), round(upper / step))
+    return Known(
+        column.physical.kind,
+        scale,
+        bounds,
+        column.values,
+        column.nullable and not owner,  # rows without an owner belong to nobody and are dropped
+        (table.name, column.name),
+        owner,
+    )
 
 
-def scanned(relation: Relation) -> tuple[Scan, tuple[Scalar, ...]]:
-    """Return the scan below a chain of filters and every condition that all remaining rows meet."""
-    conditions: list[Scalar] = []
-    while isinstance(relation, Filter):
-        conditions += conjuncts(relation.predicate)
-        relation = relation.source
-    assert isinstance(relation, Scan)
-    return relation, tuple(conditions)
+def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar], dataset: Dataset) -> Facts:
+    """Return what is known of a join: what was known of each side, the right one NULL where a left join has no pair.
+
+    Rows per owner are the left's where the right side's join key is unique in the catalogue or declared to be, else the
+    product, else unknown. They need no proof: the bounding SQL holds an owner to that many rows' worth.
+
+    Why ``one_row`` is sound: it stays only where the other side is public and joined on a column that the catalogue
+    enforces as unique, so that a row finds at most one pair.
+    """
+    on = tuple(part for condition in on for part in conjuncts(condition))
+    added = {name: replace(found, nullable=True) if kind == "left" else found for name, found in right.columns.items()}
+    columns = MappingProxyType({**left.columns, **added})
+    if left.private and right.private:
+        product_of = None if left.rows is None or right.rows is None else min(left.rows * right.rows, MOST_ROWS)
+        once = right.rows == 1 or _once(right, on, dataset, enforced=False)
+        return Facts(columns, True, left.owner, left.rows if once else product_of, one_row=False)
+    own, other = (left, right) if left.private else (right, left)
+    once = _once(other, on, dataset, enforced=False)
+    one_row = own.one_row and _once(other, on, dataset, enforced=True)
+    return Facts(columns, own.private, own.owner, own.rows if once else None, one_row)
 
 
-def never_null(column: Column, conditions: Iterable[Scalar]) -> bool:
-    """Whether no remaining row holds NULL in the column.
+def _once(side: Facts, on: Iterable[Scalar], dataset: Dataset, *, enforced: bool) -> bool:
+    """Whether a condition equates a key of one table on that side with the other: a row finds at most one pair."""
+    for condition in on:
+        match condition:
+            case Call("eq", (Ref(first), Ref(second))):
+                ours = [name for name in (first, second) if name in side.columns]
+                origin = side.columns[ours[0]].origin if len(ours) == 1 else None
+                if origin is None:
+                    continue
+                table = dataset.table(origin[0])
+                assert table is not None
+                if frozenset({origin[1]}) in table.unique or (not enforced and is_key(origin, dataset)):
+                    return True
+            case _:
+                pass
+    return False
+
+
+def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
+    """Whether a column is a key of its table: declared for a public one, referenced by an owner path, or unique."""
+    table = dataset.table(origin[0])
+    assert table is not None
+    if table.key == origin[1] or frozenset({origin[1]}) in table.unique:
+        return True
+    owners = (found.owner for found in dataset.tables)
+    hops = (hop for owner in owners if isinstance(owner, Owner) for hop in owner.hops)
+    return any((hop.table, hop.key) == origin for hop in hops)
+
+
+def _folded(fold: Fold, below: Facts) -> Facts:
+    """Return what is known of one owner's folds: with no key but the owner, one row an owner by construction."""
+    columns = {name: known(scalar, below.columns) for name, scalar in fold.keys}
+    for name, aggregate in fold.aggregates:
+        columns[name] = _fold_known(aggregate, below)
+    alone = all(known(scalar, below.columns).owner for _, scalar in fold.keys)
+    if below.owner is not None:
+        columns[below.owner] = below.columns[below.owner]
+    return Facts(MappingProxyType(columns), below.private, below.owner, 1 if alone else below.rows, one_row=alone)
+
+
+def _fold_known(aggregate: FoldAggregate, below: Facts) -> Known:
+    rows = below.rows
+    argument = None if aggregate.argument is None else known(aggregate.argument, below.columns)
+    match aggregate.kind:
+        case "count_rows" | "count" | "count_distinct":
+            bounds = None if rows is None else (Fraction(0), Fraction(rows))
+            return Known("integer", 0, bounds, nullable=False)
+        case "sum":
+            assert argument is not None
+            total = None
+            if rows is not None and argument.bounds is not None:
+                total = (min(argument.bounds[0] * rows, Fraction(0)), max(argument.bounds[1] * rows, Fraction(0)))
+            kind: Kind = "integer" if argument.kind == "integer" else "float"
+            return Known(kind, 0 if kind == "integer" else None, total, nullable=False)
+        case "average":
+            assert argument is not None
+            return Known("float", None, argument.bounds)
+        case "least" | "greatest":
+            assert argument is not None
+            return replace(argument, origin=None, owner=False, nullable=True)
+    assert_never(aggregate.kind)
+
+
+def known(scalar: Scalar, columns: Mapping[str, Known]) -> Known:
+    """Return what is known of an expression over columns of which that is known.
+
+    Why the bounds are sound: an expression that picks one of several values lies within the union of their bounds, and
+    the value is clamped to those bounds where it is measured.
+    """
+    match scalar:
+        case Ref(name):
+            return columns[name]
+        case Constant(value, kind):
+            exact = Fraction(value) if isinstance(value, int | Fraction) and not isinstance(value, bool) else None
+            bounds = None if exact is None else (exact, exact)
+            return Known(kind, _places(exact), bounds, None if value is None else (value,), nullable=value is None)
+        case Call("case", args):
+            return _picked([*args[1:-1:2], args[-1]], columns)
+        case Call("coalesce", args):
+            found = _picked(args, columns)
+            return replace(found, nullable=all(known(arg, columns).nullable for arg in args))
+        case Call("to_float", (arg,)):
+            return replace(known(arg, columns), kind="float", scale=None, origin=None, owner=False, values=None)
+        case Call(_, _, kind):
+            return Known(kind)
+    assert_never(scalar)
+
+
+def _places(value: Fraction | None) -> int | None:
+    """Return how many decimals a number has, None for none or too many."""
+    if value is None:
+        return None
+    return next((places for places in range(13) if (value * 10**places).denominator == 1), None)
+
+
+def _picked(parts: Iterable[Scalar], columns: Mapping[str, Known]) -> Known:
+    """Return what is known of a value that is one of several."""
+    found = [known(part, columns) for part in parts]
+    some = [part for part, scalar in zip(found, parts, strict=True) if not _is_null(scalar)]
+    kind = next((part.kind for part in some if part.kind == "float"), some[0].kind if some else found[0].kind)
+    bounds = [part.bounds for part in some]
+    scales = [part.scale for part in some]
+    values = [part.values for part in some]
+    return Known(
+        kind=kind,
+        scale=None if any(scale is None for scale in scales) else max((s for s in scales if s is not None), default=0),
+        bounds=None
+        if not bounds or any(bound is None for bound in bounds)
+        else (min(b[0] for b in bounds if b is not None), max(b[1] for b in bounds if b is not None)),
+        values=None
+        if not values or any(value is None for value in values)
+        else tuple(dict.fromkeys(v for value in values if value is not None for v in value)),
+        nullable=any(part.nullable for part in found),
+    )
+
+
+def _is_null(scalar: Scalar) -> bool:
+    return isinstance(scalar, Constant) and scalar.value is None
+
+
+def conditions(relation: Relation) -> tuple[Scalar, ...]:
+    """Return conditions over a relation's columns that all of its rows meet.
+
+    Why this is sound: a filter keeps the rows for which it is true, and so do an inner join's condition and what was
+    true of either side; a left join keeps what was true of its left side alone.
+    """
+    match relation:
+        case Scan() | Fold() | Sort() | Release():
+            return ()
+        case Filter(source, predicate):
+            return (*conditions(source), *conjuncts(predicate))
+        case Project(source, columns):
+            kept = {name for name, scalar in columns if scalar == Ref(name, scalar.kind)}
+            return tuple(found for found in conditions(source) if _reads(found) <= kept)
+        case Join("inner", left, right, on):
+            own = () if on is None else conjuncts(on)
+            return (*conditions(left), *conditions(right), *own)
+        case Join(_, left) | SemiJoin(left):
+            return conditions(left)
+    assert_never(relation)
+
+
+def _reads(scalar: Scalar) -> frozenset[str]:
+    match scalar:
+        case Ref(name):
+            return frozenset({name})
+        case Constant():
+            return frozenset()
+        case Call(_, args):
+            return frozenset().union(*(_reads(arg) for arg in args))
+    assert_never(scalar)
+
+
+def never_null(scalar: Scalar, found: Known, holding: Iterable[Scalar]) -> bool:
+    """Whether no row holds NULL there.
 
     Why this is sound: a filter keeps only rows whose condition is true, and a comparison with NULL is not; a column
     that the policy or the catalogue calls not nullable has its NULLs dropped where that matters (keys) or counted as
     nothing (measures), so that a wrong declaration costs meaning and never privacy.
     """
-    if not column.nullable:
+    if not found.nullable:
         return True
-    for condition in conditions:
+    for condition in holding:
         match condition:
-            case Call("not", (Call("is_null", (Ref(name),)),)) if name == column.name:
+            case Call("not", (Call("is_null", (subject,)),)) if subject == scalar:
                 return True
-            case Call(function, args) if function in _COMPARISONS and Ref(column.name, column.physical.kind) in args:
+            case Call(function, args) if function in _COMPARISONS and scalar in args:
                 return True
-            case Call("or", _) if _listed(condition, column.name) is not None:
+            case Call("or", _) if _listed(condition, scalar) is not None:
                 return True
             case _:
                 pass
     return False
 
 
-def domain(column: Column, conditions: Iterable[Scalar], widest: int) -> tuple[Value, ...] | None:
+def domain(scalar: Scalar, found: Known, holding: Iterable[Scalar], widest: int) -> tuple[Value, ...] | None:
     """Return the public values that a group key may take, NULL last if it may, or None if they are not known.
 
-    They come from the policy's ``values``, from a list in WHERE, from a truth value, or from declared bounds of a whole
-    number that are at most ``widest`` apart.
+    They come from the policy's ``values``, from a list in WHERE, from a truth value, from constants that a CASE picks
+    among, or from declared bounds of a whole number that are at most ``widest`` apart.
 
     Why this is sound: the list is made of the policy and the query's text alone, and the bounded SQL maps every other
     value away before anything is counted, so that which groups appear says nothing about the data.
     """
-    conditions = tuple(conditions)
-    found = _declared(column, widest)
-    for condition in conditions:
-        listed = _listed(condition, column.name)
-        if listed is not None and column.physical.kind in ("integer", "text", "boolean", "date"):
-            found = tuple(value for value in found or () if value in listed) or listed
-    if found is None:
+    holding = tuple(holding)
+    public = _public(found, widest)
+    for condition in holding:
+        listed = _listed(condition, scalar)
+        if listed is not None and found.kind in ("integer", "text", "boolean", "date"):
+            public = tuple(value for value in public or () if value in listed) or listed
+    if public is None:
         return None
-    return found if never_null(column, conditions) else (*found, None)
+    return public if never_null(scalar, found, holding) else (*public, None)
 
 
-def _declared(column: Column, widest: int) -> tuple[Value, ...] | None:
-    if column.values is not None:
-        return column.values
-    if column.type == "boolean":
+def _public(found: Known, widest: int) -> tuple[Value, ...] | None:
+    if found.values is not None:
+        return found.values
+    if found.kind == "boolean":
         return (False, True)
-    if column.type == "integer" and isinstance(column.lower, Fraction) and isinstance(column.upper, Fraction):
-        first, last = math.ceil(column.lower), math.floor(column.upper)
+    if found.kind == "integer" and found.bounds is not None and found.origin is not None:
+        first, last = math.ceil(found.bounds[0]), math.floor(found.bounds[1])
         if last - first < widest:
             return tuple(range(first, last + 1))
     return None
 
 
-def _listed(condition: Scalar, name: str) -> tuple[Value, ...] | None:
-    """Return the constants of ``name = c`` or ``name = c OR name = d``, None if the condition is of another form."""
+def _listed(condition: Scalar, subject: Scalar) -> tuple[Value, ...] | None:
+    """Return the constants of ``subject = c`` or ``subject = c OR subject = d``, None for any other condition."""
     match condition:
-        case Call("eq", (Ref(found), Constant(value))) if found == name and value is not None:
+        case Call("eq", (found, Constant(value))) if found == subject and value is not None:
             return (value,)
         case Call("or", parts):
-            lists = [_listed(part, name) for part in parts]
+            lists = [_listed(part, subject) for part in parts]
             if any(found is None for found in lists):
                 return None
             return tuple(dict.fromkeys(value for found in lists if found is not None for value in found))
@@ -159,26 +398,19 @@ def combinations(domains: Iterable[tuple[Value, ...]]) -> list[tuple[Value, ...]
     return list(product(*domains))
 
 
-def rows_per_owner(table: Table) -> int | None:
-    """Return the declared bound on an owner's rows, one where each row is a unit; None where nothing bounds them."""
-    if isinstance(table.owner, RowOwner) or table.unique_owner:
-        return 1
-    return table.max_rows_per_unit
-
-
-def one_row_enforced(table: Table) -> bool:
-    """Whether an owner has at most one row by construction, so that no clip is needed.
-
-    Why this is sound: either every row is its own unit, or the catalogue holds a validated PRIMARY KEY or UNIQUE
-    constraint on the owner's own column; execution looks it up again inside the reading transaction.
-    """
-    return isinstance(table.owner, RowOwner) or table.unique_owner
-
-
-def tables_read(table: Table) -> tuple[str, ...]:
-    """Return the tables that a scan touches: itself and those that its owner path passes through."""
-    hops = table.owner.hops if isinstance(table.owner, Owner) else ()
-    return tuple(dict.fromkeys((table.name, *(hop.table for hop in hops))))
+def tables_read(relation: Relation, dataset: Dataset) -> tuple[str, ...]:
+    """Return the tables that a relation touches, those that owner paths pass through included."""
+    match relation:
+        case Scan(name):
+            table = dataset.table(name)
+            assert table is not None
+            hops = table.owner.hops if isinstance(table.owner, Owner) else ()
+            return tuple(dict.fromkeys((table.name, *(hop.table for hop in hops))))
+        case Filter(source) | Project(source) | Fold(source) | Sort(source) | Release(source):
+            return tables_read(source, dataset)
+        case Join(_, left, right) | SemiJoin(left, right):
+            return tuple(dict.fromkeys((*tables_read(left, dataset), *tables_read(right, dataset))))
+    assert_never(relation)
 
 
 def canonical_order(key: tuple[Value, ...]) -> tuple[tuple[object, ...], ...]:

@@ -73,11 +73,11 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         "ln": _function("LN(CASE WHEN {0} > 0 THEN {0} END)", "NULL at zero and below", "post"),
         "exp": _function("EXP({0})", _DOUBLE, "post"),
         "power": _function("POW({0}, {1})", "doubles give infinity or NaN, which the answer shows as NULL", "post"),
-        "coalesce": _function("COALESCE({*})", "picks one of its arguments", "post", variadic=", "),
+        "coalesce": _function("COALESCE({*})", "picks one of its arguments", "row", "post", variadic=", "),
         "nullif": _function("NULLIF({0}, {1})", "picks its argument or NULL", "post"),
         "least": _function("LEAST({*})", "picks one of its arguments", "post", variadic=", "),
         "greatest": _function("GREATEST({*})", "picks one of its arguments", "post", variadic=", "),
-        "case": _function("", "picks one of its arguments", "post"),
+        "case": _function("", "picks one of its arguments", "row", "post"),
     }
 )
 

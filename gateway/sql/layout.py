@@ -4,7 +4,7 @@ Two layouts. *Two-sided* (for Laplace): a bounded column becomes the two cells q
 the same for every row, so that COUNT, SUM and AVG together cost what the count alone costs. *Shared* (for Gaussian, and
 for Laplace with three columns or more): one vector of one count and the columns' distances from their mid-points.
 
-Why the bounds are sound: a row's cells are bounded by construction (``facts.Quantum``), and an owner's rows count for
+Why the bounds are sound: a row's cells are bounded by construction (``quantum.Quantum``), and an owner's rows count for
 at most M rows over all groups, cells and columns together, because each row of an owner with n > M rows is weighted
 M/n, rounded toward zero. So any vector has L1 at most M times the most that one row adds to it, and the L2 norm of a
 sum of rows is at most the sum of the rows' L2 norms.
@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, TypeGuard
+from typing import Literal
 
-from gateway.policy.model import Column
-from gateway.sql.algebra import Aggregate, Ref, Scalar
-from gateway.sql.facts import Quantum, quantum
+from gateway.sql.algebra import Aggregate, Scalar
 from gateway.sql.plan import Cell, Estimator, Linear, Mean, Measure
+from gateway.sql.quantum import Quantum
 
 FINE = 2**12
 """Units of a count whose rows may be weighted: a twelfth binary place of a row."""
@@ -60,7 +59,8 @@ class Wanted:
     """
 
     aggregates: tuple[tuple[str, Aggregate], ...]
-    columns: Mapping[str, Column]
+    values: Mapping[Scalar, str]
+    quanta: Mapping[str, Quantum]
     present: Callable[[str], bool]
     rows: int
     weighted: bool
@@ -68,46 +68,44 @@ class Wanted:
     reach: int
     threshold: bool
 
-    def of(self, kind: str, name: str | None = None) -> bool:
-        """Whether an aggregate of that kind (over that column) is asked for."""
-        return any(
-            aggregate.kind == kind and (name is None or aggregate.argument == self.ref(name))
-            for _, aggregate in self.aggregates
-        )
+    def of(self, kind: str, name: str) -> bool:
+        """Whether an aggregate of that kind over that value is asked for."""
+        return any(aggregate.kind == kind and self.named(aggregate) == name for _, aggregate in self.aggregates)
 
-    def ref(self, name: str) -> Ref:
-        """Return the column as an aggregate's argument has it."""
-        return Ref(name, self.columns[name].physical.kind)
+    def named(self, aggregate: Aggregate) -> str | None:
+        """Return the name of the value that an aggregate is over, None for one over rows or owners."""
+        return None if aggregate.argument is None else self.values[aggregate.argument]
+
+    def _over(self, *kinds: str) -> list[str]:
+        names = (self.named(aggregate) for _, aggregate in self.aggregates if aggregate.kind in kinds)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def measured(self) -> list[str]:
-        """The columns that are summed or averaged, in the order of the query."""
-        asked = (a.argument for _, a in self.aggregates if a.kind in ("sum", "average"))
-        return list(dict.fromkeys(argument.name for argument in asked if _is(argument)))
+        """The values that are summed or averaged, in the order of the query."""
+        return self._over("sum", "average")
 
     @property
     def counted(self) -> list[str]:
-        """The columns whose values are counted and may be NULL, in the order of the query."""
-        asked = (a.argument for _, a in self.aggregates if a.kind == "count")
-        names = dict.fromkeys(argument.name for argument in asked if _is(argument))
-        return [name for name in names if not self.present(name)]
+        """The values that are counted and may be NULL, in the order of the query."""
+        return [name for name in self._over("count") if not self.present(name)]
+
+    @property
+    def owners_asked(self) -> bool:
+        """Whether privacy units are to be counted."""
+        return any(aggregate.kind == "count_owners" for _, aggregate in self.aggregates)
 
     @property
     def every_row(self) -> bool:
         """Whether all rows have to be counted: asked for, or meant by a count of what is never NULL."""
-        asked = any(a.kind == "count_rows" for _, a in self.aggregates)
-        counts = (a.argument for _, a in self.aggregates if a.kind == "count")
-        meant = any(_is(argument) and self.present(argument.name) for argument in counts)
-        return asked or meant or (self.one_row and (self.threshold or self.of("count_owners")))
+        asked = any(aggregate.kind == "count_rows" for _, aggregate in self.aggregates)
+        meant = any(self.present(name) for name in self._over("count"))
+        return asked or meant or (self.one_row and (self.threshold or self.owners_asked))
 
     @property
     def separate_owners(self) -> bool:
         """Whether owners are counted by a measure of their own: where each has one row, the row count serves."""
-        return not self.one_row and (self.threshold or self.of("count_owners"))
-
-
-def _is(argument: Scalar | None) -> TypeGuard[Ref]:
-    return isinstance(argument, Ref)
+        return not self.one_row and (self.threshold or self.owners_asked)
 
 
 @dataclass(slots=True)
@@ -169,13 +167,13 @@ class _Builder:
         if aggregate.kind == "count_rows":
             assert self.every_row is not None
             return Linear(self.every_row, Fraction(1))
-        assert isinstance(aggregate.argument, Ref)
-        name = aggregate.argument.name
+        name = self.wanted.named(aggregate)
+        assert name is not None
         counted = self.values.get(name, self.every_row)
         if aggregate.kind == "count":
             assert counted is not None
             return Linear(counted, Fraction(1))
-        column = quantum(self.wanted.columns[name])
+        column = self.wanted.quanta[name]
         if aggregate.kind == "sum":
             return Linear(self.sums[name], column.step if column.how != "float" else None)
         assert counted is not None
@@ -246,7 +244,7 @@ def _row_count(build: _Builder, fine: int) -> tuple[Measure, int]:
 
 def _pair(build: _Builder, name: str, *, every_row: bool) -> None:
     """Add the cells (q - l)s and (u - q)s, and for NULLs (u - l)s where all rows are counted."""
-    column = quantum(build.wanted.columns[name])
+    column = build.wanted.quanta[name]
     scale = 1
     while build.wanted.weighted and column.width * scale < 2**20:
         scale *= 2
@@ -272,7 +270,7 @@ def _pair(build: _Builder, name: str, *, every_row: bool) -> None:
 
 
 def _sum_cell(build: _Builder, name: str, most: int) -> tuple[Measure, int]:
-    column = quantum(build.wanted.columns[name])
+    column = build.wanted.quanta[name]
     scale = max(most // max(abs(column.lower), abs(column.upper), 1), 1)
     unit = column.step / scale
     found = build.measure("sum", Cell(name, "present", scale), column, unit)
@@ -297,7 +295,7 @@ def _counted(build: _Builder, name: str, *, every_row: bool) -> None:
 
 def _shifted(build: _Builder, name: str, counted: Terms) -> tuple[Measure, int]:
     """Return the cell (2q - l - u)s, from which with the count the sum and the mean follow."""
-    column = quantum(build.wanted.columns[name])
+    column = build.wanted.quanta[name]
     scale = max(COMMON // column.width, 1)
     middle = column.lower + column.upper
     unit = column.step / (2 * scale)

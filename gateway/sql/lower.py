@@ -14,9 +14,11 @@ from typing import Literal
 
 from sqlglot import exp
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import (
     Aggregate,
+    Call,
     Constant,
     Filter,
     Ordering,
@@ -27,24 +29,30 @@ from gateway.sql.algebra import (
     Relation,
     Release,
     Scalar,
-    Scan,
     Sort,
     references,
     type_of,
 )
-from gateway.sql.constants import NUMERIC
+from gateway.sql.facts import Facts, facts, known
 from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
-from gateway.sql.resolve import Scope, matches, only, source
+from gateway.sql.resolve import Context, RowNames, matches, only
 from gateway.sql.scalar import predicate, scalar
+from gateway.sql.sources import bounded, read, with_clause
 
-_CLAUSES = ("expressions", "from_", "where", "group", "having", "order", "limit", "offset")
-_CLAUSE_CODES = {
-    "joins": "join-unsupported",
-    "laterals": "join-unsupported",
-    "with_": "subquery-unsupported",
-    "distinct": "distinct-unsupported",
-}
+_CLAUSES = (
+    "expressions",
+    "from_",
+    "joins",
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "offset",
+    "with_",
+    "laterals",
+)
 _AGGREGATES: dict[type[exp.Expression], Literal["count", "sum", "average"]] = {
     exp.Count: "count",
     exp.Sum: "sum",
@@ -54,76 +62,37 @@ _AGGREGATES: dict[type[exp.Expression], Literal["count", "sum", "average"]] = {
 
 def lower(select: exp.Select, dataset: Dataset) -> Query:
     """Return the question that a SELECT asks, or refuse."""
-    for clause, code in _CLAUSE_CODES.items():
-        if select.args.get(clause):
-            only(select, *(name for name in select.args if name != clause), code=code)
+    if select.args.get("distinct") is not None:
+        refuse("distinct-unsupported", select.args["distinct"])
     only(select, *_CLAUSES)
-    if select.args.get("from_") is None:
-        refuse("public-only", select, hint=f"Name a table of dataset {dataset.name} in FROM.")
-    only(select.args["from_"], "this")
-    rows = _Rows(Scope((source(select.args["from_"].this, dataset),)))
-    relation: Relation = Scan(rows.scope.sources[0].table.name, ())
-    if (where := select.args.get("where")) is not None:
-        only(where, "this")
-        relation = Filter(relation, predicate(where.this, rows))
-    if rows.scope.sources[0].table.public:
+    context = with_clause(select, Context(dataset))
+    found = read(select, context)
+    about = facts(found.relation, dataset)
+    if not about.private:
         refuse("public-only", select.args["from_"].this)
+    rows = RowNames(found.scope)
     keys = _keys(select, rows)
-    noisy = _Noisy(rows, keys)
+    noisy = _Noisy(rows, about, keys)
     columns = [noisy.item(item) for item in select.expressions]
     having = _having(select, noisy)
     order = [noisy.ordering(item) for item in _ordered(select)]
     if not noisy.aggregates and not keys:
         refuse("no-aggregate", select.expressions[0], hint="Ask for COUNT, SUM or AVG, grouped as you like.")
-    release = Release(_scanned(relation, rows), tuple(keys), tuple(noisy.aggregates.items()))
+    release = Release(found.relation, tuple(keys), tuple(noisy.aggregates.items()))
     above: Relation = Filter(release, having) if having is not None else release
     limit, offset = _whole(select.args.get("limit")), _whole(select.args.get("offset")) or 0
     if order or limit is not None or offset:
         above = Sort(above, tuple(order), limit, offset)
-    named = tuple((f"c{index}", found) for index, (_, found) in enumerate(columns))
+    named = tuple((f"c{index}", meaning) for index, (_, meaning) in enumerate(columns))
     return Query(Project(above, named), noisy.outputs(columns))
-
-
-def _scanned(relation: Relation, rows: _Rows) -> Relation:
-    """Return the relation with its scan reading just the columns that the query uses, in a fixed order."""
-    if isinstance(relation, Filter):
-        return Filter(_scanned(relation.source, rows), relation.predicate)
-    assert isinstance(relation, Scan)
-    return Scan(relation.table, tuple(sorted(rows.used)))
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What names mean over the rows of the FROM clause."""
-
-    scope: Scope
-    used: set[str] = field(default_factory=set)
-
-    level: Level = field(default="row", init=False)
-
-    def column(self, node: exp.Column) -> Scalar:
-        if isinstance(node.this, exp.Star):
-            refuse("no-aggregate", node)
-        column = self.scope.column(node)
-        self.used.add(column.name)
-        return Ref(column.name, column.physical.kind)
-
-    def whole(self, node: exp.Expression) -> Scalar | None:
-        if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
-            refuse("aggregate-misplaced", node, hint="Conditions on aggregates stand in HAVING.")
-        return None
-
-    def scale(self, ref: Ref) -> int | None:
-        column = self.scope.sources[0].table.column(ref.name)
-        assert column is not None
-        return 0 if ref.kind == "integer" else column.physical.scale
 
 
 @dataclass(slots=True)
 class _Noisy:
     """What names mean over the noisy table: group keys, aggregates, and the aliases of the items before."""
 
-    rows: _Rows
+    rows: RowNames
+    about: Facts
     keys: list[tuple[str, Scalar]]
     aggregates: dict[str, Aggregate] = field(default_factory=dict)
     aliases: list[tuple[exp.Identifier, Scalar]] = field(default_factory=list)
@@ -139,16 +108,20 @@ class _Noisy:
                     return meaning
         if isinstance(node.this, exp.Star):
             refuse("no-aggregate", node)
-        column = self.rows.scope.column(node)
-        refuse("not-grouped", node, hint=f"Add {column.name} to GROUP BY, or write COUNT, SUM or AVG around it.")
+        self.rows.column(node)
+        refuse("not-grouped", node, hint=f"Add {node.this.this} to GROUP BY, or write COUNT, SUM or AVG around it.")
 
     def whole(self, node: exp.Expression) -> Scalar | None:
-        if type(node) is exp.Column and not isinstance(node.this, exp.Star) and self._is_key(node):
-            meaning = self.rows.column(node)
-            name = next(name for name, key in self.keys if key == meaning)
-            return Ref(name, meaning.kind)
+        name = self._key(node)
+        if name is not None:
+            return name
+        if type(node) is exp.CountIf:
+            only(node, "this")
+            return self._counted(predicate(node.this, self.rows))
+        if type(node) is exp.Filter:
+            return self._filtered(node)
         kind = _AGGREGATES.get(type(node))
-        return None if kind is None else self._aggregate(node, kind)
+        return None if kind is None else self._aggregate(node, kind, None)
 
     def scale(self, ref: Ref) -> int | None:
         """Keys keep their grid; noisy numbers are doubles over the noisy table."""
@@ -213,68 +186,81 @@ class _Noisy:
             refuse("order-invalid", node)
         return self.items[int(node.this) - 1]
 
-    def _is_key(self, node: exp.Column) -> bool:
-        """Whether a column name means a group key; an alias of the same name does not hide it."""
-        scope = self.rows.scope
-        if not isinstance(node.this, exp.Identifier):
-            return False
-        names = {key.name for _, key in self.keys if isinstance(key, Ref)}
-        if not any(matches(node.this, name) for name in names):
-            return False
-        return scope.column(node).name in names
+    def _key(self, node: exp.Expression) -> Ref | None:
+        """Return the group key that an expression is, None if none; an alias of its name does not hide it."""
+        if type(node) is exp.Column:
+            found: Scalar | None = None if isinstance(node.this, exp.Star) else self.rows.scope.find(node)
+        elif type(node) in (exp.Case, exp.Coalesce) and any(isinstance(key, Call) for _, key in self.keys):
+            try:
+                found = scalar(node, self.rows)
+            except SqlRefused:  # it is made of aggregates or aliases, and is taken apart
+                return None
+        else:
+            return None
+        return next((Ref(name, key.kind) for name, key in self.keys if key == found), None)
 
-    def _aggregate(self, node: exp.Expression, kind: Literal["count", "sum", "average"]) -> Scalar:
+    def _filtered(self, node: exp.Filter) -> Scalar:
+        """Return an aggregate of the rows for which a condition is true."""
+        only(node, "this", "expression")
+        only(node.expression, "this")
+        condition = predicate(node.expression.this, self.rows)
+        kind = _AGGREGATES.get(type(node.this))
+        if kind is None:
+            refuse("aggregate-unsupported", node)
+        return self._aggregate(node.this, kind, condition)
+
+    def _counted(self, condition: Scalar) -> Scalar:
+        """Return the count of the rows for which a condition is true."""
+        return self._add(Aggregate("count", _where(condition, Constant(1, "integer")), "integer"))
+
+    def _aggregate(
+        self, node: exp.Expression, kind: Literal["count", "sum", "average"], condition: Scalar | None
+    ) -> Scalar:
         only(node, "this", "big_int")
         argument = node.this
         if kind == "count" and isinstance(argument, exp.Star):
             only(argument)
-            return self._add(Aggregate("count_rows", None, "integer"))
+            return (
+                self._add(Aggregate("count_rows", None, "integer")) if condition is None else self._counted(condition)
+            )
         if type(argument) is exp.Distinct:
-            return self._distinct(argument, kind)
+            return self._distinct(argument, kind, condition)
         if argument is None:
             refuse("aggregate-argument", node, hint="Write COUNT(*).")
         found = scalar(argument, self.rows)
-        if kind == "count":
-            if isinstance(found, Constant) and found.value is not None:
-                return self._add(Aggregate("count_rows", None, "integer"))
-            if not isinstance(found, Ref):
+        if isinstance(found, Constant):
+            if kind != "count" or found.value is None:
                 refuse("aggregate-argument", argument)
-            return self._add(Aggregate("count", found, "integer"))
-        if not isinstance(found, Ref):
-            refuse("aggregate-argument", argument, hint="Write a column with declared bounds.")
-        return self._bounded(kind, found, argument)
+            return (
+                self._add(Aggregate("count_rows", None, "integer")) if condition is None else self._counted(condition)
+            )
+        if kind != "count":
+            bounded(found, self.about, argument)
+        whole = kind == "sum" and known(found, self.about.columns).kind == "integer"
+        argument_of = found if condition is None else _where(condition, found)
+        return self._add(Aggregate(kind, argument_of, "integer" if whole or kind == "count" else "float"))
 
-    def _bounded(self, kind: Literal["sum", "average"], found: Ref, node: exp.Expression) -> Scalar:
-        if found.kind not in NUMERIC:
-            refuse("type-mismatch", node, message=f"{kind.upper()[:3]} takes a number, and {found.name} is none.")
-        column = self.rows.scope.sources[0].table.column(found.name)
-        assert column is not None
-        if column.lower is None or column.upper is None:
-            refuse("bounds-missing", node, hint=f"Ask an administrator to declare lower and upper for {found.name}.")
-        whole = kind == "sum" and found.kind == "integer"
-        return self._add(Aggregate(kind, found, "integer" if whole else "float"))
-
-    def _distinct(self, node: exp.Distinct, kind: str) -> Scalar:
+    def _distinct(self, node: exp.Distinct, kind: str, condition: Scalar | None) -> Scalar:
         only(node, "expressions")
-        owner = self.rows.scope.owner_column()
-        if kind == "count" and len(node.expressions) == 1:
+        if kind == "count" and condition is None and len(node.expressions) == 1:
             found = scalar(node.expressions[0], self.rows)
-            if isinstance(found, Ref) and found.name == owner:
+            if isinstance(found, Ref) and self.about.columns[found.name].owner:
                 return self._add(Aggregate("count_owners", None, "integer"))
-        hint = f"COUNT(DISTINCT {owner}) counts people." if owner else None
+        owners = {found.origin[1] for found in self.about.columns.values() if found.owner and found.origin is not None}
+        hint = f"COUNT(DISTINCT {min(owners)}) counts people." if owners else None
         refuse("distinct-unsupported", node, hint=hint)
 
     def _add(self, aggregate: Aggregate) -> Ref:
         """Return a reference to an aggregate; equal ones are released once."""
-        for name, known in self.aggregates.items():
-            if known == aggregate:
+        for name, found in self.aggregates.items():
+            if found == aggregate:
                 return Ref(name, "float")
         name = f"a{len(self.aggregates)}"
         self.aggregates[name] = aggregate
         return Ref(name, "float")
 
 
-def _keys(select: exp.Select, rows: _Rows) -> list[tuple[str, Scalar]]:
+def _keys(select: exp.Select, rows: RowNames) -> list[tuple[str, Scalar]]:
     group = select.args.get("group")
     if group is None:
         return []
@@ -287,27 +273,26 @@ def _keys(select: exp.Select, rows: _Rows) -> list[tuple[str, Scalar]]:
     return [(f"k{index}", key) for index, key in enumerate(found)]
 
 
-def _key(node: exp.Expression, select: exp.Select, rows: _Rows) -> Scalar:
+def _where(condition: Scalar, value: Scalar) -> Scalar:
+    """Return a value where a condition is true, NULL elsewhere."""
+    return Call("case", (condition, value, Constant(None, value.kind)), value.kind)
+
+
+def _key(node: exp.Expression, select: exp.Select, rows: RowNames) -> Scalar:
     meant = node
     if type(node) is exp.Literal and not node.args.get("is_string"):
         if not node.this.isdigit() or not 1 <= int(node.this) <= len(select.expressions):
             refuse("key-unsupported", node, message="GROUP BY names a position that the select list does not have.")
         meant = select.expressions[int(node.this) - 1]
-    elif type(node) is exp.Column and node.args.get("table") is None and not _declared(node, rows):
+    elif type(node) is exp.Column and node.args.get("table") is None and rows.scope.find(node) is None:
         named = (item for item in select.expressions if type(item) is exp.Alias)
         meant = next((item for item in named if matches(node.this, item.args["alias"].this)), node)
     if type(meant) is exp.Alias:
         meant = meant.this
-    while type(meant) is exp.Paren:
-        meant = meant.this
-    if type(meant) is not exp.Column:
-        refuse("key-unsupported", node, hint="Group by columns of the table.")
-    return rows.column(meant)
-
-
-def _declared(node: exp.Column, rows: _Rows) -> bool:
-    columns = (column for found in rows.scope.sources for column in found.table.columns)
-    return isinstance(node.this, exp.Identifier) and any(matches(node.this, column.name) for column in columns)
+    found = scalar(meant, rows)
+    if isinstance(found, Constant):
+        refuse("key-unsupported", node)
+    return found
 
 
 def _having(select: exp.Select, noisy: _Noisy) -> Scalar | None:

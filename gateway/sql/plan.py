@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Literal, TypeAlias
 
 from gateway.policy.model import Value
-from gateway.sql.algebra import Kind, Query, Release
+from gateway.sql.algebra import Kind, Query, Release, Scalar
+from gateway.sql.quantum import Quantum
 from mechanisms.loss import Loss
 from mechanisms.noise import Noise
 
@@ -20,7 +21,7 @@ from mechanisms.noise import Noise
 class Cell:
     """What one row adds to a measure: ``multiplier * (q - origin) + offset`` where ``when`` holds, else nothing.
 
-    ``q`` is the row's integer in ``column`` (see ``facts.Quantum``), zero where the cell reads none; ``present`` and
+    ``q`` is the row's integer in ``column`` (see ``quantum.Quantum``), zero where the cell reads none; ``present`` and
     ``absent`` ask whether that column is NULL.
     """
 
@@ -66,9 +67,18 @@ class Key:
 
     name: str
     label: str
-    column: str
+    scalar: Scalar
     kind: Kind
     values: tuple[Value, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredValue:
+    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts."""
+
+    name: str
+    scalar: Scalar
+    quantum: Quantum | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,7 @@ class PlannedRelease:
 
     release: Release
     keys: tuple[Key, ...]
+    values: tuple[MeasuredValue, ...]
     bounding: Bounding
     blocks: tuple[Block, ...]
     threshold: Threshold | None

@@ -14,6 +14,7 @@ from typing import assert_never
 from gateway.policy.model import Column
 from gateway.sql.algebra import Call, Constant, Ref, Scalar
 from gateway.sql.functions import FUNCTIONS, template
+from gateway.sql.quantum import Quantum
 
 SQL_TYPES = {"integer": "BIGINT", "decimal": "DECIMAL", "text": "VARCHAR", "boolean": "BOOLEAN"}
 
@@ -117,3 +118,29 @@ def canonical(column: Column, table: str, dialect: str) -> str:
             ends = "TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999'"
             return f"(CASE WHEN {raw} BETWEEN {ends} THEN {raw} END)"
     assert_never(column.physical.kind)
+
+
+def quantised(value: str, found: Quantum, dialect: str) -> str:
+    """Return a row's integer between the quantum's ends, NULL for NULL: clamped, then rounded once.
+
+    The clamp stands inside the cast, so that no value can make the cast fail.
+    """
+    if found.how == "integer":
+        return f"CAST({clamped(value, str(found.lower), str(found.upper))} AS BIGINT)"
+    low, high = found.lower * found.step, found.upper * found.step
+    if found.how == "decimal":
+        exact = f"CAST({clamped(value, decimal(low), decimal(high))} AS DECIMAL(18, {found.scale}))"
+        return f"CAST({exact} * {10**found.scale} AS BIGINT)"
+    # Converted first and clamped as a double: between two doubles the rounding below keeps order (quantum._rounded).
+    wide = value if found.kind == "float" else template("to_float", dialect).format(value)
+    near = clamped(wide, _float(low, dialect), _float(high, dialect))
+    return f"CAST(FLOOR({near} / {_float(found.step, dialect)} + 0.5) AS BIGINT)"
+
+
+def clamped(value: str, low: str, high: str) -> str:
+    """Return a value held between two others; CASE, since GREATEST and LEAST take NaN and NULL otherwise."""
+    return f"CASE WHEN {value} <= {low} THEN {low} WHEN {value} >= {high} THEN {high} ELSE {value} END"
+
+
+def _float(value: Fraction, dialect: str) -> str:
+    return constant(Constant(value, "float"), dialect)

@@ -1,16 +1,20 @@
-"""Resolve the names of a SELECT: which declared table, which declared column.
+"""Resolve names: which declared table or earlier query, which column of it.
 
-``SELECT p.Age FROM Person AS p``  →  column ``age`` of table ``person``
+``SELECT p.Age FROM Person AS p``  →  column ``age#0`` of the scan of table ``person``
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
 
 from sqlglot import exp
 
-from gateway.policy.model import Column, Dataset, Owner, Table
+from gateway.policy.model import Dataset, Table
+from gateway.sql.algebra import Ref, Scalar
+from gateway.sql.facts import Known
+from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
 
 
@@ -33,60 +37,109 @@ def matches(identifier: exp.Identifier, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One table of a FROM clause under the name by which the query calls it."""
+    """One item of a FROM clause under the name by which the query calls it, and its columns under theirs.
+
+    ``merged`` holds the columns that USING shows once, under the other side's.
+    """
 
     alias: exp.Identifier
-    table: Table
+    columns: tuple[tuple[str, Ref], ...]
+    merged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The tables that column names may refer to."""
+    """What column names may refer to, what is known of those columns, and the query around, if names may mean its."""
 
     sources: tuple[Source, ...]
+    known: Mapping[str, Known]
+    outer: Scope | None = None
 
-    def column(self, node: exp.Column) -> Column:
-        """Return the declared column that a node names, or refuse."""
+    def find(self, node: exp.Column) -> Ref | None:
+        """Return the column that a node names, None if there is none; refuse a name that means several."""
         only(node, "this", "table")
         identifier, qualifier = node.this, node.args.get("table")
         if not isinstance(identifier, exp.Identifier):
             refuse("not-supported", node)
-        sources = self.sources
-        if qualifier is not None:
-            sources = tuple(s for s in sources if matches(qualifier, s.alias.this))
-        found = [column for source in sources for column in _named(source.table.columns, identifier)]
-        if not found:
-            names = sorted({column.name for source in sources for column in source.table.columns})
-            refuse("column-unknown", node, hint=f"Declared here: {', '.join(names)}." if names else None)
+        sources = [s for s in self.sources if qualifier is None or matches(qualifier, s.alias.this)]
+        shown = [
+            (name, ref)
+            for source in sources
+            for name, ref in source.columns
+            if qualifier is not None or name not in source.merged
+        ]
+        exact = [ref for name, ref in shown if name == identifier.this]
+        found = exact or [ref for name, ref in shown if matches(identifier, name)]
         if len(found) > 1:
             refuse("column-ambiguous", node)
+        if found:
+            return found[0]
+        return None if self.outer is None else self.outer.find(node)
+
+    def column(self, node: exp.Column) -> Ref:
+        """Return the column that a node names, or refuse."""
+        found = self.find(node)
+        if found is None:
+            names = sorted({name for source in self.sources for name, _ in source.columns})
+            refuse("column-unknown", node, hint=f"Declared here: {', '.join(names)}." if names else None)
+        return found
+
+    def about(self, name: str) -> Known | None:
+        """Return what is known of a column of this query or the one around."""
+        found = self.known.get(name)
+        return found if found is not None or self.outer is None else self.outer.about(name)
+
+
+@dataclass(slots=True)
+class RowNames:
+    """What names mean in an expression over rows (``gateway.sql.scalar.Names``)."""
+
+    scope: Scope
+    level: Level = field(default="row", init=False)
+
+    def column(self, node: exp.Column) -> Scalar:
+        """Return the column that a node names, or refuse."""
+        if isinstance(node.this, exp.Star):
+            refuse("no-aggregate", node)
+        return self.scope.column(node)
+
+    def whole(self, node: exp.Expression) -> Scalar | None:
+        """Refuse an aggregate where rows are meant."""
+        if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
+            refuse("aggregate-misplaced", node, hint="Conditions on aggregates stand in HAVING.")
+        return None
+
+    def scale(self, ref: Ref) -> int | None:
+        """Return the decimals of an integer or decimal column."""
+        found = self.scope.about(ref.name)
+        return None if found is None else found.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What lowering one text has at hand: the dataset, a supply of numbers, and the queries of WITH so far."""
+
+    dataset: Dataset
+    most: int = 64
+    numbers: Iterator[int] = field(default_factory=count)
+    named: tuple[tuple[exp.Identifier, exp.Expression, Context], ...] = ()
+
+    def number(self, node: exp.Expression) -> int:
+        """Return a fresh number for a relation; refuse a text whose WITH multiplies into more than ``most``."""
+        found = next(self.numbers)
+        if found >= self.most:
+            refuse(
+                "sql-too-deep",
+                node,
+                hint=f"At most {self.most} tables and subqueries, those of WITH counted each time.",
+            )
+        return found
+
+    def table(self, node: exp.Table) -> Table:
+        """Return the declared table that a node names, or refuse."""
+        found = [table for table in self.dataset.tables if table.name == node.this.this]
+        found = found or [table for table in self.dataset.tables if matches(node.this, table.name)]
+        if len(found) != 1:
+            names = ", ".join(sorted(table.name for table in self.dataset.tables))
+            refuse("table-unknown", node, hint=f"Declared in dataset {self.dataset.name}: {names}.")
         return found[0]
-
-    def owner_column(self) -> str | None:
-        """Return the column that is the owner's key itself, if a row carries it."""
-        owner = self.sources[0].table.owner
-        return owner.column if isinstance(owner, Owner) and not owner.hops else None
-
-
-def _named(columns: Sequence[Column], identifier: exp.Identifier) -> list[Column]:
-    exact = [column for column in columns if column.name == identifier.this]
-    return exact or [column for column in columns if matches(identifier, column.name)]
-
-
-def source(node: exp.Expression, dataset: Dataset) -> Source:
-    """Return the declared table that an item of FROM names, or refuse."""
-    if isinstance(node, exp.Subquery | exp.Values | exp.Lateral | exp.Unnest):
-        refuse("subquery-unsupported", node)
-    if type(node) is not exp.Table or not isinstance(node.this, exp.Identifier):
-        refuse("table-unknown", node)
-    only(node, "this", "alias")
-    found = [table for table in dataset.tables if table.name == node.this.this]
-    found = found or [table for table in dataset.tables if matches(node.this, table.name)]
-    if len(found) != 1:
-        names = ", ".join(sorted(table.name for table in dataset.tables))
-        refuse("table-unknown", node, hint=f"Declared in dataset {dataset.name}: {names}.")
-    alias = node.args.get("alias")
-    if alias is None:
-        return Source(node.this, found[0])
-    only(alias, "this")
-    return Source(alias.this, found[0])

@@ -19,21 +19,17 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 
-from gateway.policy.model import Column, Dataset, Owner, Table
+from gateway.policy.model import Dataset
 from gateway.sql.algebra import Constant
-from gateway.sql.facts import Quantum, quantum, scanned
-from gateway.sql.plan import Bounding, Cell, Key, Measure, PlannedRelease
-from gateway.sql.render import canonical, constant, decimal, double, identifier, scalar, text
+from gateway.sql.facts import facts
+from gateway.sql.plan import Bounding, Cell, Key, Measure, MeasuredValue, PlannedRelease
+from gateway.sql.render import constant, identifier, quantised, text
+from gateway.sql.rows import rows
 
 
 def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
     """Return the planned release with its bounded SQL in the dataset's dialect."""
-    scan, conditions = scanned(planned.release.source)
-    table = dataset.table(scan.table)
-    assert table is not None
-    rows = _Rows(table, dataset, planned)
-    where = [rows.owned, *(scalar(condition, rows.column, dataset.dialect) for condition in conditions), *rows.domains]
-    selected = rows.select([part for part in where if part])
+    selected = _selected(planned, dataset)
     match planned.bounding.how:
         case "one_row":
             sql = _one_row(planned, selected)
@@ -44,145 +40,65 @@ def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
     return replace(planned, sql=sql)
 
 
-class _Rows:
-    """The first stage: owner, keys and integers of each row that counts."""
-
-    def __init__(self, table: Table, dataset: Dataset, planned: PlannedRelease) -> None:
-        self.table, self.dataset, self.planned = table, dataset, planned
-        self.dialect = dataset.dialect
-        hops = table.owner.hops if isinstance(table.owner, Owner) else ()
-        self.source = f"FROM {identifier(table.name)} AS t0"
-        for index, hop in enumerate(hops):
-            self.source += (
-                f" JOIN {identifier(hop.table)} AS t{index + 1}"
-                f" ON {self._joined(hop.column, index)} = {self._joined(hop.key, index + 1)}"
-            )
-        self.last = len(hops)
-
-    def _table(self, index: int) -> Table:
-        hops = self.table.owner.hops if isinstance(self.table.owner, Owner) else ()
-        found = self.table if index == 0 else self.dataset.table(hops[index - 1].table)
-        assert found is not None
-        return found
-
-    def _joined(self, column: str, index: int) -> str:
-        """Return a column of the owner path, canonical, so that keys that join are identical."""
-        found = self._table(index).column(column)
-        assert found is not None
-        return canonical(found, f"t{index}", self.dialect)
-
-    @property
-    def owner(self) -> str | None:
-        """The owner of a row, None where each row is its own."""
-        return self._joined(self.table.owner.column, self.last) if isinstance(self.table.owner, Owner) else None
-
-    @property
-    def owned(self) -> str:
-        """The condition that a row has an owner: a path that ends in NULL belongs to nobody."""
-        return f"{self.owner} IS NOT NULL" if self.owner is not None else ""
-
-    def column(self, name: str) -> str:
-        """Return a column of the table, canonical."""
-        found = self.table.column(name)
-        assert found is not None
-        return canonical(found, "t0", self.dialect)
-
-    @property
-    def domains(self) -> list[str]:
-        """The conditions that keys lie in their public domains; canonical values that are equal are identical."""
-        public = (key for key in self.planned.keys if key.values is not None)
-        return [_within(self.column(key.column), key, self.dialect) for key in public]
-
-    def select(self, where: list[str]) -> str:
-        """Return the SELECT of owner ``o``, keys and measured values."""
-        columns = [] if self.planned.bounding.how == "one_row" else [f"{self.owner} AS o"]
-        columns += [f"{self._key(key)} AS {key.name}" for key in self.planned.keys]
-        columns += [f"{self._value(name)} AS {alias}" for name, alias in _values(self.planned).items()]
-        condition = f" WHERE {' AND '.join(where)}" if where else ""
-        return f"SELECT {', '.join(columns) or '1 AS one'} {self.source}{condition}"
-
-    def _key(self, key: Key) -> str:
-        """Return a group key; values that no client could be shown (infinities, numbers beyond 2^63) become NULL."""
-        value = self.column(key.column)
-        if key.kind == "float":
-            most = constant(Constant(Fraction(sys.float_info.max), "float"), self.dialect)
-            return f"CASE WHEN {value} BETWEEN -{most} AND {most} THEN {value} END"
-        if key.kind in ("integer", "decimal"):
-            value = f"trim_scale(ROUND({value}, 18))" if (key.kind, self.dialect) == ("decimal", "postgres") else value
-            return f"CASE WHEN {value} BETWEEN {-(2**63)} AND {2**63 - 1} THEN {value} END"
-        return value
-
-    def _value(self, name: str) -> str:
-        column = self.table.column(name)
-        assert column is not None
-        read = any(
-            measure.cell is not None and measure.cell.column == name and measure.cell.multiplier
-            for measure in self.planned.measures
-        )
-        if not read:
-            return f"CASE WHEN {self.column(name)} IS NULL THEN NULL ELSE 1 END"
-        return _quantised(self.column(name), column, quantum(column), self.dialect)
+def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
+    """Return the first stage: owner, keys and integers of each row that counts."""
+    source, dialect = planned.release.source, dataset.dialect
+    found = rows(source, dataset)
+    owner = facts(source, dataset).owner
+    public = (key for key in planned.keys if key.values is not None)
+    where = (*found.where, *(_within(found.write(key.scalar, dialect), key, dialect) for key in public))
+    columns = [] if planned.bounding.how == "one_row" or owner is None else [f"{found.columns[owner]} AS o"]
+    columns += [f"{_key(found.write(key.scalar, dialect), key, dialect)} AS {key.name}" for key in planned.keys]
+    # Values are computed in a stage of their own, since clamping and rounding write them several times.
+    columns += [f"{found.write(value.scalar, dialect)} AS x{value.name}" for value in planned.values]
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    stage = f"SELECT {', '.join(columns) or '1 AS one'} FROM {found.source}{condition}"
+    if not planned.values:
+        return stage
+    names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
+    names += [key.name for key in planned.keys]
+    names += [f"{_integer(value, dialect)} AS {value.name}" for value in planned.values]
+    return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
 
 
-def _values(planned: PlannedRelease) -> dict[str, str]:
-    names = (measure.cell.column for measure in planned.measures if measure.cell is not None)
-    return {name: f"v{index}" for index, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+def _integer(value: MeasuredValue, dialect: str) -> str:
+    """Return a value of a row as its exact integer, or only whether it is there."""
+    if value.quantum is None:
+        return f"CASE WHEN x{value.name} IS NULL THEN NULL ELSE 1 END"
+    return quantised(f"x{value.name}", value.quantum, dialect)
 
 
-def _within(column: str, key: Key, dialect: str) -> str:
-    values = [value for value in key.values or () if value is not None]
+def _key(value: str, key: Key, dialect: str) -> str:
+    """Return a group key; values that no client could be shown (infinities, numbers beyond 2^63) become NULL."""
+    if key.kind == "float":
+        most = constant(Constant(Fraction(sys.float_info.max), "float"), dialect)
+        return f"CASE WHEN {value} BETWEEN -{most} AND {most} THEN {value} END"
+    if key.kind in ("integer", "decimal"):
+        value = f"trim_scale(ROUND({value}, 18))" if (key.kind, dialect) == ("decimal", "postgres") else value
+        return f"CASE WHEN {value} BETWEEN {-(2**63)} AND {2**63 - 1} THEN {value} END"
+    return value
+
+
+def _within(value: str, key: Key, dialect: str) -> str:
+    """Return the condition that a key lies in its public domain; canonical values that are equal are identical."""
+    listed = [found for found in key.values or () if found is not None]
     parts = []
-    whole = [value for value in values if type(value) is int]
-    if len(whole) == len(values) > 2 and whole == list(range(whole[0], whole[0] + len(whole))):
-        parts.append(f"{column} BETWEEN {whole[0]} AND {whole[-1]}")
-    elif values:
-        listed = ", ".join(constant(Constant(value, key.kind), dialect) for value in values)
-        parts.append(f"{column} IN ({listed})")
+    whole = [found for found in listed if type(found) is int]
+    if len(whole) == len(listed) > 2 and whole == list(range(whole[0], whole[0] + len(whole))):
+        parts.append(f"{value} BETWEEN {whole[0]} AND {whole[-1]}")
+    elif listed:
+        written = ", ".join(constant(Constant(found, key.kind), dialect) for found in listed)
+        parts.append(f"{value} IN ({written})")
     if None in (key.values or ()):
-        parts.append(f"{column} IS NULL")
+        parts.append(f"{value} IS NULL")
     return f"({' OR '.join(parts)})" if parts else "FALSE"
 
 
-def _quantised(value: str, column: Column, found: Quantum, dialect: str) -> str:
-    """Return a row's integer between the quantum's ends, NULL for NULL: clamped, rounded once, clamped again.
-
-    The clamp stands inside the cast, so that no value can make the cast fail.
-    """
-    if found.how == "integer":
-        return f"CAST({_clamped(value, str(found.lower), str(found.upper))} AS BIGINT)"
-    low, high = found.lower * found.step, found.upper * found.step
-    if found.how == "decimal":
-        places = column.physical.scale or 0
-        exact = f"CAST({_clamped(value, decimal(low), decimal(high))} AS DECIMAL(18, {places}))"
-        return f"CAST({exact} * {10**places} AS BIGINT)"
-    if column.physical.kind == "float":
-        near = _clamped(value, _float(low, dialect), _float(high, dialect))
-    else:
-        near = _clamped(value, _integer(low, up=False), _integer(high, up=True))
-        if dialect == "postgres":
-            near = f"ROUND(CAST({near} AS NUMERIC), 30)"  # a numeric too small for a double would raise in the cast
-        near = f"CAST({near} AS {double(dialect)})"
-    rounded = f"CAST(FLOOR({near} / {_float(found.step, dialect)} + 0.5) AS BIGINT)"
-    return _clamped(rounded, str(found.lower), str(found.upper))
-
-
-def _clamped(value: str, low: str, high: str) -> str:
-    return f"CASE WHEN {value} <= {low} THEN {low} WHEN {value} >= {high} THEN {high} ELSE {value} END"
-
-
-def _float(value: Fraction, dialect: str) -> str:
-    return constant(Constant(value, "float"), dialect)
-
-
-def _integer(value: Fraction, *, up: bool) -> str:
-    return str(-((-value.numerator) // value.denominator) if up else value.numerator // value.denominator)
-
-
-def _cell(cell: Cell, values: dict[str, str]) -> str:
+def _cell(cell: Cell) -> str:
     """Return what one row adds to a measure."""
     if cell.column is None:
         return str(cell.offset)
-    value = values[cell.column]
+    value = cell.column
     if cell.when == "absent":
         return f"CASE WHEN {value} IS NULL THEN {cell.offset} ELSE 0 END"
     amount = str(cell.offset)
@@ -204,9 +120,8 @@ def _summed(measure: Measure, amount: str) -> str:
 
 def _one_row(planned: PlannedRelease, selected: str) -> str:
     named, grouped = _keys(planned)
-    values = _values(planned)
     cells = [(measure, measure.cell) for measure in planned.measures]
-    named += [_summed(measure, _cell(cell, values)) for measure, cell in cells if cell is not None]
+    named += [_summed(measure, _cell(cell)) for measure, cell in cells if cell is not None]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
@@ -218,27 +133,25 @@ def _weighted(amount: str, total: str, rows: int, dialect: str) -> str:
 
 
 def _weights(planned: PlannedRelease, selected: str, dialect: str) -> str:
-    rows = planned.bounding.rows
-    assert rows is not None
+    most = planned.bounding.rows
+    assert most is not None
     named, grouped = _keys(planned)
-    values = _values(planned)
     for measure in planned.measures:
         assert measure.cell is not None
-        amount = _cell(measure.cell, values)
-        heavy = _weighted(amount, "n", rows, dialect)
+        amount = _cell(measure.cell)
+        heavy = _weighted(amount, "n", most, dialect)
         named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END"))
     return (
         f"WITH discreet_r AS ({selected}), "
-        f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {rows}) "
+        f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most}) "
         f"SELECT {', '.join(named)} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
     )
 
 
 def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
-    values = _values(planned)
     keys = [key.name for key in planned.keys]
     cells = [(measure, measure.cell) for measure in planned.measures if measure.cell is not None]
-    sums = [f"SUM({_cell(cell, values)}) AS {measure.name}" for measure, cell in cells]
+    sums = [f"SUM({_cell(cell)}) AS {measure.name}" for measure, cell in cells]
     by_owner = ", ".join(["o", *keys])
     stages = [
         f"discreet_r AS ({selected})",

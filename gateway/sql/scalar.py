@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import NoReturn, Protocol
 
@@ -258,13 +259,25 @@ def _round(node: exp.Expression, names: Names, depth: int) -> Scalar:
 
 def _same(node: exp.Expression, names: Names, depth: int, *parts: exp.Expression) -> tuple[Scalar, ...]:
     found = [scalar(part, names, depth) for part in parts]
-    kinds = {part.kind for part in found if not (isinstance(part, Constant) and part.value is None)}
+    kinds = {part.kind for part in found if not _is_null(part)}
+    alike = {part.kind for part in found if not isinstance(part, Constant)} or kinds
+    if names.level == "row" and len(alike) == 1 and kinds <= NUMERIC and all(_fits(part, *alike) for part in found):
+        (kind,) = alike
+        return tuple(constants.as_kind(part, kind, node) if isinstance(part, Constant) else part for part in found)
     if kinds <= NUMERIC and kinds:
         return tuple(Constant(None, "float") if _is_null(part) else number(part, node) for part in found)
     if len(kinds) != 1:
         refuse("type-mismatch", node, message="These values are of different types.")
     kind = kinds.pop()
     return tuple(Constant(None, kind) if _is_null(part) else part for part in found)
+
+
+def _fits(found: Scalar, kind: Kind) -> bool:
+    """Whether a part is of that kind, or a constant that it can say exactly."""
+    if not isinstance(found, Constant) or found.value is None or kind == "float":
+        return True
+    places = 0 if kind == "integer" else 12
+    return isinstance(found.value, int | Fraction) and (Fraction(found.value) * 10**places).denominator == 1
 
 
 def _is_null(found: Scalar) -> bool:

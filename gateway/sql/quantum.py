@@ -1,0 +1,67 @@
+"""Quantisation: how a bounded value of one row becomes an exact integer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from gateway.sql.algebra import Kind
+
+EXACT = 2**40
+"""The widest bound that is kept in a column's own integers or decimals; beyond, the unit is coarser."""
+
+WIDEST = Fraction(2**62)
+"""Whole numbers and decimals are clamped here at the latest: narrower than declared is as sound."""
+
+RESOLUTION = 24
+"""A float's unit is its largest bound divided by about 2^24."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantum:
+    """How a bounded value becomes an exact integer: multiples of ``step`` from ``lower`` to ``upper``, both inclusive.
+
+    ``how`` says by which arithmetic of one row: the value's own integers, its decimals (``scale`` of them), or a float
+    rounded once; ``kind`` is the kind of the value.
+
+    Why this is sound: the value is clamped and rounded before anything is summed, so that whatever the row
+    holds, its integer lies between ``lower`` and ``upper``; NULL and NaN have no integer and count as nothing.
+    """
+
+    how: Literal["integer", "decimal", "float"]
+    kind: Kind
+    scale: int
+    step: Fraction
+    lower: int
+    upper: int
+
+    @property
+    def width(self) -> int:
+        """The number of steps between the bounds, at least one so that a constant column still counts its rows."""
+        return max(self.upper - self.lower, 1)
+
+
+def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> Quantum:
+    """Return the quantisation of a number of that kind between those bounds."""
+    if kind != "float":
+        lower, upper = max(lower, -WIDEST), min(upper, WIDEST)
+    widest = max(abs(lower), abs(upper))
+    places = 0 if kind == "integer" else scale
+    if kind != "float" and places is not None and places <= 12 and widest * 10**places <= EXACT:
+        step = Fraction(1, 10**places)
+        how: Literal["integer", "decimal"] = "integer" if kind == "integer" else "decimal"
+        return Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step))
+    exponent = 0 if widest == 0 else math.ceil(math.log2(widest)) - RESOLUTION
+    step = Fraction(2) ** max(min(exponent, 900), -900)
+    return Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step))
+
+
+def _rounded(bound: Fraction, step: Fraction) -> int:
+    """Return the integer of a bound by the very float arithmetic that the engine does with a clamped value.
+
+    Why no value lies beyond: converting to a double, dividing by a power of two, adding one half and flooring each keep
+    order, so that a value between two bounds has its integer between theirs.
+    """
+    return math.floor(float(bound) / float(step) + 0.5)

@@ -1,0 +1,184 @@
+"""Write a relation below the frontier as FROM and WHERE of an engine's SQL, with what each of its columns is there.
+
+``Join(inner, Scan(person, 0), Scan(visit, 1), on=…)`` → ``"person" AS t0 JOIN "visit" AS t1 ON (…) AND t0.id = t1.id``
+
+Why this is sound: each arm keeps the invariant that the rows held for an owner are a function of that owner's rows and
+of public data. A scan joins along the declared path and drops rows without an owner; a filter and a projection are row
+by row; owned sides of a join or semi-join are tied by owner equality, which is added here whatever the query says; a
+fold is always grouped by the owner, over exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from gateway.policy.model import Dataset, Owner
+from gateway.sql.algebra import (
+    Constant,
+    Filter,
+    Fold,
+    FoldAggregate,
+    Join,
+    Project,
+    Ref,
+    Relation,
+    Release,
+    Scalar,
+    Scan,
+    SemiJoin,
+    Sort,
+)
+from gateway.sql.facts import Facts, facts, known, owner_name
+from gateway.sql.quantum import quantum
+from gateway.sql.render import canonical, constant, double, identifier, quantised, scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A relation as SQL: what stands after FROM, the conditions of WHERE, and each column as written there."""
+
+    source: str
+    where: tuple[str, ...]
+    columns: Mapping[str, str]
+    joined: bool = False
+
+    def write(self, found: Scalar, dialect: str) -> str:
+        """Return a scalar over the relation's columns as SQL."""
+        return scalar(found, self.columns.__getitem__, dialect)
+
+    @property
+    def condition(self) -> str:
+        """The WHERE clause, with its word, or nothing."""
+        return f" WHERE {' AND '.join(self.where)}" if self.where else ""
+
+
+def rows(relation: Relation, dataset: Dataset) -> Rows:
+    """Return a relation below the frontier as SQL of the dataset's dialect."""
+    match relation:
+        case Scan():
+            return _scan(relation, dataset)
+        case Filter(source, predicate):
+            below = rows(source, dataset)
+            return replace(below, where=(*below.where, below.write(predicate, dataset.dialect)))
+        case Project(source, columns):
+            below = rows(source, dataset)
+            owner = facts(source, dataset).owner
+            found = {name: below.write(value, dataset.dialect) for name, value in columns}
+            return replace(below, columns=found if owner is None else {**found, owner: below.columns[owner]})
+        case Join():
+            return _join(relation, dataset)
+        case SemiJoin():
+            return _semi_join(relation, dataset)
+        case Fold():
+            return _fold(relation, dataset)
+        case Sort() | Release():
+            raise AssertionError("a released relation is not among an engine's rows")
+    assert_never(relation)
+
+
+def _scan(scan: Scan, dataset: Dataset) -> Rows:
+    table = dataset.table(scan.table)
+    assert table is not None
+    here = f"t{scan.number}"
+    columns = {scan.name(column.name): canonical(column, here, dataset.dialect) for column in table.columns}
+    source = f"{identifier(table.name)} AS {here}"
+    if not isinstance(table.owner, Owner):
+        return Rows(source, (), columns)
+    last = table
+    # Keys that join are made canonical too, so that which rows meet does not hang on a collation.
+    for step, hop in enumerate(table.owner.hops, 1):
+        there = f"t{scan.number}_{step}"
+        reached = dataset.table(hop.table)
+        assert reached is not None
+        near, far = last.column(hop.column), reached.column(hop.key)
+        assert near is not None
+        assert far is not None
+        equal = f"{canonical(near, here, dataset.dialect)} = {canonical(far, there, dataset.dialect)}"
+        source += f" JOIN {identifier(hop.table)} AS {there} ON {equal}"
+        last, here = reached, there
+    found = last.column(table.owner.column)
+    assert found is not None
+    key = canonical(found, here, dataset.dialect)
+    joined = bool(table.owner.hops)
+    return Rows(source, (f"{key} IS NOT NULL",), {**columns, owner_name(scan): key}, joined)
+
+
+def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:
+    """Return the owner equality of two owned sides: no pair of rows of two different owners can arise."""
+    if not (left.private and right.private):
+        return []
+    assert left.owner is not None
+    assert right.owner is not None
+    return [f"{here.columns[left.owner]} = {there.columns[right.owner]}"]
+
+
+def _join(join: Join, dataset: Dataset) -> Rows:
+    left, right = rows(join.left, dataset), rows(join.right, dataset)
+    both = Rows("", (), {**left.columns, **right.columns})
+    on = _tie(facts(join.left, dataset), facts(join.right, dataset), left, right)
+    if join.on is not None:
+        on.append(both.write(join.on, dataset.dialect))
+    inner = join.kind == "inner"
+    # A left join's right side is filtered before it is joined: its conditions must not drop rows without a pair.
+    matched = on if inner else [*on, *right.where]
+    word = "JOIN" if inner else "LEFT JOIN"
+    nested = f"({right.source})" if right.joined else right.source
+    source = f"{left.source} {word} {nested} ON {' AND '.join(matched) or 'TRUE'}"
+    return Rows(source, (*left.where, *(right.where if inner else ())), both.columns, joined=True)
+
+
+def _semi_join(semi: SemiJoin, dataset: Dataset) -> Rows:
+    left, right = rows(semi.left, dataset), rows(semi.right, dataset)
+    both = Rows("", (), {**right.columns, **left.columns})
+    on = [*right.where, *_tie(facts(semi.left, dataset), facts(semi.right, dataset), left, right)]
+    if semi.on is not None:
+        on.append(both.write(semi.on, dataset.dialect))
+    found = f"EXISTS (SELECT 1 FROM {right.source}{' WHERE ' + ' AND '.join(on) if on else ''})"
+    return replace(left, where=(*left.where, f"NOT {found}" if semi.anti else found))
+
+
+def _fold(fold: Fold, dataset: Dataset) -> Rows:
+    below, known_below = rows(fold.source, dataset), facts(fold.source, dataset)
+    here = f"t{fold.number}"
+    grouped = [*fold.keys]
+    if known_below.owner is not None:
+        grouped.append((known_below.owner, Ref(known_below.owner, known_below.columns[known_below.owner].kind)))
+    selected = {f"g{index}": below.write(value, dataset.dialect) for index, (_, value) in enumerate(grouped)}
+    columns = {name: f"{here}.g{index}" for index, (name, _) in enumerate(grouped)}
+    for index, (name, aggregate) in enumerate(fold.aggregates):
+        selected[f"f{index}"] = _folded(aggregate, below, known_below, dataset.dialect)
+        columns[name] = f"{here}.f{index}"
+    named = ", ".join(f"{written} AS {name}" for name, written in selected.items())
+    keys = ", ".join(written for name, written in selected.items() if name.startswith("g"))
+    return Rows(f"(SELECT {named} FROM {below.source}{below.condition} GROUP BY {keys}) AS {here}", (), columns)
+
+
+def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: str) -> str:
+    """Return one owner's aggregate: over exact integers, dividing last, whatever the order of rows."""
+    if aggregate.argument is None:
+        return "COUNT(*)"
+    value = below.write(aggregate.argument, dialect)
+    match aggregate.kind:
+        case "count" | "count_rows":
+            return f"COUNT({value})"
+        case "count_distinct":
+            return f"COUNT(DISTINCT {value})"
+        case "least":
+            return f"MIN({value})"
+        case "greatest":
+            return f"MAX({value})"
+        case "sum" | "average":
+            about = known(aggregate.argument, found.columns)
+            assert about.bounds is not None  # lowering refuses to sum what has none
+            exact = quantum(about.kind, about.scale, *about.bounds)
+            whole = quantised(value, exact, dialect)
+            if aggregate.kind == "sum" and about.kind == "integer" and exact.how == "integer":
+                return f"COALESCE(SUM({whole}), 0)"
+            step = constant(Constant(exact.step, "float"), dialect)
+            total = f"CAST(SUM({whole}) AS {double(dialect)}) * {step}"
+            if aggregate.kind == "sum":
+                return f"COALESCE({total}, 0)"
+            return f"{total} / NULLIF(COUNT({whole}), 0)"
+    assert_never(aggregate.kind)

@@ -1,0 +1,547 @@
+"""Lower FROM and WHERE: scans, joins, semi-joins and nested queries, each owned side tied to the same owner.
+
+``FROM person p, visit v WHERE p.person_id = v.person_id AND v.cost > 10``
+→  ``Filter(Join(inner, Scan(person, 0), Scan(visit, 1), person_id#0 = person_id#1), cost#1 > 10)``
+
+Why a tie is asked for although the rewriting adds owner equality anyway: with it the analyst's own text already says
+that only rows of one owner meet, so that the addition does not change what was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from gateway.policy.model import Owner
+from gateway.sql.algebra import (
+    Call,
+    Constant,
+    Filter,
+    Fold,
+    FoldAggregate,
+    Join,
+    Project,
+    Ref,
+    Relation,
+    Scalar,
+    Scan,
+    SemiJoin,
+    conjuncts,
+    references,
+)
+from gateway.sql.constants import NUMERIC
+from gateway.sql.facts import Facts, facts, is_key, joined, known
+from gateway.sql.functions import Level
+from gateway.sql.refusals import refuse
+from gateway.sql.resolve import Context, RowNames, Scope, Source, matches, only
+from gateway.sql.scalar import predicate, scalar
+
+_FOLDED: dict[type[exp.Expression], str] = {
+    exp.Count: "count",
+    exp.Sum: "sum",
+    exp.Avg: "average",
+    exp.Min: "least",
+    exp.Max: "greatest",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """A lowered FROM and WHERE: the relation, what names mean over it, and conditions on the query around."""
+
+    relation: Relation
+    scope: Scope
+    correlated: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    kind: str
+    right: Relation
+    on: tuple[Scalar, ...]
+    node: exp.Expression
+
+
+def read(select: exp.Select, context: Context, outer: Scope | None = None) -> From:
+    """Return what a SELECT's FROM and WHERE mean; ``outer`` is the query around that may be referred to."""
+    if select.args.get("laterals"):
+        refuse("join-unsupported", select.args["laterals"][0])
+    if select.args.get("from_") is None:
+        refuse("public-only", select, hint=f"Name a table of dataset {context.dataset.name} in FROM.")
+    only(select.args["from_"], "this")
+    first, source = _item(select.args["from_"].this, context)
+    scope = Scope((source,), dict(facts(first, context.dataset).columns), outer)
+    steps: list[_Step] = []
+    for join in select.args.get("joins") or ():
+        step, scope = _step(join, scope, context)
+        steps.append(step)
+    where = select.args.get("where")
+    if where is not None:
+        only(where, "this")
+    tests = [] if where is None else list(_parts(where.this))
+    semis = [test for test in tests if _subquery(test) is not None]
+    plain = [predicate(test, RowNames(scope)) for test in tests if _subquery(test) is None]
+    plain = [part for found in plain for part in conjuncts(found)]
+    relation, rest = _join_all(first, steps, plain, context)
+    inside = tuple(found for found in rest if references(found) <= scope.known.keys())
+    correlated = tuple(found for found in rest if not references(found) <= scope.known.keys())
+    if correlated and outer is None:
+        raise AssertionError("a reference to no query around")
+    for found in inside:
+        relation = Filter(relation, found)
+    for test in semis:
+        relation = _semi_join(relation, test, scope, context)
+    return From(relation, scope, correlated)
+
+
+def _parts(node: exp.Expression) -> list[exp.Expression]:
+    """Return the parts of a conjunction as the analyst wrote them."""
+    found, rest = [], [node]
+    while rest:
+        top = rest.pop()
+        while type(top) is exp.Paren:
+            top = top.this
+        if type(top) is exp.And:
+            only(top, "this", "expression")
+            rest += [top.expression, top.this]
+        else:
+            found.append(top)
+    return found
+
+
+def _subquery(node: exp.Expression) -> exp.Expression | None:
+    """Return the IN or EXISTS with a subquery that a condition is, negated or not."""
+    inner = node
+    while type(inner) in (exp.Not, exp.Paren):
+        inner = inner.this
+    if type(inner) is exp.Exists:
+        return inner
+    return inner if type(inner) is exp.In and inner.args.get("query") is not None else None
+
+
+# --- items of FROM
+
+
+def _item(node: exp.Expression, context: Context) -> tuple[Relation, Source]:
+    if type(node) is exp.Subquery:
+        only(node, "this", "alias")
+        if node.args.get("alias") is None:
+            refuse("subquery-unsupported", node, message="A subquery in FROM needs a name.")
+        return _query(node.this, _alias(node.args["alias"]), context)
+    if type(node) is not exp.Table or not isinstance(node.this, exp.Identifier):
+        refuse("table-unknown", node)
+    only(node, "this", "alias")
+    alias = node.this if node.args.get("alias") is None else _alias(node.args["alias"])
+    for name, query, around in reversed(context.named):
+        if matches(node.this, name.this):
+            return _query(query, alias, around)
+    table = context.table(node)
+    scan = Scan(table.name, context.number(node))
+    columns = tuple((column.name, Ref(scan.name(column.name), column.physical.kind)) for column in table.columns)
+    return scan, Source(alias, columns)
+
+
+def _alias(node: exp.Expression) -> exp.Identifier:
+    only(node, "this")
+    found = node.this
+    if not isinstance(found, exp.Identifier):
+        refuse("not-supported", node)
+    return found
+
+
+def _query(node: exp.Expression, alias: exp.Identifier, context: Context) -> tuple[Relation, Source]:
+    """Return a nested query over one owner's rows as an item of FROM."""
+    if type(node) is not exp.Select:
+        refuse("subquery-unsupported", node)
+    relation, columns = nested(node, context)
+    return relation, Source(alias, columns)
+
+
+def with_clause(select: exp.Select, context: Context) -> Context:
+    """Return the context in which a SELECT stands after its WITH."""
+    clause = select.args.get("with_")
+    if clause is None:
+        return context
+    only(clause, "expressions", code="subquery-unsupported")
+    for item in clause.expressions:
+        if type(item) is not exp.CTE or type(item.this) is not exp.Select:
+            refuse("subquery-unsupported", item)
+        only(item, "this", "alias", code="subquery-unsupported")
+        context = replace(context, named=(*context.named, (_alias(item.args["alias"]), item.this, context)))
+    return context
+
+
+# --- joins
+
+
+def _step(join: exp.Join, scope: Scope, context: Context) -> tuple[_Step, Scope]:
+    only(join, "this", "side", "kind", "on", "using", code="join-unsupported")
+    side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
+    if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER"):
+        refuse("join-unsupported", join, hint="Write JOIN, LEFT JOIN or CROSS JOIN.")
+    right, source = _item(join.this, context)
+    about = facts(right, context.dataset)
+    using = join.args.get("using") or []
+    merged = frozenset(name for name, _ in source.columns if any(matches(found, name) for found in using))
+    wider = Scope((*scope.sources, replace(source, merged=merged)), {**scope.known, **about.columns}, scope.outer)
+    on: list[Scalar] = []
+    for found in using:
+        here = [ref for name, ref in source.columns if matches(found, name)]
+        there = scope.find(exp.Column(this=found.copy()))
+        if len(here) != 1 or there is None:
+            refuse("column-unknown", join)
+        if there.kind != here[0].kind:
+            refuse("type-mismatch", join, message="The columns of USING are of different types.")
+        on.append(Call("eq", (there, here[0]), "boolean"))
+    if join.args.get("on") is not None:
+        on += conjuncts(predicate(join.args["on"], RowNames(wider)))
+    if any(not references(found) <= wider.known.keys() for found in on):
+        refuse("subquery-unsupported", join, message="The query around is referred to in WHERE alone.")
+    return _Step("left" if side == "LEFT" else "inner", right, tuple(on), join), wider
+
+
+def _join_all(
+    relation: Relation, steps: list[_Step], plain: list[Scalar], context: Context
+) -> tuple[Relation, list[Scalar]]:
+    """Return all items joined, conditions of WHERE moved to the inner joins that they tie, and those left over."""
+    rest = list(plain)
+    for step in steps:
+        left, right = facts(relation, context.dataset), facts(step.right, context.dataset)
+        on = list(step.on)
+        if step.kind == "inner":
+            both = left.columns.keys() | right.columns.keys()
+            moved = [
+                found
+                for found in rest
+                if references(found) <= both
+                and references(found) & left.columns.keys()
+                and references(found) & right.columns.keys()
+            ]
+            on += moved
+            rest = [found for found in rest if found not in moved]
+        _check_join(left, right, on, step, context)
+        together = None if not on else on[0] if len(on) == 1 else Call("and", tuple(on), "boolean")
+        relation = Join("left" if step.kind == "left" else "inner", relation, step.right, together)
+    return relation, rest
+
+
+def _check_join(left: Facts, right: Facts, on: list[Scalar], step: _Step, context: Context) -> None:
+    """Refuse a join that would give a row two owners, or keep a public row because a private one is missing."""
+    if right.private and not left.private and step.kind == "left":
+        refuse(
+            "join-unsupported",
+            step.node,
+            message="Public rows that are kept whether or not a private row matches would show which do.",
+            hint="Write an inner join, or group by the public key.",
+        )
+    if left.private and right.private and (left.owner is None or not tied(on, left, right, context)):
+        refuse("join-not-owned", step.node, hint=_tie_hint(left, right))
+    together = joined(step.kind, left, right, on, context.dataset)
+    if together.private and together.owner is None and not together.one_row:
+        refuse(
+            "join-unsupported",
+            step.node,
+            message="Each row is a privacy unit here, and this join may multiply it.",
+            hint="Join on a key of the public table that the database enforces as unique.",
+        )
+
+
+def tied(on: list[Scalar], left: Facts, right: Facts, context: Context) -> bool:
+    """Whether a top-level equality says that rows of both sides belong to the same owner."""
+    return any(_ties(condition, left, right, context) for found in on for condition in conjuncts(found))
+
+
+def _ties(condition: Scalar, left: Facts, right: Facts, context: Context) -> bool:
+    match condition:
+        case Call("or", parts):
+            return all(any(_ties(part, left, right, context) for part in conjuncts(choice)) for choice in parts)
+        case Call("eq", (Ref(first), Ref(second))):
+            if first in right.columns:
+                first, second = second, first
+            if first not in left.columns or second not in right.columns:
+                return False
+            here, there = left.columns[first], right.columns[second]
+            if here.owner and there.owner:
+                return True
+            if here.origin is None or there.origin is None:
+                return False
+            same = here.origin == there.origin and is_key(here.origin, context.dataset)
+            return same or _is_hop(here.origin, there.origin, context) or _is_hop(there.origin, here.origin, context)
+    return False
+
+
+def _is_hop(reference: tuple[str, str], key: tuple[str, str], context: Context) -> bool:
+    """Whether a column is the very foreign key of its table's owner path, and the other what it references."""
+    table = context.dataset.table(reference[0])
+    if table is None or not isinstance(table.owner, Owner) or not table.owner.hops:
+        return False
+    hop = table.owner.hops[0]
+    return hop.column == reference[1] and (hop.table, hop.key) == key
+
+
+def _tie_hint(left: Facts, right: Facts) -> str | None:
+    def owner(side: Facts) -> str | None:
+        return next((f"{f.origin[0]}.{f.origin[1]}" for f in side.columns.values() if f.owner and f.origin), None)
+
+    here, there = owner(left), owner(right)
+    if here is None or there is None:
+        return "Join along the owner path."
+    return f"Add `AND {here} = {there}` to the join's condition (with the names that your query gives the tables)."
+
+
+# --- IN and EXISTS
+
+
+def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: Context) -> Relation:
+    anti, inner = False, test
+    while type(inner) in (exp.Not, exp.Paren):
+        only(inner, "this")
+        anti ^= type(inner) is exp.Not
+        inner = inner.this
+    on: list[Scalar] = []
+    if type(inner) is exp.Exists:
+        only(inner, "this")
+        query = inner.this
+    else:
+        only(inner, "this", "query")
+        query = inner.args["query"]
+    while type(query) in (exp.Subquery, exp.Paren):
+        only(query, "this")
+        query = query.this
+    if type(query) is not exp.Select:
+        refuse("subquery-unsupported", test)
+    only(query, "expressions", "from_", "joins", "where", code="subquery-unsupported")
+    found = read(query, context, scope)
+    on += found.correlated
+    if type(inner) is exp.In:
+        on.append(_member(inner, query, found.scope, scope, anti=anti))
+    left, right = facts(relation, context.dataset), facts(found.relation, context.dataset)
+    if any(not references(condition) <= left.columns.keys() | right.columns.keys() for condition in on):
+        refuse("subquery-unsupported", test, message="A subquery refers to the query right around it alone.")
+    if right.private and not left.private:
+        refuse("join-unsupported", test, message="Public rows cannot be picked by private ones.")
+    if left.private and right.private and (left.owner is None or not tied(on, left, right, context)):
+        refuse("join-not-owned", test, hint=_tie_hint(left, right))
+    together = None if not on else on[0] if len(on) == 1 else Call("and", tuple(on), "boolean")
+    return SemiJoin(relation, found.relation, together, anti)
+
+
+def _member(node: exp.In, query: exp.Select, inside: Scope, around: Scope, *, anti: bool) -> Scalar:
+    """Return the equality that ``x IN (SELECT y …)`` means.
+
+    Why NOT IN is only taken between owners: one NULL would empty it for everybody; owners are never NULL, so that there
+    it says the same as NOT EXISTS.
+    """
+    if len(query.expressions) != 1:
+        refuse("subquery-unsupported", node, message="IN takes a subquery of one column.")
+    item = query.expressions[0]
+    value = scalar(item.this if type(item) is exp.Alias else item, RowNames(replace(inside, outer=None)))
+    subject = scalar(node.this, RowNames(around))
+    if not isinstance(value, Ref) or not isinstance(subject, Ref):
+        refuse("subquery-unsupported", node, message="IN compares a column with a column.")
+    if value.kind != subject.kind:
+        refuse("type-mismatch", node)
+    here, there = around.about(subject.name), inside.known.get(value.name)
+    if anti and not (here is not None and here.owner and there is not None and there.owner):
+        refuse("not-in-unsupported", node, hint="Write NOT EXISTS (SELECT 1 FROM … WHERE …), tied to the same owner.")
+    return Call("eq", (subject, value), "boolean")
+
+
+# --- nested queries
+
+
+def nested(select: exp.Select, context: Context) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
+    """Return a query inside FROM: one owner's rows picked, or folded among themselves; refuse what crosses owners."""
+    for clause in ("limit", "offset", "order"):
+        if select.args.get(clause) is not None:
+            refuse(
+                "subquery-unsupported",
+                select.args[clause],
+                message="An order or a limit below an aggregate lets other people's rows decide which rows count.",
+            )
+    only(
+        select,
+        "expressions",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "distinct",
+        "with_",
+        code="subquery-unsupported",
+    )
+    context = with_clause(select, context)
+    found = read(select, context)
+    folded = select.args.get("group") is not None or any(
+        isinstance(node, exp.AggFunc) for item in select.expressions for node in item.find_all(exp.AggFunc)
+    )
+    if folded:
+        if select.args.get("distinct") is not None:
+            refuse("distinct-unsupported", select.args["distinct"])
+        return _folded(select, found, context)
+    if select.args.get("having") is not None:
+        refuse("aggregate-misplaced", select.args["having"])
+    items = _items(select, found.scope)
+    number = context.number(select)
+    columns = [(f"{name}#{number}", meaning) for name, meaning in items]
+    shown = tuple((name, Ref(f"{name}#{number}", meaning.kind)) for name, meaning in items)
+    if select.args.get("distinct") is not None:
+        only(select.args["distinct"], code="distinct-unsupported")
+        about = facts(found.relation, context.dataset)
+        _per_owner([meaning for _, meaning in items], about, select, context)
+        return Fold(found.relation, number, tuple(columns), ()), shown
+    return Project(found.relation, tuple(columns)), shown
+
+
+def _items(select: exp.Select, scope: Scope) -> list[tuple[str, Scalar]]:
+    found: list[tuple[str, Scalar]] = []
+    for index, item in enumerate(select.expressions):
+        if type(item) is exp.Star or (type(item) is exp.Column and type(item.this) is exp.Star):
+            found += _star(item, scope)
+            continue
+        name, node = _named(item, index)
+        found.append((name, scalar(node, RowNames(scope))))
+    names = [name.lower() for name, _ in found]
+    if len(set(names)) != len(names):
+        refuse("column-name-duplicate", select)
+    return found
+
+
+def _star(node: exp.Expression, scope: Scope) -> list[tuple[str, Scalar]]:
+    if type(node) is exp.Star:
+        only(node)
+        sources = scope.sources
+    else:
+        only(node.this)
+        only(node, "this", "table")
+        sources = tuple(s for s in scope.sources if matches(node.args["table"], s.alias.this))
+        if not sources:
+            refuse("column-unknown", node)
+    return [(name, ref) for source in sources for name, ref in source.columns if name not in source.merged]
+
+
+def _named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
+    if type(item) is exp.Alias:
+        only(item, "this", "alias")
+        return item.args["alias"].this, item.this
+    return (item.this.this if type(item) is exp.Column else f"column_{index + 1}"), item
+
+
+def _per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: Context) -> None:
+    """Refuse a grouping whose keys do not say whose rows they are."""
+    if about.owner is None:
+        refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
+    for key in keys:
+        found = known(key, about.columns)
+        if found.owner or (found.origin is not None and is_key(found.origin, context.dataset)):
+            return
+    owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
+    hint = None if owner is None else f"Group by {owner} too, or aggregate only once."
+    refuse("subquery-crosses-owners", node, hint=hint)
+
+
+def _folded(select: exp.Select, found: From, context: Context) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
+    """Return one owner's rows folded: GROUP BY with the owner among the keys."""
+    number = context.number(select)
+    about = facts(found.relation, context.dataset)
+    names = RowNames(found.scope)
+    keys: list[Scalar] = []
+    group = select.args.get("group")
+    if group is not None:
+        only(group, "expressions")
+        for item in group.expressions:
+            key = scalar(item, names)
+            if not isinstance(key, Ref):
+                refuse("key-unsupported", item, hint="Group by columns.")
+            if key not in keys:
+                keys.append(key)
+    _per_owner(keys, about, select, context)
+    fold = _FoldNames(names, about, number, [(f"k{index}#{number}", key) for index, key in enumerate(keys)])
+    items: list[tuple[str, Scalar]] = []
+    for index, item in enumerate(select.expressions):
+        name, node = _named(item, index)
+        if any(name.lower() == other.lower() for other, _ in items):
+            refuse("column-name-duplicate", item)
+        items.append((name, scalar(node, fold)))
+    having = select.args.get("having")
+    condition = None if having is None else predicate(having.this, fold)
+    relation: Relation = Fold(found.relation, number, tuple(fold.keys), tuple(fold.aggregates))
+    if condition is not None:
+        relation = Filter(relation, condition)
+    outside = context.number(select)
+    columns = tuple((f"{name}#{outside}", meaning) for name, meaning in items)
+    shown = tuple((name, Ref(f"{name}#{outside}", meaning.kind)) for name, meaning in items)
+    return Project(relation, columns), shown
+
+
+class _FoldNames:
+    """What names mean over one owner's folded rows: keys and aggregates."""
+
+    level: Level = "row"
+
+    def __init__(self, rows: RowNames, about: Facts, number: int, keys: list[tuple[str, Scalar]]) -> None:
+        self.rows, self.about, self.number, self.keys = rows, about, number, keys
+        self.aggregates: list[tuple[str, FoldAggregate]] = []
+
+    def column(self, node: exp.Column) -> Scalar:
+        meaning = self.rows.column(node)
+        for name, key in self.keys:
+            if key == meaning:
+                return Ref(name, meaning.kind)
+        refuse("not-grouped", node)
+
+    def whole(self, node: exp.Expression) -> Scalar | None:
+        kind = _FOLDED.get(type(node))
+        if kind is None:
+            if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
+                refuse("aggregate-unsupported", node)
+            return None
+        only(node, "this", "big_int")
+        argument, meaning = node.this, None
+        if kind == "count" and isinstance(argument, exp.Star):
+            only(argument)
+            kind = "count_rows"
+        elif type(argument) is exp.Distinct:
+            only(argument, "expressions")
+            if kind != "count" or len(argument.expressions) != 1:
+                refuse("distinct-unsupported", argument)
+            kind, meaning = "count_distinct", scalar(argument.expressions[0], self.rows)
+        else:
+            meaning = scalar(argument, self.rows)
+        if isinstance(meaning, Constant):
+            refuse("aggregate-argument", node)
+        if meaning is not None and kind in ("least", "greatest") and meaning.kind == "boolean":
+            refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
+        if meaning is not None and kind in ("sum", "average"):
+            bounded(meaning, self.about, argument)
+        return self._add(FoldAggregate(kind, meaning))  # type: ignore[arg-type]
+
+    def _add(self, aggregate: FoldAggregate) -> Ref:
+        kind = "integer" if aggregate.kind.startswith("count") else "float"
+        argument = aggregate.argument
+        if argument is not None and aggregate.kind in ("least", "greatest"):
+            kind = argument.kind
+        if argument is not None and aggregate.kind == "sum" and argument.kind == "integer":
+            kind = "integer"
+        for name, found in self.aggregates:
+            if found == aggregate:
+                return Ref(name, kind)  # type: ignore[arg-type]
+        name = f"a{len(self.aggregates)}#{self.number}"
+        self.aggregates.append((name, aggregate))
+        return Ref(name, kind)  # type: ignore[arg-type]
+
+    def scale(self, ref: Ref) -> int | None:
+        return 0 if ref.kind == "integer" else None
+
+
+def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
+    """Refuse to sum what is no number or has no bounds."""
+    if meaning.kind not in NUMERIC:
+        refuse("type-mismatch", node, message="SUM and AVG take a number.")
+    if known(meaning, about.columns).bounds is None:
+        open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
+        names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))
+        hint = f"Ask an administrator to declare lower and upper for {names}." if names else None
+        refuse("bounds-missing", node, hint=hint)
