@@ -32,6 +32,13 @@ class Database(Protocol):
     def fetch(self, sql: str) -> pa.Table: ...
 
 
+class Bases(dict[World, tuple[Dataset, tuple[Database, Database]]]):
+    """Each world's dataset on an engine, and two databases for two neighbours."""
+
+    def __repr__(self) -> str:
+        return "Bases"
+
+
 def dataset(world: World, dialect: Dialect, url: str) -> Dataset:
     """The world's policy, resolved against the schema that the engine reads."""
     document = load(world.policy(url))
@@ -70,6 +77,9 @@ class DuckdbDatabase:
 
     def fetch(self, sql: str) -> pa.Table:
         return arrow(self._connection, sql)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class PostgresDatabase:
