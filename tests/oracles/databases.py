@@ -21,7 +21,7 @@ from gateway.engines.pgarrow import to_arrow
 from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
-from tests.oracles.worlds import Data, Dialect, World, literal, quoted
+from tests.oracles.worlds import Data, Dialect, Row, World, literal, quoted
 
 
 class Database(Protocol):
@@ -73,7 +73,7 @@ class DuckdbDatabase:
             self._connection.execute(statement.replace("CREATE TABLE", "CREATE OR REPLACE TABLE", 1))
         for name, rows in data.items():
             if rows:
-                self._connection.execute(_insert(name, rows, "duckdb"))
+                self._connection.execute(_insert(name, rows))
 
     def fetch(self, sql: str) -> pa.Table:
         return arrow(self._connection, sql)
@@ -103,7 +103,7 @@ class PostgresDatabase:
         self._run("TRUNCATE " + ", ".join(quoted(table.name) for table in self._world.tables))
         for name, rows in data.items():
             if rows:
-                self._run(_insert(name, rows, "postgres"))
+                self._run(_insert(name, rows))
 
     def fetch(self, sql: str) -> pa.Table:
         self._use()
@@ -126,6 +126,6 @@ def postgres_connection(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]
         yield connection
 
 
-def _insert(table: str, rows: list[tuple[object, ...]], dialect: Dialect) -> str:
-    values = ", ".join(f"({', '.join(literal(value, dialect) for value in row)})" for row in rows)
+def _insert(table: str, rows: list[Row]) -> str:
+    values = ", ".join(f"({', '.join(literal(value) for value in row)})" for row in rows)
     return f"INSERT INTO {quoted(table)} VALUES {values}"

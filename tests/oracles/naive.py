@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -168,17 +168,13 @@ def _above(asked: Asked, rows: list[tuple[Group, list[float]]]) -> list[tuple[ob
     if asked.having is not None:
         sql += f" WHERE {asked.having.naive(names)}"
     order = [f"{items[at - 1]}{suffix or ' ASC'}" for at, suffix in asked.order]
-    order = [each if "NULLS" in each else f"{each} NULLS {_default(each)}" for each in order]
+    order = [each if "NULLS" in each else f"{each} NULLS LAST" for each in order]
     sql += f" ORDER BY {', '.join([*order, 'rid'])}"
     if asked.limit is not None:
         sql += f" LIMIT {asked.limit} OFFSET {asked.offset}"
     found = connection.execute(sql).fetchall()
     connection.close()
     return [(*rows[row[0]][0], *row[1 + len(keys) :]) for row in found]
-
-
-def _default(_order: str) -> str:
-    return "LAST"
 
 
 def _held(value: object) -> object:
@@ -193,7 +189,7 @@ def _half_away(value: float | None, places: int) -> float | None:
     return math.copysign(math.floor(abs(value) * 10**places + 0.5) / 10**places, value)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., float | None]] = {
     "fmod": lambda left, right: None if left is None or not right else math.fmod(left, right),
     "half_away": _half_away,
     "trunc": lambda value: None if value is None else float(math.trunc(value)),

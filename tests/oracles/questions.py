@@ -163,7 +163,7 @@ def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
     choices = [Aggregated("COUNT"), *owners, *owners]
     choices += [Aggregated("COUNT", col.name) for col in table.cols]
     for function in ("SUM", "AVG", "AVG"):
-        choices += [Aggregated(function, col.name) for col in table.cols if col.bounded]  # type: ignore[arg-type]
+        choices += [Aggregated(function, col.name) for col in table.cols if col.bounded]
     return st.sampled_from(choices)
 
 

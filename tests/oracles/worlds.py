@@ -177,7 +177,7 @@ def shuffled(data: Data, random: Random) -> Data:
     return {name: random.sample(rows, len(rows)) for name, rows in data.items()}
 
 
-def literal(value: Datum, dialect: Dialect) -> str:
+def literal(value: Datum) -> str:
     """A value as the engine's SQL has it, for an INSERT."""
     match value:
         case None:
@@ -187,7 +187,7 @@ def literal(value: Datum, dialect: Dialect) -> str:
         case float():
             return f"'{value!r}'"
         case int() | Decimal():
-            return f"'{value}'" if dialect == "postgres" or abs(value) >= 2**63 else str(value)
+            return f"'{value}'"
         case datetime() | date():
             return f"'{value.isoformat()}'"
         case _:
