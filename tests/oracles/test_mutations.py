@@ -13,8 +13,8 @@ import pytest
 from gateway import release as releasing
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import compile as compiling
 from gateway.sql import choose, layout, lower, rewrite
+from gateway.sql import compile as compiling
 from gateway.sql.algebra import Aggregate, Ref
 from gateway.sql.plan import Measure, PlannedRelease
 from mechanisms import thresholds
