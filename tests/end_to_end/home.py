@@ -232,7 +232,7 @@ def make_home(folder: Path, *, data: bool = True) -> Home:
     if data:
         make_data(folder / "health.duckdb")
         home.apply()
-        home.grant("ada", 100)
+        home.grant("ada", 500)
     return home
 
 
