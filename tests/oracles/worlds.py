@@ -47,7 +47,8 @@ class Col:
 class Tab:
     """One table; ``path`` is how a row finds its owner: (column, table, key) steps, then the owner's column.
 
-    ``enforced`` is the primary key, whose values then differ; an owner of None is ``unit: row``.
+    ``enforced`` is the primary key, whose values then differ; an owner of None is ``unit: row``, or nobody for a
+    ``public`` table.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Tab:
     path: tuple[tuple[str, str, str], ...] = ()
     policy: str = ""
     enforced: str | None = None
+    public: bool = False
 
     def index(self, column: str) -> int:
         return [col.name for col in self.cols].index(column)
@@ -131,7 +133,7 @@ def units(world: World, data: Data) -> list[Datum]:
 def without(world: World, data: Data, unit: Datum) -> Data:
     """The neighbour: the unit's rows go; a row that leads to others as well stays with them."""
     return {
-        table.name: [row for row in data[table.name] if unit_of(table, row, data, world) != {unit}]
+        table.name: [row for row in data[table.name] if table.public or unit_of(table, row, data, world) != {unit}]
         for table in world.tables
     }
 
