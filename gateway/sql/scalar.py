@@ -203,8 +203,8 @@ def _between(node: exp.Expression, names: Names, depth: int) -> Scalar:
 
 
 def _in(node: exp.Expression, names: Names, depth: int) -> Scalar:
-    if not node.args.get("expressions"):
-        refuse("subquery-unsupported", node)
+    if node.args.get("query") is not None or not node.args.get("expressions"):
+        refuse("subquery-unsupported", node.args.get("query") or node)
     subject = scalar(node.this, names, depth)
     parts = []
     for item in node.expressions:
@@ -334,7 +334,7 @@ ARMS: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = MappingProxyT
         exp.GT: (_comparison("gt"), _TWO),
         exp.GTE: (_comparison("gte"), _TWO),
         exp.Between: (_between, ("this", "low", "high")),
-        exp.In: (_in, ("this", "expressions")),
+        exp.In: (_in, ("this", "expressions", "query")),
         exp.Is: (_is, (*_TWO, "negate")),
         exp.Add: (_arithmetic("add"), _TWO),
         exp.Sub: (_arithmetic("subtract"), _TWO),

@@ -21,7 +21,7 @@ from gateway.engines.pgarrow import to_arrow
 from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
-from tests.oracles.worlds import Data, Dialect, World, literal, quoted
+from tests.oracles.worlds import Data, Dialect, Row, World, literal, quoted
 
 
 class Database(Protocol):
@@ -30,6 +30,13 @@ class Database(Protocol):
     def fill(self, data: Data) -> None: ...
 
     def fetch(self, sql: str) -> pa.Table: ...
+
+
+class Bases(dict[World, tuple[Dataset, tuple[Database, Database]]]):
+    """Each world's dataset on an engine, and two databases for two neighbours."""
+
+    def __repr__(self) -> str:
+        return "Bases"
 
 
 def dataset(world: World, dialect: Dialect, url: str) -> Dataset:
@@ -66,10 +73,13 @@ class DuckdbDatabase:
             self._connection.execute(statement.replace("CREATE TABLE", "CREATE OR REPLACE TABLE", 1))
         for name, rows in data.items():
             if rows:
-                self._connection.execute(_insert(name, rows, "duckdb"))
+                self._connection.execute(_insert(name, rows))
 
     def fetch(self, sql: str) -> pa.Table:
         return arrow(self._connection, sql)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class PostgresDatabase:
@@ -93,7 +103,7 @@ class PostgresDatabase:
         self._run("TRUNCATE " + ", ".join(quoted(table.name) for table in self._world.tables))
         for name, rows in data.items():
             if rows:
-                self._run(_insert(name, rows, "postgres"))
+                self._run(_insert(name, rows))
 
     def fetch(self, sql: str) -> pa.Table:
         self._use()
@@ -116,6 +126,6 @@ def postgres_connection(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]
         yield connection
 
 
-def _insert(table: str, rows: list[tuple[object, ...]], dialect: Dialect) -> str:
-    values = ", ".join(f"({', '.join(literal(value, dialect) for value in row)})" for row in rows)
+def _insert(table: str, rows: list[Row]) -> str:
+    values = ", ".join(f"({', '.join(literal(value) for value in row)})" for row in rows)
     return f"INSERT INTO {quoted(table)} VALUES {values}"

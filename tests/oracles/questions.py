@@ -1,8 +1,11 @@
-"""Questions that lowering admits, as text: every clause, type and aggregate, over the tables of a world."""
+"""Questions that lowering admits: every clause, type and aggregate, over the tables of a world.
+
+A question is kept in its parts, so that the second implementation needs no parser; ``sql`` is what the analyst writes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -21,13 +24,78 @@ _NUMERIC = ("integer", "number")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question on one table, and how it is priced."""
+class Formula:
+    """An expression over two aggregates and a constant, as the analyst and as SQLite writes it."""
 
-    sql: str
+    analyst: str
+    sqlite: str
+    first: int
+    second: int
+    limit: str
+
+    def written(self, items: list[str]) -> str:
+        return self.analyst.format(items[self.first], items[self.second], self.limit)
+
+    def naive(self, names: list[str]) -> str:
+        return self.sqlite.format(names[self.first], names[self.second], self.limit)
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    function: Literal["COUNT", "SUM", "AVG", "DISTINCT"]
+    column: str | None = None
+
+    def __str__(self) -> str:
+        if self.function == "DISTINCT":
+            return f"COUNT(DISTINCT {quoted(str(self.column))})"
+        return f"{self.function}({'*' if self.column is None else quoted(self.column)})"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question on one table, and how it is priced; ``order`` holds positions and their suffixes."""
+
+    table: str
+    keys: tuple[str, ...] = ()
+    aggregates: tuple[Aggregated, ...] = ()
+    where: str | None = None
+    having: Formula | None = None
+    derived: Formula | None = None
+    order: tuple[tuple[int, str], ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    by_number: bool = False
+    aliased: bool = False
     mechanism: Mechanism = "auto"
     epsilon: float = 1.0
     groups: int | None = None
+    text: str = field(default="", repr=False)
+
+    @property
+    def sql(self) -> str:
+        if self.text:
+            return self.text
+        numbers = [str(aggregate) for aggregate in self.aggregates]
+        items = [*map(quoted, self.keys), *numbers]
+        if self.derived is not None:
+            items.append(self.derived.written(numbers))
+        outputs = [f"{item} AS c_{number}" if self.aliased else item for number, item in enumerate(items)]
+        found = f"SELECT {', '.join(outputs)} FROM {quoted(self.table)}"
+        if self.where is not None:
+            found += f" WHERE {self.where}"
+        if self.keys:
+            keys = [str(at + 1) if self.by_number else quoted(name) for at, name in enumerate(self.keys)]
+            found += f" GROUP BY {', '.join(keys)}"
+        if self.having is not None:
+            found += f" HAVING {self.having.written(numbers)}"
+        if self.order:
+            found += " ORDER BY " + ", ".join(f"{at}{suffix}" for at, suffix in self.order)
+        if self.limit is not None:
+            found += f" LIMIT {self.limit}" + (f" OFFSET {self.offset}" if self.offset else "")
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.sql} [{self.mechanism}, epsilon {self.epsilon}, groups {self.groups}]"
 
 
 def plan(asked: Asked, dataset: Dataset, dialect: str | None = None) -> Plan:
@@ -38,65 +106,64 @@ def plan(asked: Asked, dataset: Dataset, dialect: str | None = None) -> Plan:
     return compile_query(question, dataset)
 
 
+def written(sql: str, mechanism: Mechanism = "laplace", groups: int | None = None) -> Asked:
+    """A question written out."""
+    return Asked("", mechanism=mechanism, groups=groups, text=sql)
+
+
 def questions(world: World) -> st.SearchStrategy[Asked]:
-    return st.sampled_from(world.tables).flatmap(lambda table: _asked(table))
+    return st.sampled_from(world.tables).flatmap(_asked)
 
 
 @st.composite
 def _asked(draw: st.DrawFn, table: Tab) -> Asked:
     keys = draw(st.lists(st.sampled_from(table.cols), max_size=2, unique=True))
     aggregates = draw(st.lists(_aggregate(table), min_size=0 if keys else 1, max_size=4, unique=True))
-    items = [*(quoted(key.name) for key in keys), *aggregates]
     filtered = draw(st.booleans())
     if not aggregates and (filtered or all(_public(key) for key in keys)):
-        items.append(_one(table))  # WHERE may make any key public, and a list of public keys is no question
-    outputs = [f"{item} AS c_{number}" if draw(st.booleans()) else item for number, item in enumerate(items)]
-    sql = f"SELECT {', '.join(outputs)} FROM {quoted(table.name)}"
-    if filtered:
-        sql += f" WHERE {draw(_condition(table.cols, 2))}"
-    if keys:
-        by_number = draw(st.booleans())
-        sql += " GROUP BY " + ", ".join(
-            str(number + 1) if by_number else quoted(key.name) for number, key in enumerate(keys)
-        )
-    numbers = [item for item in items[len(keys) :]]
-    if numbers and draw(st.integers(0, 3)) == 0:
-        sql += f" HAVING {draw(_noisy_condition(numbers))}"
-    if draw(st.integers(0, 3)) == 0:
-        order = draw(st.lists(st.integers(1, len(items)), min_size=1, max_size=2, unique=True))
-        sql += " ORDER BY " + ", ".join(f"{at}{draw(st.sampled_from(_ORDERS))}" for at in order)
-    if draw(st.integers(0, 5)) == 0:
-        sql += f" LIMIT {draw(st.integers(0, 5))}" + draw(st.sampled_from(("", " OFFSET 1")))
+        aggregates = [_one(table)]  # WHERE may make any key public, and a list of public keys is no question
+    count = len(aggregates)
+    having = draw(_formula(_CONDITIONS, count)) if count and draw(st.integers(0, 3)) == 0 else None
+    derived = draw(_formula(_VALUES, count)) if count and draw(st.integers(0, 3)) == 0 else None
+    width = len(keys) + count + (derived is not None)
+    orders = st.tuples(st.integers(1, width), st.sampled_from(("", " DESC", " ASC NULLS FIRST", " DESC NULLS LAST")))
+    ordered = draw(st.integers(0, 3)) == 0
+    order = draw(st.lists(orders, min_size=1, max_size=2, unique_by=lambda pair: pair[0])) if ordered else []
+    limited = draw(st.integers(0, 5)) == 0
     return Asked(
-        sql,
+        table.name,
+        tuple(key.name for key in keys),
+        tuple(aggregates),
+        draw(_condition(table.cols, 2)) if filtered else None,
+        having,
+        derived,
+        tuple(order),
+        draw(st.integers(0, 5)) if limited else None,
+        draw(st.integers(0, 2)) if limited else 0,
+        draw(st.booleans()),
+        draw(st.booleans()),
         draw(st.sampled_from(("auto", "laplace", "gaussian"))),
         draw(st.sampled_from((0.01, 1.0, 10.0))),
         draw(st.sampled_from((None, None, 1, 2, 3))),
     )
 
 
-_ORDERS = ("", " DESC", " ASC NULLS FIRST", " DESC NULLS LAST")
-
-
 def _public(col: Col) -> bool:
     return "values" in col.declared or col.kind == "boolean" or (col.kind == "integer" and "lower" in col.declared)
 
 
-def _one(table: Tab) -> str:
-    if table.name != "log":
-        return "COUNT(*)"
-    return f"COUNT(DISTINCT {quoted(str(table.owner))})"
+def _one(table: Tab) -> Aggregated:
+    return Aggregated("DISTINCT", table.owner) if table.name == "log" else Aggregated("COUNT")
 
 
-def _aggregate(table: Tab) -> st.SearchStrategy[str]:
-    owners = [f"COUNT(DISTINCT {quoted(table.owner)})"] if table.owner and not table.path else []
+def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
+    owners = [Aggregated("DISTINCT", table.owner)] if table.owner and not table.path else []
     if table.name == "log":
         return st.sampled_from(owners)
-    names = [quoted(col.name) for col in table.cols]
-    bounded = [quoted(col.name) for col in table.cols if col.bounded]
-    choices = ["COUNT(*)", "COUNT(1)", *owners, *owners]
-    choices += [f"COUNT({name})" for name in names]
-    choices += [f"{function}({name})" for name in bounded for function in ("SUM", "AVG", "AVG")]
+    choices = [Aggregated("COUNT"), *owners, *owners]
+    choices += [Aggregated("COUNT", col.name) for col in table.cols]
+    for function in ("SUM", "AVG", "AVG"):
+        choices += [Aggregated(function, col.name) for col in table.cols if col.bounded]
     return st.sampled_from(choices)
 
 
@@ -107,14 +174,13 @@ def _condition(draw: st.DrawFn, cols: tuple[Col, ...], depth: int) -> str:
     name = quoted(col.name)
     constant = st.sampled_from(col.literals or ("TRUE",))
     if form <= 2:
-        parts = [name, draw(st.sampled_from(_COMPARED)), draw(constant)]
-        return " ".join(parts)
+        return f"{name} {draw(st.sampled_from(_COMPARED))} {draw(constant)}"
     if form == 3:
-        return f"{name}{draw(st.sampled_from(('', ' NOT')))} IN ({', '.join(draw(st.lists(constant, min_size=1)))})"
+        return f"{name}{draw(_NOT)} IN ({', '.join(draw(st.lists(constant, min_size=1, max_size=4)))})"
     if form == 4:
-        return f"{name} IS{draw(st.sampled_from(('', ' NOT')))} NULL"
+        return f"{name} IS{draw(_NOT)} NULL"
     if form == 5 and col.kind != "boolean":
-        return f"{name}{draw(st.sampled_from(('', ' NOT')))} BETWEEN {draw(constant)} AND {draw(constant)}"
+        return f"{name}{draw(_NOT)} BETWEEN {draw(constant)} AND {draw(constant)}"
     if form == 6:
         return _flags(draw, cols)
     if form == 7:
@@ -126,6 +192,9 @@ def _condition(draw: st.DrawFn, cols: tuple[Col, ...], depth: int) -> str:
         return f"NOT ({draw(_condition(cols, depth - 1))})"
     left, right = draw(_condition(cols, depth - 1)), draw(_condition(cols, depth - 1))
     return f"({left} {'AND' if form <= 11 else 'OR'} {right})"
+
+
+_NOT = st.sampled_from(("", " NOT"))
 
 
 def _flags(draw: Any, cols: tuple[Col, ...]) -> str:
@@ -141,22 +210,30 @@ def _comparable(left: Col, right: Col) -> bool:
     return left.kind == right.kind or (left.kind in _NUMERIC and right.kind in _NUMERIC)
 
 
+_CONDITIONS = (
+    ("{0} > {2}", "{0} > {2}"),
+    ("{0} + {1} * 2 >= {2}", "{0} + {1} * 2 >= {2}"),
+    ("{0} / {1} < {2}", "{0} / nullif({1}, 0) < {2}"),
+    ("CASE WHEN {0} > {2} THEN {0} ELSE -{1} END <> 1", "CASE WHEN {0} > {2} THEN {0} ELSE -{1} END <> 1"),
+    ("NOT ({0} BETWEEN {2} AND 4.0)", "NOT ({0} BETWEEN {2} AND 4.0)"),
+    ("{0} IN (0, {2}) OR {1} NOT IN (0, 2)", "{0} IN (0, {2}) OR {1} NOT IN (0, 2)"),
+    ("ROUND({0}, 1) % 3 <= {2}", "fmod(half_away({0}, 1), 3) <= {2}"),
+    ("GREATEST({0}, {1}) > {2} OR ABS({0}) < 5", "max({0}, {1}) > {2} OR abs({0}) < 5"),
+)
+_VALUES = (
+    ("{0} + {1} * {2}", "{0} + {1} * {2}"),
+    ("{0} / {1}", "{0} / nullif({1}, 0)"),
+    ("COALESCE({0} / {1}, {2}) - 1", "coalesce({0} / nullif({1}, 0), {2}) - 1"),
+    ("CASE WHEN {0} > {2} THEN {0} WHEN {1} IS NULL THEN 7 END", "CASE WHEN {0} > {2} THEN {0} END"),
+    ("LEAST({0}, {1}, {2})", "min({0}, {1}, {2})"),
+    ("NULLIF({0}, 3) * -{1}", "nullif({0}, 3) * -{1}"),
+    ("FLOOR({0}) - CEIL({1})", "floor({0}) - ceil({1})"),
+    ("SQRT({0})", "root({0})"),
+)
+
+
 @st.composite
-def _noisy_condition(draw: st.DrawFn, numbers: list[str]) -> str:
-    item = draw(st.sampled_from(numbers))
-    other = draw(st.sampled_from(numbers))
-    limit = draw(st.sampled_from(("0", "3", "-2.5")))
-    form = draw(
-        st.sampled_from(
-            (
-                "{0} > {2}",
-                "{0} + {1} * 2 >= {2}",
-                "{0} / {1} < {2}",
-                "CASE WHEN {0} > {2} THEN {0} ELSE -{1} END <> 1",
-                "COALESCE({0}, {1}) IS NOT NULL",
-                "ROUND({0}, 1) % 3 <= {2}",
-                "GREATEST({0}, {1}) > {2} OR ABS({0}) < 5",
-            )
-        )
-    )
-    return form.format(item, other, limit)
+def _formula(draw: st.DrawFn, forms: tuple[tuple[str, str], ...], count: int) -> Formula:
+    analyst, sqlite = draw(st.sampled_from(forms))
+    at = st.integers(0, count - 1)
+    return Formula(analyst, sqlite, draw(at), draw(at), draw(st.sampled_from(("0.0", "3.0", "-2.5"))))

@@ -1,0 +1,49 @@
+"""The databases and the sandbox of the oracles, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.sandbox import Sandbox
+from tests.oracles.databases import (
+    Bases,
+    DuckdbDatabase,
+    PostgresDatabase,
+    duckdb_dataset,
+    postgres_connection,
+    postgres_dataset,
+)
+from tests.oracles.worlds import WORLDS
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    opened = Sandbox(memory=2**28, seconds=20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def duckdbs() -> Iterator[Bases]:
+    opened = {world: (DuckdbDatabase(world), DuckdbDatabase(world)) for world in WORLDS}
+    yield Bases({world: (duckdb_dataset(world), bases) for world, bases in opened.items()})
+    for bases in opened.values():
+        for base in bases:
+            base.close()
+
+
+@pytest.fixture(scope="session")
+def postgreses(postgres_server: str) -> Iterator[Bases]:
+    """Two schemas for each world in one database, so that a case costs statements and nothing else."""
+    with postgres_connection(postgres_server) as connection:
+        found = Bases()
+        for world in WORLDS:
+            names = [f"oracle_{world.name}_{number}" for number in (0, 1)]
+            first, second = (PostgresDatabase(world, connection, name) for name in names)
+            found[world] = postgres_dataset(world, postgres_server, names[0]), (first, second)
+        yield found
+        for world in WORLDS:
+            for number in (0, 1):
+                connection.execute(f"DROP SCHEMA oracle_{world.name}_{number} CASCADE".encode())

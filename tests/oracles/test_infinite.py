@@ -1,0 +1,127 @@
+"""With the noise at zero and clean data, each answer is what a second, naive implementation says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime
+from fractions import Fraction
+from random import Random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, note, settings
+
+from gateway import answer as composing
+from gateway import release as releasing
+from gateway.errors import SqlRefused
+from gateway.policy.model import Dataset
+from gateway.sandbox import Sandbox
+from gateway.sql.plan import Plan
+from tests.oracles import naive
+from tests.oracles.databases import Bases, Database
+from tests.oracles.questions import Asked, plan
+from tests.oracles.test_neighbours import CASES, PRICED, RANDOM, SLOW
+from tests.oracles.worlds import Data, Tab, World
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No noise at all."""
+    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+
+
+def shown(found: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> list[list[object]]:
+    """The answer to a plan whose thresholds let every group through."""
+    open_wide = tuple(
+        release if release.threshold is None else replace(release, threshold=replace(release.threshold, at=1))
+        for release in found.releases
+    )
+    found = replace(found, releases=open_wide)
+    tables = tuple(releasing.release(planned, fetch(planned.sql)) for planned in found.releases)
+    rows = composing.compose(found, tables, sandbox, 0.95, 10_000).rows
+    return [list(row) for row in rows]
+
+
+def differences(
+    asked: Asked, world: World, found: Plan, data: Data, fetch: Callable[[str], pa.Table], sandbox: Sandbox
+) -> str:
+    """Say how the answer differs from the naive one; nothing if it does not."""
+    domains = [key.values for key in found.releases[0].keys]
+    expected = naive.answer(asked, world, data, domains)
+    got = shown(found, fetch, sandbox)
+    table = world.table(asked.table)
+    slack = [0.0] * len(asked.keys) + [_slack(aggregate.column, table, data) for aggregate in asked.aggregates]
+    slack += [1e-9] * (asked.derived is not None)
+    wrong = len(got) != len(expected) or any(
+        not _close(mine, theirs, loose)
+        for ours, others in zip(got, expected, strict=True)
+        for mine, theirs, loose in zip(ours, others, slack, strict=True)
+    )
+    return f"{asked}: {got} where {expected} is expected" if wrong else ""
+
+
+def _slack(column: str | None, table: Tab, data: Data) -> float:
+    """What rounding each value of a column to a float's grid may add up to; nothing where values lie on the grid."""
+    off = {"weight": 0.8, "whole": 2.0**62, "huge": 2.0**62, "fine": 1.0, "wide": 1e5, "loose": 3.0}
+    return off.get(column or "", 0.0) / 2**23 * (1 + len(data[table.name]))
+
+
+def _close(mine: object, theirs: object, slack: float) -> bool:
+    if isinstance(theirs, Fraction | float | int) and not isinstance(theirs, bool) and mine is not None:
+        assert isinstance(mine, int | float)
+        return math.isclose(mine, float(theirs), rel_tol=1e-9, abs_tol=slack + 1e-12)
+    if isinstance(theirs, date | datetime):
+        return mine == theirs.isoformat()
+    return mine == theirs
+
+
+_ROUNDED = frozenset({"weight", "whole", "huge", "fine", "wide", "loose"})
+"""Columns whose values are rounded to a grid: what is decided by such a sum may be decided otherwise."""
+
+
+def exactly(asked: Asked) -> bool:
+    """Whether sums are exact wherever something is decided by them."""
+    rounded = any(aggregate.column in _ROUNDED and aggregate.function != "COUNT" for aggregate in asked.aggregates)
+    return not rounded or (asked.having is None and asked.derived is None and not asked.order and asked.limit is None)
+
+
+def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, asked: list[Asked], random: Random) -> None:
+    data = naive.clean(world, random, random.choice((2, 10, 40)))
+    base.fill(data)
+    for each in asked:
+        whole = replace(each, groups=None)
+        note(f"{world.name}: {whole}")
+        try:
+            found = plan(whole, dataset)
+        except SqlRefused as refusal:
+            assert refusal.code in PRICED, (str(whole), refusal.code)  # noqa: PT017
+            continue
+        if exactly(whole):
+            assert differences(whole, world, found, data, base.fetch, sandbox) == ""
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    dataset, (base, _) = duckdbs[world]
+    check(world, dataset, base, sandbox, asked, random)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    dataset, (base, _) = postgreses[world]
+    check(world, dataset, base, sandbox, asked, random)
+
+
+@pytest.mark.audit
+@settings(max_examples=5_000, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    dataset, (base, _) = duckdbs[world]
+    check(world, dataset, base, sandbox, asked, random)

@@ -1,0 +1,201 @@
+"""The oracles bite: with each rule of the rewriting broken on purpose, one of them fails on a fixed set of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+
+from gateway import release as releasing
+from gateway.policy.model import Dataset
+from gateway.sandbox import Sandbox
+from gateway.sql import choose, layout, lower, rewrite
+from gateway.sql import compile as compiling
+from gateway.sql.algebra import Aggregate, Ref
+from gateway.sql.plan import Measure, PlannedRelease
+from mechanisms import thresholds
+from tests.oracles import naive, neighbours
+from tests.oracles.databases import Bases
+from tests.oracles.questions import Aggregated, Asked, plan, written
+from tests.oracles.test_infinite import differences
+from tests.oracles.worlds import DIRTY_PEOPLE, READINGS, Data, World, generate, units, without, without_row
+
+NEIGHBOURS = {
+    DIRTY_PEOPLE: (
+        written("SELECT COUNT(*) FROM person"),
+        written("SELECT sex, SUM(age), AVG(income) FROM person GROUP BY sex"),
+        written("SELECT SUM(cost), COUNT(fine) FROM visit"),
+        written("SELECT SUM(cost), AVG(score) FROM visit", "gaussian"),
+        written("SELECT kind, COUNT(*) FROM visit GROUP BY kind", groups=1),
+        written("SELECT day, COUNT(DISTINCT person_id) FROM visit GROUP BY day", groups=1),
+        written("SELECT label, COUNT(*), SUM(qty) FROM item GROUP BY label"),
+        written("SELECT COUNT(*) FROM item WHERE qty > 0"),
+    ),
+    READINGS: (
+        written("SELECT COUNT(*), SUM(step) FROM reading"),
+        written("SELECT place, AVG(step) FROM reading GROUP BY place"),
+    ),
+}
+ANSWERS = (
+    Asked("visit", ("kind",), (Aggregated("COUNT"), Aggregated("COUNT", "cost"))),
+    Asked("visit", (), (Aggregated("COUNT"), Aggregated("SUM", "cost"), Aggregated("AVG", "cost"))),
+    Asked("item", ("label",), (Aggregated("COUNT"), Aggregated("SUM", "qty"))),
+    Asked("person", ("sex",), (Aggregated("COUNT", "age"), Aggregated("AVG", "age"))),
+)
+
+
+def found_by_neighbours(duckdbs: Bases) -> list[str]:
+    """What the first oracle says, over a fixed set of dirty examples; a failing statement is a finding as well."""
+    found: list[str] = []
+    for world, asked in NEIGHBOURS.items():
+        dataset, (first, second) = duckdbs[world]
+        for data in (*_examples(world), *([_crossed()] if world is DIRTY_PEOPLE else [])):
+            for left in _neighbours(world, data):
+                first.fill(data)
+                second.fill({name: rows[::-1] for name, rows in left.items()})
+                for each in asked:
+                    planned = plan(each, dataset)
+                    try:
+                        found += neighbours.compare(planned, first.fetch, second.fetch)
+                    except (AssertionError, duckdb.Error) as wrong:
+                        found.append(repr(wrong))
+    return found
+
+
+def _examples(world: World) -> list[Data]:
+    randoms = [Random(seed) for seed in range(3)]  # noqa: S311 - fixed examples, not noise
+    return [generate(world, random, 40, dirty=True, heavy=60) for random in randoms]
+
+
+def _crossed() -> Data:
+    """Unit 1 holds the visits whose numbers are those of all units, each with many items."""
+    visit, item = DIRTY_PEOPLE.table("visit"), DIRTY_PEOPLE.table("item")
+    visits = [(number, 1, *(col.clean[0] for col in visit.cols[2:])) for number in range(1, 9)]
+    visits += [(10 + number, number, *(col.clean[0] for col in visit.cols[2:])) for number in range(2, 9)]
+    items = [(number, *(col.clean[2 % len(col.clean)] for col in item.cols[1:])) for number in range(1, 9)] * 6
+    return {"person": [], "visit": visits, "item": items, "log": []}
+
+
+def _neighbours(world: World, data: Data) -> list[Data]:
+    if world.unit == "row":
+        return [without_row(data, world.tables[0].name, index) for index in range(0, len(data["reading"]), 9)]
+    every = [without(world, data, unit) for unit in units(world, data)]
+    return sorted(every, key=lambda left: sum(map(len, left.values())))[:3]
+
+
+def found_by_answers(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the second oracle says: clean rows, and beside them some that belong to nobody."""
+    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    dataset, (base, _) = duckdbs[DIRTY_PEOPLE]
+    found = []
+    for random in (Random(0), Random(1), Random(2)):  # noqa: S311 - fixed examples, not noise
+        data = naive.clean(DIRTY_PEOPLE, random, 30)
+        at = DIRTY_PEOPLE.table("visit").index("person_id")
+        ownerless = [(*row[:at], None, *row[at + 1 :]) for row in data["visit"][:5]]
+        base.fill({**data, "visit": data["visit"] + [(1000 + nr, *row[1:]) for nr, row in enumerate(ownerless)]})
+        found += [
+            differences(asked, DIRTY_PEOPLE, plan(asked, dataset), data, base.fetch, sandbox) for asked in ANSWERS
+        ]
+    return [difference for difference in found if difference]
+
+
+def test_the_fixed_examples_pass(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_by_neighbours(duckdbs) == []
+    assert found_by_answers(duckdbs, sandbox, monkeypatch) == []
+
+
+def halved_sensitivity(patch: pytest.MonkeyPatch) -> None:
+    def halved(measures: tuple[Measure, ...], l1: int, l2_squared: int, linf: int) -> layout.Vector:
+        return layout_vector(measures, max(l1 // 2, 1), l2_squared, linf)
+
+    layout_vector = layout.Vector
+    patch.setattr(layout, "Vector", halved)
+
+
+def no_clamp(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rewrite, "_clamped", lambda value, _low, _high: value)
+
+
+def float_aggregate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        rewrite, "_summed", lambda measure, amount: f"COALESCE(SUM(CAST({amount} AS DOUBLE)), 0) AS {measure.name}"
+    )
+
+
+def no_weights(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rewrite, "_weighted", lambda amount, _total, _rows, _dialect: amount)
+
+
+def wrong_join(patch: pytest.MonkeyPatch) -> None:
+    honest = rewrite._Rows._joined
+
+    def joined(self: Any, column: str, index: int) -> str:
+        return honest(self, "person_id" if index == 1 and column == "visit_id" else column, index)
+
+    patch.setattr(rewrite._Rows, "_joined", joined)
+
+
+def no_domain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rewrite._Rows, "domains", property(lambda _self: []))
+
+
+def no_group_cap(patch: pytest.MonkeyPatch) -> None:
+    honest = rewrite.rewrite
+
+    def uncapped(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
+        made = honest(planned, dataset)
+        return replace(made, sql=made.sql.replace(f" WHERE g <= {made.bounding.groups}", ""))
+
+    patch.setattr(compiling, "rewrite", uncapped)
+
+
+def no_threshold_reach(patch: pytest.MonkeyPatch) -> None:
+    """The threshold is computed as if one unit reached one group, whatever the cap."""
+    honest = thresholds.threshold
+    patch.setattr(choose, "threshold", lambda noise, _reach, delta: honest(noise, 1, delta) - 1)
+
+
+def values_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
+    honest = lower._Noisy._add
+
+    def add(self: Any, aggregate: Aggregate) -> Ref:
+        rows = Aggregate("count_rows", None, "integer")
+        return honest(self, rows if aggregate.kind == "count" else aggregate)
+
+    patch.setattr(lower._Noisy, "_add", add)
+
+
+def ownerless_rows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rewrite._Rows, "owned", property(lambda _self: ""))
+
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.mark.parametrize(
+    ("mutation", "said"),
+    [
+        (halved_sensitivity, "is declared"),
+        (no_clamp, "is declared"),
+        (float_aggregate, "is summed as double"),
+        (no_weights, "is declared"),
+        (wrong_join, "is declared"),
+        (no_domain, "not in the public domain"),
+        (no_group_cap, "is declared"),
+        (no_group_cap, "is alone in"),
+        (no_threshold_reach, "lower than its delta allows"),
+    ],
+)
+def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    assert any(said in found for found in found_by_neighbours(duckdbs))
+
+
+@pytest.mark.parametrize("mutation", [values_counted_as_rows, ownerless_rows, wrong_join])
+def test_answers_find(mutation: Mutation, duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    assert found_by_answers(duckdbs, sandbox, monkeypatch)
