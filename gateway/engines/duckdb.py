@@ -25,8 +25,7 @@ from gateway.engines.watchdog import Watchdog
 from gateway.policy.model import ForeignKey, Physical, TableShape
 
 _INTEGERS: Final = frozenset(
-    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
-    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"} | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 )
 """Not UHUGEINT: beside a negative constant or a signed column its values are cast, and large ones raise."""
 

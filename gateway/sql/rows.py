@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from gateway.policy.model import Dataset, Owner
+from gateway.policy.model import Dataset, Owner, Table
 from gateway.sql.algebra import (
     Constant,
     Filter,
@@ -87,22 +87,27 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
     if not isinstance(table.owner, Owner):
         return Rows(source, (), columns)
     last = table
-    # Keys that join are made canonical too, so that which rows meet does not hang on a collation.
     for step, hop in enumerate(table.owner.hops, 1):
         there = f"t{scan.number}_{step}"
         reached = dataset.table(hop.table)
         assert reached is not None
-        near, far = last.column(hop.column), reached.column(hop.key)
-        assert near is not None
-        assert far is not None
-        equal = f"{canonical(near, here, dataset.dialect)} = {canonical(far, there, dataset.dialect)}"
+        equal = f"{_key(last, hop.column, here, dataset)} = {_key(reached, hop.key, there, dataset)}"
         source += f" JOIN {identifier(hop.table)} AS {there} ON {equal}"
         last, here = reached, there
-    found = last.column(table.owner.column)
+    owner = _key(last, table.owner.column, here, dataset)
+    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, joined=bool(table.owner.hops))
+
+
+def _key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
+    """Return a column of an owner path, canonical, so that which rows meet does not hang on a collation."""
+    found = table.column(column)
     assert found is not None
-    key = canonical(found, here, dataset.dialect)
-    joined = bool(table.owner.hops)
-    return Rows(source, (f"{key} IS NOT NULL",), {**columns, owner_name(scan): key}, joined)
+    return canonical(found, alias, dataset.dialect)
+
+
+def _owned(owner: str) -> tuple[str, ...]:
+    """Return the condition that a row has an owner: a path that ends in NULL belongs to nobody."""
+    return (f"{owner} IS NOT NULL",)
 
 
 def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:

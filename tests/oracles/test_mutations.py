@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from gateway import release as releasing
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
-from gateway.sql import choose, layout, lower, rewrite
+from gateway.sql import choose, layout, lower, render, rewrite, rows
 from gateway.sql import compile as compiling
 from gateway.sql.algebra import Aggregate, Ref
 from gateway.sql.plan import Measure, PlannedRelease
@@ -117,7 +117,7 @@ def halved_sensitivity(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_clamp(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite, "_clamped", lambda value, _low, _high: value)
+    patch.setattr(render, "clamped", lambda value, _low, _high: value)
 
 
 def float_aggregate(patch: pytest.MonkeyPatch) -> None:
@@ -131,16 +131,16 @@ def no_weights(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_join(patch: pytest.MonkeyPatch) -> None:
-    honest = rewrite._Rows._joined
+    honest = rows._key
 
-    def joined(self: Any, column: str, index: int) -> str:
-        return honest(self, "person_id" if index == 1 and column == "visit_id" else column, index)
+    def key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
+        return honest(table, "person_id" if "_" in alias and column == "visit_id" else column, alias, dataset)
 
-    patch.setattr(rewrite._Rows, "_joined", joined)
+    patch.setattr(rows, "_key", key)
 
 
 def no_domain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite._Rows, "domains", property(lambda _self: []))
+    patch.setattr(rewrite, "_within", lambda _value, _key, _dialect: "TRUE")
 
 
 def no_group_cap(patch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def values_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
 
 
 def ownerless_rows(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite._Rows, "owned", property(lambda _self: ""))
+    patch.setattr(rows, "_owned", lambda _owner: ())
 
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
