@@ -134,6 +134,7 @@ class _Noisy:
         if type(node) is exp.Alias:
             only(node, "this", "alias")
             alias, node = node.args["alias"], node.this
+            only(alias, "this", "quoted")
         if isinstance(node, exp.Star):
             refuse("no-aggregate", node, hint="Ask for COUNT, SUM or AVG, grouped as you like.")
         meaning = scalar(node, self)

@@ -31,6 +31,7 @@ def only(node: exp.Expression, *admitted: str, code: str = "not-supported") -> N
 
 def matches(identifier: exp.Identifier, name: str) -> bool:
     """Whether an identifier means a declared name: exactly if quoted, else whatever its case."""
+    only(identifier, "this", "quoted")
     written: str = identifier.this
     return written == name or (not identifier.args.get("quoted") and written.lower() == name.lower())
 
@@ -61,6 +62,7 @@ class Scope:
         identifier, qualifier = node.this, node.args.get("table")
         if not isinstance(identifier, exp.Identifier):
             refuse("not-supported", node)
+        only(identifier, "this", "quoted")
         sources = [s for s in self.sources if qualifier is None or matches(qualifier, s.alias.this)]
         shown = [
             (name, ref)
@@ -137,6 +139,7 @@ class Context:
 
     def table(self, node: exp.Table) -> Table:
         """Return the declared table that a node names, or refuse."""
+        only(node.this, "this", "quoted")
         found = [table for table in self.dataset.tables if table.name == node.this.this]
         found = found or [table for table in self.dataset.tables if matches(node.this, table.name)]
         if len(found) != 1:

@@ -129,6 +129,7 @@ def _negative(node: exp.Expression, names: Names, depth: int) -> Scalar:
 
 
 def _date(node: exp.Expression, names: Names, depth: int) -> Scalar:
+    only(node.args["to"], "this", "nested")
     target = node.args["to"].this
     inner = scalar(node.this, names, depth)
     word = exp.DataType.Type
@@ -217,6 +218,7 @@ def _in(node: exp.Expression, names: Names, depth: int) -> Scalar:
 
 def _is(node: exp.Expression, names: Names, depth: int) -> Scalar:
     subject, test = scalar(node.this, names, depth), node.expression
+    only(test, "this")
     if type(test) is exp.Null:
         found = _call("is_null", (subject,), "boolean", node, names)
     elif type(test) is exp.Boolean and subject.kind == "boolean":

@@ -147,6 +147,7 @@ def _alias(node: exp.Expression) -> exp.Identifier:
     found = node.this
     if not isinstance(found, exp.Identifier):
         refuse("not-supported", node)
+    only(found, "this", "quoted")
     return found
 
 
@@ -425,6 +426,7 @@ def _star(node: exp.Expression, scope: Scope) -> list[tuple[str, Scalar]]:
 def _named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
     if type(item) is exp.Alias:
         only(item, "this", "alias")
+        only(item.args["alias"], "this", "quoted")
         return item.args["alias"].this, item.this
     return (item.this.this if type(item) is exp.Column else f"column_{index + 1}"), item
 
