@@ -1,34 +1,45 @@
 """The rule by which a charge is admitted; applied when it is written and again when the ledger is verified.
 
-Why this is sound: each scope keeps sums of its own over exactly the charges that fall under it, and a charge is
-admitted only if the filter of ``mechanisms.accounting`` admits it in every one of them. A filter's bound holds for
-losses that are chosen adaptively, from everything seen so far (Whitehouse, Ramdas, Rogers, Wu, 2022), and a refusal,
-which depends on the sums alone, tells nothing about data. Writers hold the dataset's lock between reading the sums and
-adding to them.
+Why this is sound: each scope keeps sums of its own over exactly the charges that fall under it in the window in force,
+and a charge is admitted only if the filter of ``mechanisms.accounting`` admits it in every one of them. A filter's
+bound holds for losses that are chosen adaptively, from everything seen so far (Whitehouse, Ramdas, Rogers, Wu, 2022),
+and a refusal, which depends on the sums, the grant and the time alone, tells nothing about data. Writers hold the
+dataset's lock between reading the sums and adding to them. Windows compose sequentially: what a scope admits in all is
+the sum of what its windows admit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from budget.balance import Standing
-from budget.errors import BudgetExhausted, GaussianRefused
+from budget.errors import BudgetExhausted, GaussianRefused, GrantExpired, GrantPaused
+from budget.standing import Standing
 from mechanisms.accounting import admits
-from mechanisms.loss import Loss, Mechanism
+from mechanisms.loss import LIMIT, Loss, Mechanism
 
 
-def admit(standings: Sequence[Standing], loss: Loss, *, price: int, conversion_delta: int = 0) -> None:
-    """Return if every scope admits the loss; else raise ``GaussianRefused`` or ``BudgetExhausted`` for the first.
+def admit(standings: Sequence[Standing], loss: Loss, *, price: int, at: int, conversion_delta: int = 0) -> None:
+    """Return if every scope admits the loss at that instant; else raise for the first that does not.
 
-    ``price`` is the epsilon that the request stated, and ``conversion_delta`` the delta at which a Gaussian price is
-    stated; both serve the refusal's figures alone.
+    ``GrantPaused``, ``GrantExpired``, ``GaussianRefused``, or ``BudgetExhausted`` for sums and for the highest price of
+    one query. ``price`` is the epsilon that the request stated; ``conversion_delta``, at which a Gaussian price is
+    stated, serves the refusal's figures alone.
     """
+    for standing in standings:
+        if standing.paused:
+            raise GrantPaused(standing.scope)
+        if standing.over(at):
+            raise GrantExpired(standing.scope)
     if loss.epsilon is None:
         for standing in standings:
             if not standing.gaussian:
                 raise GaussianRefused(standing.scope)
     for standing in standings:
-        if admits(standing.allowance, standing.spent, loss):
+        if (
+            _affordable(standing, loss, price)
+            and standing.fits(loss)
+            and admits(standing.allowance, standing.spent, loss)
+        ):
             continue
         mechanism: Mechanism = "gaussian" if loss.epsilon is None else "laplace"
         raise BudgetExhausted(
@@ -38,3 +49,20 @@ def admit(standings: Sequence[Standing], loss: Loss, *, price: int, conversion_d
             delta_required=loss.delta,
             delta_remaining=min(each.remaining_delta for each in standings),
         )
+
+
+def fits(standing: Standing, loss: Loss, times: int) -> bool:
+    """Return whether a scope would admit so many more of one loss, one after the other."""
+    together = max(loss.epsilon or 0, loss.rho, loss.delta) * times
+    if standing.paused or standing.expired or together > LIMIT or not _affordable(standing, loss, 0):
+        return False
+    if loss.epsilon is None and not standing.gaussian:
+        return False
+    many = Loss(None if loss.epsilon is None else loss.epsilon * times, loss.rho * times, loss.delta * times)
+    return standing.fits(many) and admits(standing.allowance, standing.spent, many)
+
+
+def _affordable(standing: Standing, loss: Loss, price: int) -> bool:
+    """Return whether one query may cost so much: the price as stated, or the loss itself where that is more."""
+    highest = standing.grant.max_epsilon
+    return highest is None or max(price, loss.epsilon or 0) <= highest

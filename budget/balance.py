@@ -1,69 +1,21 @@
-"""What each scope was granted and has spent, read from the derived rows.
-
-Exact integers throughout: epsilon in 1e-9, rho in 1e-12, delta in 1e-18.
-"""
+"""What each scope was granted and has spent, read from the derived rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select, update
 
-from budget import schema
+from budget import chain, schema
+from budget.admission import fits
 from budget.errors import Contended, NoGrant
-from budget.scopes import of_analyst, paying
-from mechanisms.accounting import Allowance, Spent, remaining, spent_epsilon
-from mechanisms.loss import Loss, Mechanism
+from budget.scopes import CAP, of_analyst, of_project, paying
+from budget.standing import Standing, columns, from_row
+from mechanisms.loss import LIMIT, Loss, Mechanism
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One scope: what is allowed, whether Gaussian charges are, and what is spent.
-
-    ``gaussians`` counts the Gaussian charges (a void one is taken back); ``seq`` is the fact that last changed it.
-    """
-
-    scope: str
-    seq: int
-    allowance: Allowance
-    gaussian: bool
-    spent_epsilon: int
-    gaussians: int
-    spent_rho: int
-    spent_delta: int
-    suspended: bool = False
-
-    @property
-    def spent(self) -> Spent:
-        """The running sums as the accountant takes them."""
-        return Spent(self.spent_epsilon, self.gaussians > 0, self.spent_rho, self.spent_delta)
-
-    def adding(self, loss: Loss, seq: int, sign: Literal[1, -1] = 1) -> Standing:
-        """Return the standing after the fact ``seq`` charged this loss, or took it back with a sign of -1."""
-        return Standing(
-            self.scope,
-            seq,
-            self.allowance,
-            self.gaussian,
-            self.spent_epsilon + sign * (loss.epsilon or 0),
-            self.gaussians + sign * (loss.epsilon is None),
-            self.spent_rho + sign * loss.rho,
-            self.spent_delta + sign * loss.delta,
-            self.suspended,
-        )
-
-    def remaining(self, mechanism: Mechanism, conversion_delta: int = 0) -> int:
-        """Return the largest epsilon that one more charge may have (a Gaussian one: stated at ``conversion_delta``)."""
-        if mechanism == "gaussian" and not self.gaussian:
-            return 0
-        return remaining(self.allowance, self.spent, mechanism, conversion_delta)
-
-    @property
-    def remaining_delta(self) -> int:
-        """The delta left for thresholds: half of the grant's, since the other half is kept for the conversion."""
-        return max(0, self.allowance.release_delta - self.spent_delta)
+UNLIMITED = LIMIT
+"""The number of queries that stands for no end: what costs nothing can be asked for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +38,8 @@ class Balance:
 
     @property
     def spent_epsilon(self) -> int:
-        """What the analyst's own scope has spent, as people read it: min(Σε, the conversion of Σρ)."""
-        return spent_epsilon(self.own.allowance, self.own.spent)
+        """What the analyst's own scope has spent in its window, as people read it: min(Σε, the conversion of Σρ)."""
+        return self.own.spent_as_read
 
     def remaining(self, mechanism: Mechanism, conversion_delta: int = 0) -> int:
         """Return the largest epsilon that one more charge may have in every scope."""
@@ -109,19 +61,53 @@ class Balance:
         return all(standing.gaussians > 0 for standing in self.standings)
 
 
-def standing(row: Row[Any]) -> Standing:
-    """Read one derived row."""
-    return Standing(
-        row.scope,
-        row.seq,
-        Allowance(row.epsilon, row.delta),
-        row.gaussian,
-        row.spent_epsilon,
-        row.spent_gaussian,
-        row.spent_rho,
-        row.spent_delta,
-        row.suspended,
+def of(conn: Connection, dataset: str, analyst: str) -> Balance:
+    """Return an analyst's balance on a dataset now; ``NoGrant`` where the analyst has no grant or the dataset no cap.
+
+    A window that has begun shows as begun, though its renewal becomes a fact only with the next charge.
+    """
+    held = paid_by(conn, dataset, [analyst])
+    at = chain.time(conn, dataset)
+    scopes = paying(analyst, held.projects.get(analyst, ()))
+    return Balance(dataset, analyst, tuple(held.standing(scope).as_of(at) for scope in scopes))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Standings by scope, and the projects of each analyst."""
+
+    standings: dict[str, Standing]
+    projects: dict[str, list[str]]
+
+    def standing(self, scope: str) -> Standing:
+        """Return a scope's standing; ``NoGrant`` if it has none."""
+        if scope not in self.standings:
+            raise NoGrant(scope)
+        return self.standings[scope]
+
+
+def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
+    """Return, in one statement, every scope that charges of these analysts fall under."""
+    scope, member = schema.scope, schema.member
+    joined: ColumnElement[bool] = and_(
+        member.c.dataset == scope.c.dataset,
+        scope.c.scope == literal(of_project("")) + member.c.project,
+        member.c.analyst.in_(analysts),
     )
+    rows = conn.execute(
+        select(scope, member.c.analyst.label("member"), member.c.project)
+        .select_from(scope.outerjoin(member, joined))
+        .where(
+            scope.c.dataset == dataset,
+            or_(scope.c.scope.in_([CAP, *map(of_analyst, analysts)]), member.c.analyst.is_not(None)),
+        )
+    )
+    held = Held({}, {})
+    for row in rows:
+        held.standings[row.scope] = from_row(row)
+        if row.member is not None:
+            held.projects.setdefault(row.member, []).append(row.project)
+    return held
 
 
 def read(conn: Connection, dataset: str, scopes: Sequence[str]) -> tuple[Standing, ...]:
@@ -129,26 +115,24 @@ def read(conn: Connection, dataset: str, scopes: Sequence[str]) -> tuple[Standin
     rows = conn.execute(
         select(schema.scope).where(schema.scope.c.dataset == dataset, schema.scope.c.scope.in_(scopes))
     ).all()
-    found = {row.scope: standing(row) for row in rows}
-    for scope in scopes:
-        if scope not in found:
-            raise NoGrant(scope)
-    return tuple(found[scope] for scope in scopes)
-
-
-def of(conn: Connection, dataset: str, analyst: str) -> Balance:
-    """Return an analyst's balance on a dataset; ``NoGrant`` where the analyst has no grant or the dataset no cap."""
-    return Balance(dataset, analyst, read(conn, dataset, paying(analyst)))
+    held = Held({row.scope: from_row(row) for row in rows}, {})
+    return tuple(held.standing(scope) for scope in scopes)
 
 
 def all_of(conn: Connection, dataset: str | None = None, analyst: str | None = None) -> list[tuple[str, Standing]]:
-    """Return (dataset, standing) of every scope, narrowed to a dataset or to one analyst's own scopes."""
+    """Return (dataset, standing now) of every scope, narrowed to a dataset or to one analyst's own scopes."""
     query = select(schema.scope).order_by(schema.scope.c.dataset, schema.scope.c.scope)
     if dataset is not None:
         query = query.where(schema.scope.c.dataset == dataset)
     if analyst is not None:
         query = query.where(schema.scope.c.scope == of_analyst(analyst))
-    return [(row.dataset, standing(row)) for row in conn.execute(query)]
+    times: dict[str, int] = {}
+    found = []
+    for row in conn.execute(query).all():
+        if row.dataset not in times:
+            times[row.dataset] = chain.time(conn, row.dataset)
+        found.append((row.dataset, from_row(row).as_of(times[row.dataset])))
+    return found
 
 
 def write(conn: Connection, dataset: str, before: Standing, after: Standing) -> None:
@@ -164,17 +148,22 @@ def write(conn: Connection, dataset: str, before: Standing, after: Standing) -> 
         raise Contended("the balance moved on")
 
 
-def columns(state: Standing) -> dict[str, Any]:
-    """Return a standing as the columns of its derived row."""
-    return {
-        "scope": state.scope,
-        "seq": state.seq,
-        "epsilon": state.allowance.epsilon,
-        "delta": state.allowance.delta,
-        "gaussian": state.gaussian,
-        "spent_epsilon": state.spent_epsilon,
-        "spent_gaussian": state.gaussians,
-        "spent_rho": state.spent_rho,
-        "spent_delta": state.spent_delta,
-        "suspended": state.suspended,
-    }
+def how_many(balance: Balance, loss: Loss) -> int:
+    """Return how many more queries like this one every scope would admit in its window; ``UNLIMITED`` if it is free.
+
+    Thresholds and both routes of the filter count as they will when each is charged.
+    """
+    if loss == Loss(0, 0, 0):
+        return UNLIMITED
+    return min(_how_many(standing, loss) for standing in balance.standings)
+
+
+def _how_many(standing: Standing, loss: Loss) -> int:
+    """Return the greatest n such that n more losses fit; whatever fits n times fits every fewer times."""
+    low, high = 0, 1
+    while fits(standing, loss, high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(standing, loss, middle) else (low, middle)
+    return low

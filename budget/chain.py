@@ -2,7 +2,7 @@
 
 ``hash = SHA-256(previous hash ‖ SHA-256(content) ‖ "seq:at")``, beginning from a hash of the dataset's name. The
 content is hashed by itself because it is known before the transaction begins; the place (seq and the database's time)
-only inside it. PostgreSQL can so compute the outer hash in the statement that inserts.
+only inside it.
 
 Every writer locks the head of its dataset first. The chain orders a dataset's facts in any case, so that this lock
 costs nothing that the chain does not, and it makes check-and-charge one step: balances read after it cannot change
@@ -17,14 +17,30 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, insert, select, text, update
+from sqlalchemy import Boolean, Connection, LargeBinary, TextClause, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from budget import schema
 from budget.errors import Contended
 
-_PLACE: Final = frozenset({"dataset", "seq", "at", "hash"})
+PLACE: Final = ("dataset", "seq", "at", "hash")
+"""The columns that every fact begins with; the hash covers them by the link, not by the content."""
+
+_SAID: Final = {
+    kind: tuple(column.name for column in table.columns if column.name not in PLACE)
+    for kind, table in schema.FACTS.items()
+}
+_BINARY: Final = {
+    kind: tuple(i for i, name in enumerate(said) if isinstance(schema.FACTS[kind].c[name].type, LargeBinary))
+    for kind, said in _SAID.items()
+}
+_FLAGS: Final = {
+    kind: tuple(i for i, name in enumerate(said) if isinstance(schema.FACTS[kind].c[name].type, Boolean))
+    for kind, said in _SAID.items()
+}
+_DIGESTED: Final = "payload"
+"""What stands in the content as its SHA-256, since it may be large; other bytes stand as themselves in hexadecimal."""
 
 _CLOCK: Final[Mapping[str, TextClause]] = {
     "sqlite": text(
@@ -55,17 +71,33 @@ def beginning(dataset: str) -> bytes:
     return sha256(b"discreet ledger 1\n" + dataset.encode()).digest()
 
 
-def content(kind: str, values: Mapping[str, Any]) -> bytes:
-    """Return the digest of what a fact says, its place aside.
+_encoded: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 
-    NULL columns are left out, so that a column added later changes no old hash; bytes stand as their digest.
+
+def content(kind: str, values: Mapping[str, Any]) -> bytes:
+    """Return the digest of what a fact says, its place aside."""
+    return digest(kind, [values.get(name) for name in _SAID[kind]])
+
+
+def digest(kind: str, said: list[Any]) -> bytes:
+    """Return the digest of a fact's values, given (and changed) in the order of its table's columns after the place.
+
+    It is the SHA-256 of a JSON array: the kind, then the values up to the last that is not NULL, so that a column added
+    later changes no old hash. Flags stand as 0 and 1, bytes in hexadecimal, a payload as its SHA-256.
+
+    Why two facts never share a content: JSON tells null, numbers and text apart, each position has one meaning, and a
+    position holds bytes always as themselves or always as a digest.
     """
-    said = {
-        name: sha256(value).hexdigest() if isinstance(value, bytes) else value
-        for name, value in values.items()
-        if value is not None and name not in _PLACE
-    }
-    return sha256(canonical_json([kind, said]).encode()).digest()
+    for i in _FLAGS[kind]:
+        if isinstance(said[i], bool):  # as the driver of one database gives it; the other's is an integer already
+            said[i] = int(said[i])
+    for i in _BINARY[kind]:
+        value = said[i]
+        if value is not None:
+            said[i] = sha256(value).hexdigest() if _SAID[kind][i] == _DIGESTED else bytes(value).hex()
+    while said and said[-1] is None:
+        said.pop()
+    return sha256(_encoded([kind, *said]).encode()).digest()
 
 
 def link(previous: bytes, digest: bytes, seq: int, at: int) -> bytes:
@@ -76,6 +108,12 @@ def link(previous: bytes, digest: bytes, seq: int, at: int) -> bytes:
 def now(conn: Connection) -> int:
     """Return the database's time in microseconds since 1970."""
     return int(conn.execute(_CLOCK[conn.dialect.name]).scalar_one())
+
+
+def time(conn: Connection, dataset: str) -> int:
+    """Return the time that the next fact of a dataset would have: the database's, never before the last fact's."""
+    last = conn.execute(select(schema.head.c.at).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
+    return max(now(conn), last or 0)
 
 
 def lock(conn: Connection, dataset: str) -> Head | None:
@@ -101,20 +139,31 @@ def open_or_lock(conn: Connection, dataset: str) -> Head:
     return head
 
 
-def append(conn: Connection, head: Head, kind: str, values: Mapping[str, Any]) -> Head:
-    """Append a fact to a locked chain and return the new head.
+def follow(head: Head, kind: str, values: Mapping[str, Any], at: int) -> tuple[Head, dict[str, Any]]:
+    """Return the head after one more fact, and the fact's whole row; nothing is written.
 
     Time never runs backwards along a chain: a clock that was set back repeats the last fact's time.
     """
-    seq, at = head.seq + 1, max(now(conn), head.at)
+    seq, at = head.seq + 1, max(at, head.at)
     after = Head(head.dataset, seq, at, link(head.hash, content(kind, values), seq, at))
-    place = {"dataset": after.dataset, "seq": after.seq, "at": after.at, "hash": after.hash}
-    conn.execute(insert(schema.FACTS[kind]).values(**place, **values))
+    return after, {"dataset": after.dataset, "seq": after.seq, "at": after.at, "hash": after.hash, **values}
+
+
+def move(conn: Connection, before: Head, after: Head) -> None:
+    """Write a chain's new head; ``Contended`` if the chain is no longer where it was read."""
+    held = schema.head.c
     moved = conn.execute(
         update(schema.head)
-        .where(schema.head.c.dataset == head.dataset, schema.head.c.seq == head.seq, schema.head.c.hash == head.hash)
+        .where(held.dataset == before.dataset, held.seq == before.seq, held.hash == before.hash)
         .values(seq=after.seq, at=after.at, hash=after.hash)
     )
     if moved.rowcount != 1:
         raise Contended("the dataset's chain moved on")
+
+
+def append(conn: Connection, head: Head, kind: str, values: Mapping[str, Any]) -> Head:
+    """Append a fact to a locked chain and return the new head."""
+    after, row = follow(head, kind, values, now(conn))
+    conn.execute(insert(schema.FACTS[kind]).values(**row))
+    move(conn, head, after)
     return after

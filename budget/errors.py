@@ -2,6 +2,8 @@
 
 LedgerError
 ├── NoGrant            no grant, or no cap, covers the analyst on the dataset
+│   ├── GrantPaused    an admin suspended the grant
+│   └── GrantExpired   the grant's time is over
 ├── Suspended          an engine failure stands against the analyst on the dataset until an admin clears it
 ├── GaussianRefused    a scope admits no Gaussian charge
 ├── BudgetExhausted    the loss does not fit what remains
@@ -9,6 +11,8 @@ LedgerError
 ├── NotRefundable      the charge cannot be void: a statement may have been handed to the engine
 ├── UnknownCharge      no such charge
 ├── NotSuspended       there is nothing to clear
+├── NoChange           the act would change nothing: suspended already, no member, a grant not suspended
+├── CommitUnknown      the connection broke during COMMIT and nothing could be read back
 └── Contended          another writer came between; the transaction must be rolled back and may be tried again
 """
 
@@ -25,6 +29,14 @@ class NoGrant(LedgerError):
     def __init__(self, scope: str) -> None:
         super().__init__(f"no grant for {scope}")
         self.scope = scope
+
+
+class GrantPaused(NoGrant):
+    """An admin suspended the grant (or the cap)."""
+
+
+class GrantExpired(NoGrant):
+    """The grant (or the cap) has expired."""
 
 
 class Suspended(LedgerError):
@@ -65,6 +77,14 @@ class UnknownCharge(LedgerError):
 
 class NotSuspended(LedgerError):
     """The analyst is not suspended on the dataset."""
+
+
+class NoChange(LedgerError):
+    """The act would leave everything as it is."""
+
+
+class CommitUnknown(LedgerError):
+    """Whether the transaction was committed is not known; a charge in it may stand, and the same key finds it."""
 
 
 class Contended(LedgerError):

@@ -1,21 +1,26 @@
 """Folding a dataset's facts, in order, to the balances that they add up to; a fact that could not follow is found.
 
-Pure: the same rules by which facts are written (``admission.admit``, ``Standing.adding``), applied to rows as read.
+Pure: the same rules by which facts are written (``admission.admit``, the transitions of ``Standing``), applied to rows
+as read. A row is a tuple in the order of its table's columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
-from budget import admission
-from budget.balance import Standing
+from budget import admission, schema
 from budget.errors import LedgerError
-from budget.records import scopes_from
-from budget.scopes import analyst_of, of_analyst, paying
-from mechanisms.accounting import Allowance
-from mechanisms.loss import Loss
+from budget.records import scopes_from, scopes_text
+from budget.scopes import CAP, checked_scope, of_analyst, of_project, paying
+from budget.standing import Grant, Standing, Totals
+from mechanisms.loss import LIMIT, Loss
+
+Row = Sequence[Any]
+
+_COLUMNS: Final = {kind: tuple(table.columns.keys()) for kind, table in schema.FACTS.items()}
 
 
 class Inadmissible(ValueError):
@@ -23,113 +28,228 @@ class Inadmissible(ValueError):
 
 
 @dataclass(slots=True)
+class _Running:
+    """A scope's standing with its sums as running integers: a standing is made only where one is asked for."""
+
+    base: Standing
+    seq: int
+    sums: list[int]
+
+    @classmethod
+    def of(cls, standing: Standing) -> _Running:
+        sums = (standing.totals, standing.life)
+        return cls(
+            standing,
+            standing.seq,
+            [figure for each in sums for figure in (each.epsilon, each.gaussians, each.rho, each.delta)],
+        )
+
+    @property
+    def standing(self) -> Standing:
+        return replace(self.base, seq=self.seq, totals=Totals(*self.sums[:4]), life=Totals(*self.sums[4:]))
+
+    def plainly(self, epsilon: int | None, rho: int, delta: int, at: int) -> bool:
+        """Return whether the sums with one more pure loss are so plainly within the grant that nothing else need be
+        asked.
+
+        Why this may stand beside ``admission.admit``: it only ever says yes where that would (a pure loss, no limit in
+        time or on one query, the pure route or the zCDP route open); whatever it does not pass is judged there.
+        """
+        sums, base = self.sums, self.base
+        grant = base.grant
+        if epsilon is None or base.paused or grant.max_epsilon is not None or grant.expires is not None:
+            return False
+        if base.span is not None and at >= base.span[1]:
+            return False
+        if sums[3] + delta > base.allowance.release_delta or sums[6] + rho > LIMIT or sums[4] + epsilon > LIMIT:
+            return False
+        return (not sums[1] and sums[0] + epsilon <= grant.epsilon) or sums[2] + rho <= base.allowance.rho
+
+    def add(self, epsilon: int | None, rho: int, delta: int, seq: int) -> None:
+        sums = self.sums
+        if epsilon is None:
+            sums[1] += 1
+            sums[5] += 1
+        else:
+            sums[0] += epsilon
+            sums[4] += epsilon
+        sums[2] += rho
+        sums[3] += delta
+        sums[6] += rho
+        sums[7] += delta
+        self.seq = seq
+
+
+@dataclass(slots=True)
 class _Charge:
-    scopes: tuple[str, ...]
-    loss: Loss
+    scopes: str
+    loss: tuple[int | None, int, int]
+    seq: int
     status: str | None = None
     retaken: bool = False
 
 
 @dataclass(slots=True)
 class Fold:
-    """The state that the facts so far add up to: standings by scope, and charges by id."""
+    """The state that the facts so far add up to: balances by scope, members of projects, and charges by id."""
 
-    standings: dict[str, Standing] = field(default_factory=dict)
+    scopes: dict[str, _Running] = field(default_factory=dict)
+    projects: dict[str, set[str]] = field(default_factory=dict)
     charges: dict[str, _Charge] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[int, str, bytes]] = field(default_factory=dict)
+    _paying: dict[str, str] = field(default_factory=dict)
 
-    def apply(self, kind: str, row: Mapping[str, Any]) -> None:
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """The standings by scope."""
+        return {scope: running.standing for scope, running in self.scopes.items()}
+
+    @property
+    def members(self) -> set[tuple[str, str]]:
+        """Every (analyst, project)."""
+        return {(analyst, project) for analyst, projects in self.projects.items() for project in projects}
+
+    def apply(self, kind: str, row: Row) -> None:
         """Add one fact; ``Inadmissible`` says why it cannot stand here."""
         try:
             match kind:
-                case "grant":
-                    self._grant(row)
                 case "charge":
                     self._charge(row)
                 case "outcome":
-                    self._outcome(row)
+                    self._outcome(_named(kind, row))
+                case "grant":
+                    self._grant(_named(kind, row))
+                case "renewal":
+                    self._renewal(_named(kind, row))
+                case "membership":
+                    self._membership(_named(kind, row))
                 case "attempt":
-                    self._attempt(row)
+                    self._attempt(_named(kind, row))
                 case "suspension":
-                    self._suspension(row)
+                    self._suspension(_named(kind, row))
+                case "acknowledgement":
+                    pass  # it changes no balance
                 case _:
                     raise Inadmissible("a kind of fact that is not known")
-        except (LedgerError, ValueError) as problem:
+        except (LedgerError, ValueError, TypeError) as problem:
             raise Inadmissible(str(problem)) from problem
 
-    def _grant(self, row: Mapping[str, Any]) -> None:
-        scope = row["scope"]
-        analyst_of(scope)
-        fresh = Standing(scope, row["seq"], Allowance(row["epsilon"], row["delta"]), row["gaussian"], 0, 0, 0, 0)
-        before = self.standings.get(scope)
-        self.standings[scope] = (
-            fresh
-            if before is None
-            else replace(before, seq=fresh.seq, allowance=fresh.allowance, gaussian=fresh.gaussian)
+    def _grant(self, row: dict[str, Any]) -> None:
+        scope, seq, at = checked_scope(row["scope"]), row["seq"], row["at"]
+        grant = Grant(
+            row["epsilon"],
+            row["delta"],
+            bool(row["gaussian"]),
+            row["max_epsilon"],
+            row["renews"],
+            row["timezone"],
+            row["expires"],
         )
+        span = None if grant.window is None else (row["window_start"], row["window_end"])
+        if span is not None and not span[0] <= at < span[1]:
+            raise Inadmissible("a window that it does not lie in")
+        paused = bool(row["paused"])
+        before = self.scopes.get(scope)
+        if before is None:
+            self.scopes[scope] = _Running.of(Standing(scope, seq, grant, span, paused=paused))
+            return
+        self._in_force(before.base, at)
+        self.scopes[scope] = _Running.of(before.standing.granted(seq, grant, span, paused=paused))
 
-    def _charge(self, row: Mapping[str, Any]) -> None:
-        scopes, loss = scopes_from(row["scopes"]), Loss(row["epsilon"], row["rho"], row["delta"])
-        if scopes != paying(row["analyst"]):
+    def _renewal(self, row: dict[str, Any]) -> None:
+        running = self._running(row["scope"])
+        last, span = running.base.span, (row["window_start"], row["window_end"])
+        if last is None or span[0] < last[1] or not span[0] <= row["at"] < span[1]:
+            raise Inadmissible("no window begins here")
+        self.scopes[row["scope"]] = _Running.of(running.standing.renewed(row["seq"], span))
+
+    def _membership(self, row: dict[str, Any]) -> None:
+        self._running(of_project(row["project"]))
+        projects = self.projects.setdefault(row["analyst"], set())
+        if row["action"] not in ("join", "leave") or (row["project"] in projects) == (row["action"] == "join"):
+            raise Inadmissible("joined twice, or left without having joined")
+        (projects.add if row["action"] == "join" else projects.remove)(row["project"])
+        self._paying.pop(row["analyst"], None)
+
+    def _charge(self, row: Row) -> None:
+        _, seq, at, _, charge_id, analyst, scopes, epsilon, rho, delta, price, request_hash, key, key_use = row[:14]
+        publication = row[19]
+        if scopes != (_CAP_ALONE if publication is not None else self._paid_by(analyst)):
             raise Inadmissible("charged to other scopes than its own")
-        if row["id"] in self.charges:
+        if charge_id in self.charges:
             raise Inadmissible("a charge id that is taken")
-        before = [self._standing(scope) for scope in scopes]
-        if self._standing(of_analyst(row["analyst"])).suspended:
+        paying_scopes = [self._running(scope) for scope in _scopes(scopes)]
+        if publication is None and self._running(of_analyst(analyst)).base.suspended:
             raise Inadmissible("charged while suspended")
-        admission.admit(before, loss, price=row["price"])
-        self._key(row)
-        self.charges[row["id"]] = _Charge(scopes, loss)
-        for standing in before:
-            self.standings[standing.scope] = standing.adding(loss, row["seq"])
+        if not all(running.plainly(epsilon, rho, delta, at) for running in paying_scopes):
+            for running in paying_scopes:
+                self._in_force(running.base, at)
+            standings = [running.standing for running in paying_scopes]
+            admission.admit(standings, Loss(epsilon, rho, delta), price=price, at=at)
+        self._key(analyst, key, key_use, charge_id, bytes(request_hash))
+        self.charges[charge_id] = _Charge(scopes, (epsilon, rho, delta), seq)
+        for running in paying_scopes:
+            running.add(epsilon, rho, delta, seq)
 
-    def _key(self, row: Mapping[str, Any]) -> None:
+    def _key(self, analyst: str, name: str | None, key_use: int, charge_id: str, request_hash: bytes) -> None:
         """Hold an idempotency key to one request, and to a second charge only after a void one."""
-        if row["idempotency_key"] is None:
-            use = 1
-        else:
-            key = (row["analyst"], row["idempotency_key"])
-            last, charge, request_hash = self.keys.get(key, (0, "", bytes(row["request_hash"])))
-            if request_hash != bytes(row["request_hash"]):
-                raise Inadmissible("an idempotency key of another request")
-            if last and self.charges[charge].status != "void":
-                raise Inadmissible("charged twice under one idempotency key")
-            use = last + 1
-            self.keys[key] = (use, row["id"], request_hash)
-        if row["key_use"] != use:
+        use = 1
+        if name is not None:
+            last = self.keys.get((analyst, name))
+            if last is not None:
+                if last[2] != request_hash:
+                    raise Inadmissible("an idempotency key of another request")
+                if self.charges[last[1]].status != "void":
+                    raise Inadmissible("charged twice under one idempotency key")
+                use = last[0] + 1
+            self.keys[analyst, name] = (use, charge_id, request_hash)
+        if key_use != use:
             raise Inadmissible("the idempotency key is miscounted")
 
-    def _outcome(self, row: Mapping[str, Any]) -> None:
+    def _outcome(self, row: dict[str, Any]) -> None:
         charge = self._open(row["charge"])
         if row["status"] not in ("answered", "failed", "void"):
             raise Inadmissible("an outcome that is not known")
         if row["status"] == "void":
             if charge.retaken:
                 raise Inadmissible("void although it was taken over")
-            for scope in charge.scopes:
-                self.standings[scope] = self._standing(scope).adding(charge.loss, row["seq"], sign=-1)
+            for scope in _scopes(charge.scopes):
+                standing = self._running(scope).standing.refunding(Loss(*charge.loss), charge.seq, row["seq"])
+                self.scopes[scope] = _Running.of(standing)
         charge.status = row["status"]
 
-    def _attempt(self, row: Mapping[str, Any]) -> None:
+    def _attempt(self, row: dict[str, Any]) -> None:
         charge = self._open(row["charge"])
         if charge.retaken:
             raise Inadmissible("taken over twice")
         charge.retaken = True
 
-    def _suspension(self, row: Mapping[str, Any]) -> None:
+    def _suspension(self, row: dict[str, Any]) -> None:
         if row["charge"] is not None and row["charge"] not in self.charges:
             raise Inadmissible("no such charge")
-        standing = self._standing(of_analyst(row["analyst"]))
+        standing = self._running(of_analyst(row["analyst"])).standing
         if row["action"] not in ("suspend", "clear"):
             raise Inadmissible("an act that is not known")
         if row["action"] == "clear" and not standing.suspended:
             raise Inadmissible("cleared although not suspended")
-        self.standings[standing.scope] = replace(standing, seq=row["seq"], suspended=row["action"] == "suspend")
+        self.scopes[standing.scope] = _Running.of(
+            replace(standing, seq=row["seq"], suspended=row["action"] == "suspend")
+        )
 
-    def _standing(self, scope: str) -> Standing:
-        if scope not in self.standings:
+    def _paid_by(self, analyst: str) -> str:
+        """Return the scopes that an analyst's charges fall under, as a charge stores them."""
+        if analyst not in self._paying:
+            self._paying[analyst] = scopes_text(paying(analyst, self.projects.get(analyst, ())))
+        return self._paying[analyst]
+
+    def _in_force(self, standing: Standing, at: int) -> None:
+        if standing.span is not None and at >= standing.span[1]:
+            raise Inadmissible("the window had ended, and the next was not begun")
+
+    def _running(self, scope: str) -> _Running:
+        if scope not in self.scopes:
             raise Inadmissible(f"no grant for {scope}")
-        return self.standings[scope]
+        return self.scopes[scope]
 
     def _open(self, charge_id: str) -> _Charge:
         charge = self.charges.get(charge_id)
@@ -138,3 +258,12 @@ class Fold:
         if charge.status is not None:
             raise Inadmissible("the charge has an outcome already")
         return charge
+
+
+_CAP_ALONE: Final = scopes_text((CAP,))
+
+_scopes = lru_cache(maxsize=65_536)(scopes_from)
+
+
+def _named(kind: str, row: Row) -> dict[str, Any]:
+    return dict(zip(_COLUMNS[kind], row, strict=True))

@@ -10,19 +10,22 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection
 
-from budget import admission, balance, chain, records
+from budget import admission, records
 from budget.balance import Balance
-from budget.chain import Head, canonical_json
-from budget.errors import KeyReused, NoGrant, NotRefundable, Suspended, UnknownCharge
-from budget.records import Outcome, Record
-from budget.schema import NAME_LENGTH, RECORD_LENGTH
-from budget.scopes import checked_name, of_analyst, paying
+from budget.book import Book, opened
+from budget.chain import canonical_json
+from budget.errors import KeyReused, NotRefundable, Suspended
+from budget.records import Charge, Outcome, Record
+from budget.schema import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
+from budget.scopes import CAP, checked_name, of_analyst, paying
+from budget.standing import Standing
 from mechanisms.loss import DELTA_UNIT, MAX_EPSILON, Loss
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -42,6 +45,9 @@ class ChargeRequest:
     and ``conversion_delta`` (1e-18) the delta at which a Gaussian price is stated (both for figures in refusals);
     ``request_hash`` the SHA-256 of the whole request, 32 bytes; ``mechanism`` the canonical JSON of what will run, so
     that it can be accounted anew later; ``process`` the identity that executes it (``process.py``).
+
+    ``publication`` makes it public loss: what an admin (then named by ``analyst``) buys for everybody and publishes, in
+    words. It is charged to the cap alone, and adds to what every analyst was promised.
     """
 
     dataset: str
@@ -56,6 +62,7 @@ class ChargeRequest:
     process: str
     idempotency_key: str | None = None
     conversion_delta: int = 0
+    publication: str | None = None
     id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
@@ -72,6 +79,8 @@ class ChargeRequest:
             raise ValueError("a loss out of range")
         if not 0 <= self.conversion_delta <= DELTA_UNIT or min(self.policy_version, self.data_version) < 0:
             raise ValueError("a figure out of range")
+        if self.publication is not None and not 1 <= len(self.publication) <= TEXT_LENGTH:
+            raise ValueError("a publication is told in 1 to 1000 characters")
         if len(self.mechanism) > RECORD_LENGTH or canonical_json(json.loads(self.mechanism)) != self.mechanism:
             raise ValueError("the mechanism record is not canonical JSON")
 
@@ -119,25 +128,34 @@ def charge(conn: Connection, request: ChargeRequest) -> Receipt:
     Why a suspended analyst gets nothing by asking again: an answer is withheld like any other; a failure is the same
     constant bytes that they were given when it happened.
     """
-    head = chain.lock(conn, request.dataset)
-    if head is None:
-        raise NoGrant(of_analyst(request.analyst))
-    earlier = _earlier(conn, request)
+    with opened(conn, request.dataset) as book:
+        return post(book, request)
+
+
+def post(book: Book, request: ChargeRequest) -> Receipt:
+    """Charge in an open book, as ``charge`` does; ``group.py`` charges several at once."""
+    own = of_analyst(request.analyst)
+    scopes = (CAP,) if request.publication is not None else paying(request.analyst, book.projects_of(request.analyst))
+    earlier = _earlier(book, request)
+    standings = tuple(_in_force(book, scope) for scope in scopes)
+    suspended = any(standing.suspended for standing in standings if standing.scope == own)
     if earlier is not None and (earlier.outcome is None or earlier.outcome.status != "void"):
-        standing = balance.of(conn, request.dataset, request.analyst)
-        if standing.suspended and not (earlier.outcome is not None and earlier.outcome.status == "failed"):
+        if suspended and not (earlier.outcome is not None and earlier.outcome.status == "failed"):
             raise Suspended
-        return Receipt(earlier, standing, replayed=True)
-    before = balance.of(conn, request.dataset, request.analyst)
-    if before.suspended:
+        shown = tuple(standing.as_of(book.at) for standing in standings)
+        return Receipt(earlier, Balance(request.dataset, request.analyst, shown), replayed=True)
+    if suspended:
         raise Suspended
-    admission.admit(before.standings, request.loss, price=request.price, conversion_delta=request.conversion_delta)
+    admission.admit(standings, request.loss, price=request.price, at=book.at, conversion_delta=request.conversion_delta)
+    standings = tuple(book.renew(book.standing(scope)) for scope in scopes)
     key_use = 1 if earlier is None else earlier.charge.key_use + 1
-    head = chain.append(conn, head, "charge", _columns(request, key_use))
-    after = tuple(standing.adding(request.loss, head.seq) for standing in before.standings)
-    for old, new in zip(before.standings, after, strict=True):
-        balance.write(conn, request.dataset, old, new)
-    record = records.get(conn, request.id)
+    head = book.post("charge", _columns(request, scopes, key_use))
+    after = tuple(standing.adding(request.loss, head.seq) for standing in standings)
+    for standing in after:
+        book.put(standing)
+    record = Record(_charge(request, scopes, key_use, head.seq, head.at), None, None)
+    if request.idempotency_key is not None:
+        book.keyed[request.analyst, request.idempotency_key] = record
     return Receipt(record, Balance(request.dataset, request.analyst, after), replayed=False)
 
 
@@ -147,15 +165,14 @@ def settle(conn: Connection, charge_id: str, status: Literal["answered", "failed
     The loser of two discards what it drew: otherwise noise could be drawn until it is liked. ``UnknownCharge`` if there
     is no such charge.
     """
-    record, head = _locked(conn, charge_id)
-    dataset, analyst = record.charge.dataset, record.charge.analyst
-    (standing,) = balance.read(conn, dataset, [of_analyst(analyst)])
-    if record.outcome is not None:
-        return Settlement(record.outcome, won=False, withheld=standing.suspended)
-    head = chain.append(
-        conn, head, "outcome", {"charge": charge_id, "status": status, "payload": payload, "reason": None}
-    )
-    return Settlement(Outcome(charge_id, head.seq, head.at, status, payload), won=True, withheld=standing.suspended)
+    with _opened(conn, charge_id) as (book, record):
+        own = None if record.charge.publication is not None else book.standing(of_analyst(record.charge.analyst))
+        withheld = own is not None and own.suspended
+        if record.outcome is not None:
+            return Settlement(record.outcome, won=False, withheld=withheld)
+        fact = {"charge": charge_id, "status": status, "payload": payload, "reason": None}
+        head = book.post("outcome", fact)
+        return Settlement(Outcome(charge_id, head.seq, head.at, status, payload), won=True, withheld=withheld)
 
 
 def void(conn: Connection, charge_id: str, *, process: str, reason: str) -> Outcome:
@@ -164,15 +181,14 @@ def void(conn: Connection, charge_id: str, *, process: str, reason: str) -> Outc
     ``NotRefundable`` if it has an outcome, was taken over, or belongs to another process: then a statement may have
     been handed over, and the engine's time, load or failure may have shown something.
     """
-    record, head = _locked(conn, charge_id)
-    if record.outcome is not None or record.retaken_by is not None or record.charge.process != process:
-        raise NotRefundable(charge_id)
-    head = chain.append(
-        conn, head, "outcome", {"charge": charge_id, "status": "void", "payload": b"", "reason": reason}
-    )
-    for standing in balance.read(conn, record.charge.dataset, record.charge.scopes):
-        balance.write(conn, record.charge.dataset, standing, standing.adding(record.charge.loss, head.seq, sign=-1))
-    return Outcome(charge_id, head.seq, head.at, "void", b"")
+    with _opened(conn, charge_id) as (book, record):
+        charge = record.charge
+        if record.outcome is not None or record.retaken_by is not None or charge.process != process:
+            raise NotRefundable(charge_id)
+        head = book.post("outcome", {"charge": charge_id, "status": "void", "payload": b"", "reason": reason})
+        for scope in charge.scopes:
+            book.put(book.standing(scope).refunding(charge.loss, charge.seq, head.seq))
+        return Outcome(charge_id, head.seq, head.at, "void", b"")
 
 
 def claim_retry(conn: Connection, charge_id: str, *, process: str, is_dead: Callable[[str], bool]) -> Claim:
@@ -184,43 +200,70 @@ def claim_retry(conn: Connection, charge_id: str, *, process: str, is_dead: Call
 
     Why at most once: each execution may die of the data, and whether it did is seen in how long an answer takes.
     """
-    record, head = _locked(conn, charge_id)
-    if record.outcome is not None:
-        return Claim(record, "settled")
-    if record.retaken_by is not None:
-        return Claim(record, "lost" if is_dead(record.retaken_by) else "running")
-    if not is_dead(record.charge.process):
-        return Claim(record, "running")
-    if not _ID.fullmatch(process):
-        raise ValueError("ids are 32 hexadecimal digits")
-    chain.append(conn, head, "attempt", {"charge": charge_id, "process": process})
-    return Claim(Record(record.charge, None, process), "taken")
+    with _opened(conn, charge_id) as (book, record):
+        if record.outcome is not None:
+            return Claim(record, "settled")
+        if record.retaken_by is not None:
+            return Claim(record, "lost" if is_dead(record.retaken_by) else "running")
+        if not is_dead(record.charge.process):
+            return Claim(record, "running")
+        if not _ID.fullmatch(process):
+            raise ValueError("ids are 32 hexadecimal digits")
+        book.post("attempt", {"charge": charge_id, "process": process})
+        return Claim(Record(record.charge, None, process), "taken")
 
 
-def _locked(conn: Connection, charge_id: str) -> tuple[Record, Head]:
-    """Lock the chain of a charge's dataset, then read the charge: what it says cannot change before the commit."""
-    dataset = records.get(conn, charge_id).charge.dataset
-    head = chain.lock(conn, dataset)
-    if head is None:
-        raise UnknownCharge(charge_id)
-    return records.get(conn, charge_id), head
+@contextmanager
+def _opened(conn: Connection, charge_id: str) -> Iterator[tuple[Book, Record]]:
+    """Open the book of a charge's dataset, then read the charge: what it says cannot change before the commit."""
+    with opened(conn, records.get(conn, charge_id).charge.dataset) as book:
+        yield book, records.get(conn, charge_id)
 
 
-def _earlier(conn: Connection, request: ChargeRequest) -> Record | None:
+def _in_force(book: Book, scope: str) -> Standing:
+    """Return a scope's standing in the window that an act would fall into now; nothing is posted."""
+    standing = book.standing(scope)
+    begun = standing.due(book.at)
+    return standing if begun is None else standing.renewed(standing.seq, begun)
+
+
+def _earlier(book: Book, request: ChargeRequest) -> Record | None:
     """Return the last charge under the request's key; ``KeyReused`` if it was for another request."""
     if request.idempotency_key is None:
         return None
-    earlier = records.find_key(conn, request.dataset, request.analyst, request.idempotency_key)
+    earlier = book.under_key(request.analyst, request.idempotency_key)
     if earlier is not None and not secrets.compare_digest(earlier.charge.request_hash, request.request_hash):
         raise KeyReused
     return earlier
 
 
-def _columns(request: ChargeRequest, key_use: int) -> dict[str, Any]:
+def _charge(request: ChargeRequest, scopes: tuple[str, ...], key_use: int, seq: int, at: int) -> Charge:
+    return Charge(
+        request.id,
+        request.dataset,
+        seq,
+        at,
+        request.analyst,
+        scopes,
+        request.loss,
+        request.price,
+        request.request_hash,
+        request.idempotency_key,
+        key_use,
+        request.plan_fingerprint,
+        request.policy_version,
+        request.data_version,
+        request.mechanism,
+        request.process,
+        request.publication,
+    )
+
+
+def _columns(request: ChargeRequest, scopes: tuple[str, ...], key_use: int) -> dict[str, Any]:
     return {
         "id": request.id,
         "analyst": request.analyst,
-        "scopes": records.scopes_text(paying(request.analyst)),
+        "scopes": records.scopes_text(scopes),
         "epsilon": request.loss.epsilon,
         "rho": request.loss.rho,
         "delta": request.loss.delta,
@@ -233,4 +276,5 @@ def _columns(request: ChargeRequest, key_use: int) -> dict[str, Any]:
         "data_version": request.data_version,
         "mechanism": request.mechanism,
         "process": request.process,
+        "publication": request.publication,
     }

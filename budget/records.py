@@ -19,7 +19,10 @@ Status: TypeAlias = Literal["answered", "failed", "void"]
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A charge as it stands in the ledger; ``scopes`` are those that paid, ``price`` the epsilon that was asked for."""
+    """A charge as it stands in the ledger; ``scopes`` are those that paid, ``price`` the epsilon that was asked for.
+
+    ``publication`` is what it bought for everybody; None for an analyst's own question.
+    """
 
     id: str
     dataset: str
@@ -37,6 +40,7 @@ class Charge:
     data_version: int
     mechanism: str
     process: str
+    publication: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def latest_answered(
         & (c.plan_fingerprint == plan_fingerprint)
         & (c.data_version == data_version)
         & (schema.outcome.c.status == "answered")
+        & c.publication.is_(None)
     )
     record = _one(conn, _records().where(same).order_by(c.seq.desc()).limit(1))
     if record is not None and read(conn, dataset, [of_analyst(analyst)])[0].suspended:
@@ -107,6 +112,18 @@ def of_analyst_on(conn: Connection, analyst: str, dataset: str | None = None, li
     if dataset is not None:
         query = query.where(c.dataset == dataset)
     return [_record(row) for row in conn.execute(query)]
+
+
+def published(conn: Connection, dataset: str) -> list[Record]:
+    """Return a dataset's public loss, charge by charge in order; what was taken back is not among it.
+
+    It adds to what each analyst was promised: everybody has seen what it bought.
+    """
+    c, outcome = schema.charge.c, schema.outcome.c
+    stands = (
+        (c.dataset == dataset) & c.publication.is_not(None) & (outcome.status.is_(None) | (outcome.status != "void"))
+    )
+    return [_record(row) for row in conn.execute(_records().where(stands).order_by(c.seq))]
 
 
 def scopes_text(scopes: tuple[str, ...]) -> str:
@@ -163,6 +180,7 @@ def _record(row: Row[Any]) -> Record:
         row.data_version,
         row.mechanism,
         row.process,
+        row.publication,
     )
     outcome = None
     if row.outcome_seq is not None:

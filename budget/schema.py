@@ -7,13 +7,18 @@ Facts (append-only by trigger, ``triggers.py``; each carries its place in its da
 - ``ledger_outcome``     the one end of a charge: answered, failed, or void (a refund); UNIQUE(charge) excludes a second
 - ``ledger_attempt``     the one re-execution of a charge whose process died
 - ``ledger_suspension``  an analyst suspended on a dataset after an engine failure, and the clearing of it
+- ``ledger_renewal``     a scope's next window has begun, found when it was next charged
+- ``ledger_membership``  an analyst joined a project on a dataset, or left it
+- ``ledger_acknowledgement``  an admin serves a ledger that is not the one whose head was signed
 
 Derived, kept in the same transaction, rebuilt and compared by ``verify.py``: ``ledger_head`` (end of a dataset's chain,
-and the row that is locked first by every writer) and ``ledger_scope`` (balances).
+and the row that is locked first by every writer), ``ledger_scope`` (balances) and ``ledger_member`` (who is in which
+project).
 
-Growing: a new kind of fact is a new table; a new figure of an old kind is a new nullable column, since the hash covers
-the columns that are not NULL. A scope is named by text (``cap``, ``analyst:NAME``), and a charge names the scopes that
-paid it, so that further kinds of scope change no fact.
+Growing: a new kind of fact is a new table; a new figure of an old kind is a new nullable column after the others, since
+the hash covers a row's values in this order up to the last that is not NULL. A scope is named by text (``cap``,
+``analyst:NAME``, ``project:NAME``), and a charge names the scopes that paid it, so that further kinds of scope change
+no fact.
 
 Amounts are integers in the units of ``mechanisms.loss``; times are microseconds since 1970 by the database's clock.
 """
@@ -56,6 +61,21 @@ NAME_LENGTH: Final = 200
 SCOPE_LENGTH: Final = NAME_LENGTH + 20
 TEXT_LENGTH: Final = 1000
 RECORD_LENGTH: Final = 1_000_000
+
+WINDOWS: Final = ("daily", "weekly", "monthly", "yearly")
+"""How often a grant may renew."""
+
+SUMS: Final = (
+    "spent_epsilon",
+    "spent_gaussian",
+    "spent_rho",
+    "spent_delta",
+    "life_epsilon",
+    "life_gaussian",
+    "life_rho",
+    "life_delta",
+)
+"""What a balance adds up: in the window in force, and since the scope's first grant."""
 
 
 def _integers(*columns: str) -> list[CheckConstraint]:
@@ -134,6 +154,36 @@ def _charge_exists() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["charge", "dataset"], ["ledger_charge.id", "ledger_charge.dataset"])
 
 
+def _terms() -> list[Column[int] | Column[str] | Column[bool]]:
+    """Return the columns that a grant and its scope's balance share, beside the amounts."""
+    return [
+        Column("paused", Boolean, nullable=False),
+        Column("max_epsilon", BigInteger),
+        Column("expires", BigInteger),
+        Column("renews", String(8)),
+        Column("timezone", String(NAME_LENGTH)),
+        Column("window_start", BigInteger),
+        Column("window_end", BigInteger),
+    ]
+
+
+def _terms_rules() -> list[CheckConstraint]:
+    return [
+        *_integers("max_epsilon", "expires", "window_start", "window_end"),
+        *_flags("paused"),
+        *_texts(timezone=NAME_LENGTH),
+        _range("max_epsilon", 0, MAX_EPSILON),
+        CheckConstraint("expires >= 0", name="expires_range"),
+        CheckConstraint(f"renews IN ({', '.join(repr(kind) for kind in WINDOWS)})", name="renews_known"),
+        CheckConstraint(
+            "(renews IS NULL) = (timezone IS NULL) AND (renews IS NULL) = (window_start IS NULL)"
+            " AND (renews IS NULL) = (window_end IS NULL)",
+            name="window_whole",
+        ),
+        CheckConstraint("window_start < window_end", name="window_range"),
+    ]
+
+
 grant: Final = Table(
     "ledger_grant",
     metadata,
@@ -142,6 +192,7 @@ grant: Final = Table(
     Column("epsilon", BigInteger, nullable=False),
     Column("delta", BigInteger, nullable=False),
     Column("gaussian", Boolean, nullable=False),
+    *_terms(),
     Column("actor", String(NAME_LENGTH), nullable=False),
     Column("reason", String(TEXT_LENGTH)),
     *_place_rules(),
@@ -150,6 +201,7 @@ grant: Final = Table(
     *_texts(scope=SCOPE_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
     _range("epsilon", 0, MAX_EPSILON),
     _range("delta", 0, DELTA_UNIT - 1),
+    *_terms_rules(),
     sqlite_with_rowid=False,
 )
 
@@ -172,6 +224,7 @@ charge: Final = Table(
     Column("data_version", BigInteger, nullable=False),
     Column("mechanism", Text, nullable=False),
     Column("process", String(32), nullable=False),
+    Column("publication", String(TEXT_LENGTH)),  # what an admin bought for everybody, from the cap alone
     *_place_rules(),
     UniqueConstraint("id"),
     UniqueConstraint("id", "dataset"),
@@ -184,6 +237,7 @@ charge: Final = Table(
         plan_fingerprint=NAME_LENGTH,
         scopes=RECORD_LENGTH,
         mechanism=RECORD_LENGTH,
+        publication=TEXT_LENGTH,
     ),
     CheckConstraint("length(id) = 32", name="id_length"),
     CheckConstraint("length(process) = 32", name="process_length"),
@@ -244,7 +298,63 @@ suspension: Final = Table(
     sqlite_with_rowid=False,
 )
 
-FACTS: Final = {"grant": grant, "charge": charge, "outcome": outcome, "attempt": attempt, "suspension": suspension}
+renewal: Final = Table(
+    "ledger_renewal",
+    metadata,
+    *_place(),
+    Column("scope", String(SCOPE_LENGTH), nullable=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("window_end", BigInteger, nullable=False),
+    *_place_rules(),
+    *_integers("window_start", "window_end"),
+    *_texts(scope=SCOPE_LENGTH),
+    CheckConstraint("window_start < window_end", name="window_range"),
+    sqlite_with_rowid=False,
+)
+
+membership: Final = Table(
+    "ledger_membership",
+    metadata,
+    *_place(),
+    Column("project", String(NAME_LENGTH), nullable=False),
+    Column("analyst", String(NAME_LENGTH), nullable=False),
+    Column("action", String(8), nullable=False),
+    Column("actor", String(NAME_LENGTH), nullable=False),
+    Column("reason", String(TEXT_LENGTH)),
+    *_place_rules(),
+    *_texts(project=NAME_LENGTH, analyst=NAME_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    CheckConstraint("action IN ('join', 'leave')", name="action_known"),
+    sqlite_with_rowid=False,
+)
+
+acknowledgement: Final = Table(
+    "ledger_acknowledgement",
+    metadata,
+    *_place(),
+    Column("signed_seq", BigInteger, nullable=False),
+    Column("signed_at", BigInteger, nullable=False),
+    Column("signed_hash", LargeBinary(32), nullable=False),
+    Column("actor", String(NAME_LENGTH), nullable=False),
+    Column("reason", String(TEXT_LENGTH), nullable=False),
+    *_place_rules(),
+    *_integers("signed_seq", "signed_at"),
+    *_digests("signed_hash"),
+    *_texts(actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    CheckConstraint("signed_seq >= 1", name="signed_seq_range"),
+    CheckConstraint("signed_at >= 0", name="signed_at_range"),
+    sqlite_with_rowid=False,
+)
+
+FACTS: Final = {
+    "grant": grant,
+    "charge": charge,
+    "outcome": outcome,
+    "attempt": attempt,
+    "suspension": suspension,
+    "renewal": renewal,
+    "membership": membership,
+    "acknowledgement": acknowledgement,
+}
 """The kinds of fact, by the name under which they are hashed. A name never changes its meaning."""
 
 head: Final = Table(
@@ -272,19 +382,32 @@ scope: Final = Table(
     Column("epsilon", BigInteger, nullable=False),
     Column("delta", BigInteger, nullable=False),
     Column("gaussian", Boolean, nullable=False),
-    Column("spent_epsilon", BigInteger, nullable=False),
-    Column("spent_gaussian", BigInteger, nullable=False),
-    Column("spent_rho", BigInteger, nullable=False),
-    Column("spent_delta", BigInteger, nullable=False),
+    *_terms(),
     Column("suspended", Boolean, nullable=False),
+    Column("opened", BigInteger, nullable=False),  # the fact that began the window; 0 for life
+    Column("windows", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in SUMS),
     PrimaryKeyConstraint("dataset", "scope"),
-    *_integers("seq", "epsilon", "delta", "spent_epsilon", "spent_gaussian", "spent_rho", "spent_delta"),
+    *_integers("seq", "epsilon", "delta", "opened", "windows", *SUMS),
     *_flags("gaussian", "suspended"),
     *_texts(dataset=NAME_LENGTH, scope=SCOPE_LENGTH),
     _range("epsilon", 0, MAX_EPSILON),
     _range("delta", 0, DELTA_UNIT - 1),
-    CheckConstraint(
-        "spent_epsilon >= 0 AND spent_gaussian >= 0 AND spent_rho >= 0 AND spent_delta >= 0", name="spent_range"
-    ),
+    *_terms_rules(),
+    CheckConstraint(" AND ".join(f"{name} >= 0" for name in SUMS), name="sums_range"),
+    CheckConstraint("opened >= 0 AND windows >= 1", name="windows_range"),
+    sqlite_with_rowid=False,
+)
+
+member: Final = Table(
+    "ledger_member",
+    metadata,
+    Column("dataset", String(NAME_LENGTH), nullable=False),
+    Column("analyst", String(NAME_LENGTH), nullable=False),
+    Column("project", String(NAME_LENGTH), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    PrimaryKeyConstraint("dataset", "analyst", "project"),
+    *_integers("seq"),
+    *_texts(dataset=NAME_LENGTH, analyst=NAME_LENGTH, project=NAME_LENGTH),
     sqlite_with_rowid=False,
 )

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from budget import balance, chain
-from budget.errors import NoGrant, NotSuspended
+from budget.book import opened
+from budget.errors import NotSuspended
 from budget.scopes import checked_name, of_analyst
 
 
@@ -31,13 +31,11 @@ def _append(
     conn: Connection, dataset: str, analyst: str, action: str, actor: str, reason: str | None, charge: str | None
 ) -> None:
     checked_name(actor)
-    head = chain.lock(conn, dataset)
-    scope = of_analyst(analyst)
-    if head is None:
-        raise NoGrant(scope)
-    (before,) = balance.read(conn, dataset, [scope])
-    if action == "clear" and not before.suspended:
-        raise NotSuspended(scope)
-    fact = {"analyst": analyst, "action": action, "charge": charge, "actor": actor, "reason": reason or None}
-    head = chain.append(conn, head, "suspension", fact)
-    balance.write(conn, dataset, before, replace(before, seq=head.seq, suspended=action == "suspend"))
+    scope = of_analyst(checked_name(analyst))
+    with opened(conn, dataset) as book:
+        before = book.standing(scope)
+        if action == "clear" and not before.suspended:
+            raise NotSuspended(scope)
+        fact = {"analyst": analyst, "action": action, "charge": charge, "actor": actor, "reason": reason or None}
+        head = book.post("suspension", fact)
+        book.put(replace(before, seq=head.seq, suspended=action == "suspend"))

@@ -7,17 +7,17 @@ together with its head, or an older copy restored: for these a head must be kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, union_all
 
 from budget import schema, triggers
-from budget.balance import Standing, columns
-from budget.chain import beginning, content, link
+from budget.chain import beginning, digest, link
 from budget.entries import datasets, walk
 from budget.fold import Fold, Inadmissible
+from budget.standing import Standing, columns
 
 _BALANCE: Final = tuple(column.name for column in schema.scope.columns if column.name != "dataset")
 
@@ -92,18 +92,18 @@ def _verify(conn: Connection, dataset: str) -> DatasetReport:
     if fault is None:
         fault = _head_fault(dataset, (count, at, end), head, first["last_fact"] or 0)
     if fault is None:
-        fault = _balance_fault(dataset, fold.standings, held)
+        fault = _balance_fault(dataset, fold.standings, held) or _member_fault(conn, dataset, fold, head[0])
     return DatasetReport(dataset, count, end, fault)
 
 
 def _walk(conn: Connection, dataset: str, last: int) -> tuple[int, bytes, int, Fold, Fault | None]:
     """Hash and fold the facts; stop at the first that is wrong."""
     fold, end, at, seq = Fold(), beginning(dataset), 0, 0
-    for kind, row in walk(conn, dataset, last):
+    for number, kind, row in walk(conn, dataset, last):
         problem = None
-        if row["seq"] != seq + 1:
-            problem = "a fact is missing before it" if row["seq"] > seq else "its number stands twice"
-        elif row["at"] < at:
+        if number != seq + 1:
+            problem = "a fact is missing before it" if number > seq else "its number stands twice"
+        elif row[2] < at:
             problem = "it is older than the fact before it"
         elif not _follows(end, kind, row):
             problem = "its hash does not follow"
@@ -113,15 +113,15 @@ def _walk(conn: Connection, dataset: str, last: int) -> tuple[int, bytes, int, F
             except Inadmissible as refusal:
                 problem = str(refusal)
         if problem is not None:
-            return seq, end, at, fold, Fault(dataset, kind, str(row["seq"]), problem)
-        seq, at, end = row["seq"], row["at"], bytes(row["hash"])
+            return seq, end, at, fold, Fault(dataset, kind, str(number), problem)
+        seq, at, end = number, row[2], bytes(row[3])
     return seq, end, at, fold, None
 
 
-def _follows(previous: bytes, kind: str, row: Mapping[str, Any]) -> bool:
+def _follows(previous: bytes, kind: str, row: Sequence[Any]) -> bool:
     try:
-        return link(previous, content(kind, row), row["seq"], row["at"]) == bytes(row["hash"])
-    except ValueError:  # a value that no fact could hold (NaN in the place of an integer)
+        return link(previous, digest(kind, list(row[4:])), row[1], row[2]) == bytes(row[3])
+    except (ValueError, TypeError, AttributeError):  # a value that no fact could hold (text in the place of bytes)
         return False
 
 
@@ -146,3 +146,21 @@ def _balance_fault(dataset: str, folded: Mapping[str, Standing], held: Mapping[s
         if columns(folded[scope]) != held[scope]:
             return Fault(dataset, "balance", scope, "the balance is not what the facts add up to")
     return None
+
+
+def _member_fault(conn: Connection, dataset: str, fold: Fold, last: int) -> Fault | None:
+    """Compare who is in which project, unless somebody joined or left after the facts that were walked."""
+    head, member, fact = schema.head, schema.member, schema.membership
+    newest = select(func.max(fact.c.seq)).where(fact.c.dataset == dataset).scalar_subquery()
+    rows = conn.execute(
+        select(member.c.analyst, member.c.project, newest.label("newest"))
+        .select_from(head.outerjoin(member, member.c.dataset == head.c.dataset))
+        .where(head.c.dataset == dataset)
+    ).all()
+    if rows and (rows[0].newest or 0) > last:
+        return None
+    differing = sorted(fold.members ^ {(row.analyst, row.project) for row in rows if row.analyst is not None})
+    if not differing:
+        return None
+    analyst, project = differing[0]
+    return Fault(dataset, "member", f"{project}/{analyst}", "not what the facts say of who is in the project")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -165,14 +165,18 @@ def _writable() -> RequestInvalid:
 
 
 def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int) -> None:
-    """Set the cap that the policy states, unless it stands already; what is spent stays spent either way."""
+    """Set the cap that the policy states, unless it stands already; what is spent stays spent either way.
+
+    Its other terms (a window, an end, a highest price) are an admin's to set, and stay as they are.
+    """
     wanted = grants.Grant(cap.epsilon, cap.delta, cap.gaussian)
     try:
         (standing,) = balance.read(conn, dataset, [CAP])
     except NoGrant:
         pass
     else:
-        if grants.Grant(standing.allowance.epsilon, standing.allowance.delta, standing.gaussian) == wanted:
+        wanted = replace(standing.grant, epsilon=cap.epsilon, delta=cap.delta, gaussian=cap.gaussian)
+        if standing.grant == wanted:
             return
     grants.set_cap(conn, dataset, wanted, actor=actor, reason=f"policy version {version}")
 

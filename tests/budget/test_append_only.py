@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from budget import ledger, schema, suspensions, triggers
+from budget import grants, ledger, schema, suspensions, triggers
+from budget.book import opened
+from budget.grants import Grant
 from gateway.store import migrate
 from gateway.store.engine import control_engine
 from tests.budget.ledgers import DEAD, EPSILON, OTHER, grant_all, request
@@ -25,6 +27,15 @@ def full(engine: Engine) -> Engine:
         ledger.claim_retry(conn, first, process=OTHER, is_dead=lambda _: True)
         ledger.settle(conn, first, "failed", b"failure")
         suspensions.suspend(conn, "health", "ann", actor="gateway", charge=first)
+        grants.set_project(conn, "health", "study", Grant(EPSILON, window="daily", timezone="UTC"), actor="root")
+        grants.join(conn, "health", "study", "ann", actor="root")
+        with opened(conn, "health") as book:
+            at = book.standing("project:study").span
+            assert at is not None
+            book.now = at[1]
+            book.renew(book.standing("project:study"))
+            signed = {"signed_seq": 1, "signed_at": 1, "signed_hash": b"h" * 32}
+            book.post("acknowledgement", signed | {"actor": "root", "reason": "restored"})
         for table in TABLES:
             assert conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() > 0
     return engine
@@ -147,8 +158,9 @@ def test_what_sqlite_would_keep_in_an_integer(sqlite_url: str, kind: str, column
     engine = control_engine(sqlite_url, create=True)
     migrate.upgrade(engine)
     rows = {
-        "grant": "('d', 1, 1, zeroblob(32), 'cap', 1, 1, 1, 'root', NULL)",
-        "charge": "('d', 1, 1, zeroblob(32), :id, 'ann', '[]', 1, 1, 1, 1, zeroblob(32), 'k', 1, 'p', 1, 1, '{}', :id)",
+        "grant": "('d', 1, 1, zeroblob(32), 'cap', 1, 1, 1, 0, NULL, NULL, NULL, NULL, NULL, NULL, 'root', NULL)",
+        "charge": "('d', 1, 1, zeroblob(32), :id, 'ann', '[]', 1, 1, 1, 1, zeroblob(32), 'k', 1, 'p', 1, 1, '{}', :id,"
+        " NULL)",
         "outcome": "('d', 1, 1, zeroblob(32), :id, 'answered', zeroblob(1), NULL)",
         "suspension": "('d', 1, 1, zeroblob(32), 'ann', 'suspend', NULL, 'root', NULL)",
     }

@@ -12,6 +12,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from budget import balance, chain, entries, grants, ledger, schema, suspensions, triggers
 from budget.errors import Contended
 from budget.grants import Grant
+from budget.standing import terms
 from budget.verify import Report, verify
 from mechanisms.loss import Loss
 from tests.budget.ledgers import DEAD, DELTA, EPSILON, OTHER, gaussian, grant_all, request
@@ -216,6 +217,11 @@ def test_an_edited_balance(full: Engine) -> None:
         {"delta": 1},
         {"gaussian": True},
         {"suspended": False},
+        {"paused": True},
+        {"opened": 1},
+        {"windows": 2},
+        {"life_epsilon": 0},
+        {"expires": 1},
         {"seq": 1},
     ):
         report = tamper(full, update(schema.scope).where(ann).values(values))
@@ -286,7 +292,7 @@ def test_a_chain_that_moved_between_reading_and_appending_is_not_written(full: E
     with full.connect() as conn, conn.begin() as transaction:
         head = chain.lock(conn, "health")
         assert head is not None
-        fact = {"scope": "cap", "epsilon": 1, "delta": 0, "gaussian": False, "actor": "root", "reason": None}
+        fact = {"scope": "cap", **terms(Grant(1), None, paused=False), "actor": "root", "reason": None}
         after = chain.append(conn, head, "grant", fact)
         assert chain.append(conn, after, "grant", fact).seq == 16
         stale = chain.Head(after.dataset, 98, after.at, after.hash)

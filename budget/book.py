@@ -1,0 +1,134 @@
+"""A dataset's book, open for writing: its chain locked, its balances read once, its facts posted and then written.
+
+Every writer goes through a book, so that one charge and a group of a hundred are the same code. What is refused is
+refused before it is posted, and leaves nothing to undo.
+
+Why balances may be held in memory meanwhile: the chain's head is locked before the first balance is read, every writer
+of the dataset locks it first, and the conditions under which balances and head are written find whoever did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from budget import balance, chain, records, schema
+from budget.chain import Head
+from budget.errors import NoGrant
+from budget.records import Record
+from budget.standing import Standing, columns
+
+
+@dataclass(slots=True)
+class Book:
+    """A locked dataset: its head as read and as posted, and the standings as they will be written."""
+
+    conn: Connection
+    read: Head
+    head: Head
+    now: int
+    standings: dict[str, Standing] = field(default_factory=dict)
+    projects: dict[str, list[str]] = field(default_factory=dict)
+    keyed: dict[tuple[str, str], Record] = field(default_factory=dict)
+    _before: dict[str, Standing] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+    _facts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.head.dataset
+
+    @property
+    def at(self) -> int:
+        """The time of the next fact: the database's, never before the last fact's."""
+        return max(self.now, self.head.at)
+
+    def know(self, analysts: Sequence[str]) -> None:
+        """Read every scope that charges of these analysts fall under."""
+        held = balance.paid_by(self.conn, self.dataset, analysts)
+        for scope, standing in held.standings.items():
+            self._before.setdefault(scope, standing)
+            self.standings.setdefault(scope, standing)
+        for analyst in analysts:
+            self.projects.setdefault(analyst, held.projects.get(analyst, []))
+        self._known.update(analysts)
+
+    def projects_of(self, analyst: str) -> Sequence[str]:
+        """Return the projects that an analyst is in on this dataset."""
+        if analyst not in self._known:
+            self.know([analyst])
+        return self.projects[analyst]
+
+    def standing(self, scope: str) -> Standing:
+        """Return a scope's standing; ``NoGrant`` if it has none."""
+        if scope not in self.standings:
+            (standing,) = balance.read(self.conn, self.dataset, [scope])
+            self._before[scope] = self.standings[scope] = standing
+        return self.standings[scope]
+
+    def find(self, scope: str) -> Standing | None:
+        """Return a scope's standing, or None."""
+        try:
+            return self.standing(scope)
+        except NoGrant:
+            return None
+
+    def under_key(self, analyst: str, key: str) -> Record | None:
+        """Return the last charge under an analyst's idempotency key, one that was posted meanwhile included."""
+        return self.keyed.get((analyst, key)) or records.find_key(self.conn, self.dataset, analyst, key)
+
+    def post(self, kind: str, values: Mapping[str, Any]) -> Head:
+        """Post a fact at the end of the chain and return the new head."""
+        self.head, row = chain.follow(self.head, kind, values, self.now)
+        self._facts.append((kind, row))
+        return self.head
+
+    def put(self, standing: Standing) -> None:
+        """Put a scope's next standing."""
+        self.standings[standing.scope] = standing
+
+    def renew(self, standing: Standing) -> Standing:
+        """Post the renewal that is due in a scope, if one is, and return the standing that is in force."""
+        begun = standing.due(self.at)
+        if begun is None:
+            return standing
+        start, end = begun
+        head = self.post("renewal", {"scope": standing.scope, "window_start": start, "window_end": end})
+        renewed = standing.renewed(head.seq, begun)
+        self.put(renewed)
+        return renewed
+
+    def write(self) -> None:
+        """Write what was posted: facts, balances, head."""
+        if self.head == self.read:
+            return
+        for kind, table in schema.FACTS.items():
+            rows = [row for each, row in self._facts if each == kind]
+            if rows:
+                self.conn.execute(insert(table), rows)
+        for scope, after in sorted(self.standings.items()):
+            before = self._before.get(scope)
+            if before is None:
+                self.conn.execute(insert(schema.scope).values(dataset=self.dataset, **columns(after)))
+            elif before != after:
+                balance.write(self.conn, self.dataset, before, after)
+        chain.move(self.conn, self.read, self.head)
+
+
+@contextmanager
+def opened(conn: Connection, dataset: str, *, begin: bool = False) -> Iterator[Book]:
+    """Lock a dataset's chain and open its book; what was posted is written when the block ends without an error.
+
+    ``NoGrant`` where the dataset has no facts, unless ``begin`` begins them.
+    """
+    head = chain.open_or_lock(conn, dataset) if begin else chain.lock(conn, dataset)
+    if head is None:
+        raise NoGrant(dataset)
+    book = Book(conn, head, head, chain.now(conn))
+    yield book
+    book.write()
