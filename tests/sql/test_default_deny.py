@@ -1,0 +1,99 @@
+"""Default deny reaches every argument of every node: what lowering does not read, it refuses."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from gateway.errors import SqlRefused
+from gateway.sql import scalar
+from gateway.sql.functions import FUNCTIONS
+from gateway.sql.lower import lower
+from gateway.sql.parse import TextLimits, parse
+from tests.oracles.databases import duckdb_dataset
+from tests.sql.golden import blocks
+from tests.sql.shop import SHOP
+
+QUESTIONS = [(block.question, dict(block.options).get("dialect", "duckdb")) for block in blocks("accepted.sql")]
+
+READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order", "limit", "offset")} | {
+    (exp.Identifier, "quoted"),
+    (exp.Column, "table"),
+    (exp.Div, "typed"),  # whether whole numbers divide as such: decided again from the operands' types
+    (exp.Div, "safe"),  # whether division by zero is NULL: here it always is
+    (exp.Is, "negate"),
+    (exp.Cast, "_type"),  # a copy of the target
+    (exp.Count, "big_int"),  # how wide a count is: all are wide enough
+    (exp.Ordered, "desc"),
+    (exp.Ordered, "nulls_first"),
+    (exp.Table, "alias"),
+    (exp.Round, "decimals"),
+    (exp.Case, "this"),
+    (exp.Case, "default"),
+    (exp.Boolean, "this"),
+    (exp.DataType, "nested"),  # the parser's own mark of an elementary type
+    (exp.Literal, "is_string"),
+    (exp.Fetch, "direction"),  # FIRST and NEXT mean the same
+    (exp.LimitOptions, "rows"),
+    (exp.In, "query"),  # refused by the arm itself
+    (exp.Least, "ignore_nulls"),  # which dialect's LEAST: here NULLs are ignored, as DuckDB does
+    (exp.Greatest, "ignore_nulls"),
+}
+"""Arguments that lowering reads, or knows to mean nothing."""
+
+
+def _variants() -> list[tuple[str, str, int, str]]:
+    """Every argument, an invented one included, that is empty in a node of an accepted question."""
+    found = []
+    seen: set[tuple[type, type, str]] = set()
+    for question, dialect in QUESTIONS:
+        for at, node in enumerate(sqlglot.parse_one(question, read=dialect).walk()):
+            for name in (*node.arg_types, "invented"):
+                kind, place = type(node), (type(node.parent), type(node), name)
+                if node.args.get(name) or (kind, name) in READ or place in seen:
+                    continue
+                seen.add(place)
+                found.append((question, dialect, at, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    "filler", [lambda: True, lambda: exp.column("age"), lambda: [exp.column("age")]], ids=["flag", "node", "list"]
+)
+def test_an_argument_that_is_not_read_is_refused(filler: object) -> None:
+    assert callable(filler)
+    passed = []
+    for question, dialect, at, name in _variants():
+        tree = parse(question, dialect, TextLimits())
+        node = list(tree.walk())[at]
+        node.set(name, filler())
+        try:
+            lower(tree, duckdb_dataset(SHOP))
+        except SqlRefused:
+            continue
+        passed.append((type(node).__name__, name, question))
+    assert passed == []
+
+
+def test_functions_and_arms_agree() -> None:
+    source = ast.parse(Path(scalar.__file__).read_text())
+    called = {
+        node.args[0].value
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("_call", "_logic", "_comparison", "_arithmetic", "_numeric", "_choice", "compare", "Call")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    # chosen by a condition in the arm itself
+    assert called | {"is_true", "is_false", "integer_divide"} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("kind", scalar.ARMS, ids=str)
+def test_arms_name_arguments_of_their_nodes(kind: type[exp.Expression]) -> None:
+    _, arguments = scalar.ARMS[kind]
+    assert set(arguments) <= {*kind.arg_types, "_type"}
