@@ -34,11 +34,12 @@ from gateway.sql.algebra import (
     type_of,
 )
 from gateway.sql.facts import Facts, facts, known
+from gateway.sql.folds import bounded
 from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, matches, only
 from gateway.sql.scalar import predicate, scalar
-from gateway.sql.sources import bounded, read, with_clause
+from gateway.sql.sources import read, with_clause
 
 _CLAUSES = (
     "expressions",

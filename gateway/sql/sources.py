@@ -2,9 +2,6 @@
 
 ``FROM person p, visit v WHERE p.person_id = v.person_id AND v.cost > 10``
 →  ``Filter(Join(inner, Scan(person, 0), Scan(visit, 1), person_id#0 = person_id#1), cost#1 > 10)``
-
-Why a tie is asked for although the rewriting adds owner equality anyway: with it the analyst's own text already says
-that only rows of one owner meet, so that the addition does not change what was asked.
 """
 
 from __future__ import annotations
@@ -13,13 +10,10 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from gateway.policy.model import Owner
 from gateway.sql.algebra import (
     Call,
-    Constant,
     Filter,
     Fold,
-    FoldAggregate,
     Join,
     Project,
     Ref,
@@ -30,20 +24,12 @@ from gateway.sql.algebra import (
     conjuncts,
     references,
 )
-from gateway.sql.constants import NUMERIC
-from gateway.sql.facts import Facts, facts, is_key, joined, known
-from gateway.sql.functions import Level
+from gateway.sql.facts import Facts, facts, joined
+from gateway.sql.folds import folded, named, per_owner
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, Source, matches, only
 from gateway.sql.scalar import predicate, scalar
-
-_FOLDED: dict[type[exp.Expression], str] = {
-    exp.Count: "count",
-    exp.Sum: "sum",
-    exp.Avg: "average",
-    exp.Min: "least",
-    exp.Max: "greatest",
-}
+from gateway.sql.ties import tie_hint, tied
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +222,8 @@ def _check_join(left: Facts, right: Facts, on: list[Scalar], step: _Step, contex
             message="Public rows that are kept whether or not a private row matches would show which do.",
             hint="Write an inner join, or group by the public key.",
         )
-    if left.private and right.private and (left.owner is None or not tied(on, left, right, context)):
-        refuse("join-not-owned", step.node, hint=_tie_hint(left, right))
+    if left.private and right.private and (left.owner is None or not tied(on, left, right, context.dataset)):
+        refuse("join-not-owned", step.node, hint=tie_hint(left, right))
     together = joined(step.kind, left, right, on, context.dataset)
     if together.private and together.owner is None and not together.one_row:
         refuse(
@@ -246,49 +232,6 @@ def _check_join(left: Facts, right: Facts, on: list[Scalar], step: _Step, contex
             message="Each row is a privacy unit here, and this join may multiply it.",
             hint="Join on a key of the public table that the database enforces as unique.",
         )
-
-
-def tied(on: list[Scalar], left: Facts, right: Facts, context: Context) -> bool:
-    """Whether a top-level equality says that rows of both sides belong to the same owner."""
-    return any(_ties(condition, left, right, context) for found in on for condition in conjuncts(found))
-
-
-def _ties(condition: Scalar, left: Facts, right: Facts, context: Context) -> bool:
-    match condition:
-        case Call("or", parts):
-            return all(any(_ties(part, left, right, context) for part in conjuncts(choice)) for choice in parts)
-        case Call("eq", (Ref(first), Ref(second))):
-            if first in right.columns:
-                first, second = second, first
-            if first not in left.columns or second not in right.columns:
-                return False
-            here, there = left.columns[first], right.columns[second]
-            if here.owner and there.owner:
-                return True
-            if here.origin is None or there.origin is None:
-                return False
-            same = here.origin == there.origin and is_key(here.origin, context.dataset)
-            return same or _is_hop(here.origin, there.origin, context) or _is_hop(there.origin, here.origin, context)
-    return False
-
-
-def _is_hop(reference: tuple[str, str], key: tuple[str, str], context: Context) -> bool:
-    """Whether a column is the very foreign key of its table's owner path, and the other what it references."""
-    table = context.dataset.table(reference[0])
-    if table is None or not isinstance(table.owner, Owner) or not table.owner.hops:
-        return False
-    hop = table.owner.hops[0]
-    return hop.column == reference[1] and (hop.table, hop.key) == key
-
-
-def _tie_hint(left: Facts, right: Facts) -> str | None:
-    def owner(side: Facts) -> str | None:
-        return next((f"{f.origin[0]}.{f.origin[1]}" for f in side.columns.values() if f.owner and f.origin), None)
-
-    here, there = owner(left), owner(right)
-    if here is None or there is None:
-        return "Join along the owner path."
-    return f"Add `AND {here} = {there}` to the join's condition (with the names that your query gives the tables)."
 
 
 # --- IN and EXISTS
@@ -322,8 +265,8 @@ def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: 
         refuse("subquery-unsupported", test, message="A subquery refers to the query right around it alone.")
     if right.private and not left.private:
         refuse("join-unsupported", test, message="Public rows cannot be picked by private ones.")
-    if left.private and right.private and (left.owner is None or not tied(on, left, right, context)):
-        refuse("join-not-owned", test, hint=_tie_hint(left, right))
+    if left.private and right.private and (left.owner is None or not tied(on, left, right, context.dataset)):
+        refuse("join-not-owned", test, hint=tie_hint(left, right))
     together = None if not on else on[0] if len(on) == 1 else Call("and", tuple(on), "boolean")
     return SemiJoin(relation, found.relation, together, anti)
 
@@ -375,13 +318,13 @@ def nested(select: exp.Select, context: Context) -> tuple[Relation, tuple[tuple[
     )
     context = with_clause(select, context)
     found = read(select, context)
-    folded = select.args.get("group") is not None or any(
+    folds = select.args.get("group") is not None or any(
         isinstance(node, exp.AggFunc) for item in select.expressions for node in item.find_all(exp.AggFunc)
     )
-    if folded:
+    if folds:
         if select.args.get("distinct") is not None:
             refuse("distinct-unsupported", select.args["distinct"])
-        return _folded(select, found, context)
+        return folded(select, found.relation, found.scope, context)
     if select.args.get("having") is not None:
         refuse("aggregate-misplaced", select.args["having"])
     items = _items(select, found.scope)
@@ -391,7 +334,7 @@ def nested(select: exp.Select, context: Context) -> tuple[Relation, tuple[tuple[
     if select.args.get("distinct") is not None:
         only(select.args["distinct"], code="distinct-unsupported")
         about = facts(found.relation, context.dataset)
-        _per_owner([meaning for _, meaning in items], about, select, context)
+        per_owner([meaning for _, meaning in items], about, select, context)
         return Fold(found.relation, number, tuple(columns), ()), shown
     return Project(found.relation, tuple(columns)), shown
 
@@ -402,7 +345,7 @@ def _items(select: exp.Select, scope: Scope) -> list[tuple[str, Scalar]]:
         if type(item) is exp.Star or (type(item) is exp.Column and type(item.this) is exp.Star):
             found += _star(item, scope)
             continue
-        name, node = _named(item, index)
+        name, node = named(item, index)
         found.append((name, scalar(node, RowNames(scope))))
     names = [name.lower() for name, _ in found]
     if len(set(names)) != len(names):
@@ -421,129 +364,3 @@ def _star(node: exp.Expression, scope: Scope) -> list[tuple[str, Scalar]]:
         if not sources:
             refuse("column-unknown", node)
     return [(name, ref) for source in sources for name, ref in source.columns if name not in source.merged]
-
-
-def _named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
-    if type(item) is exp.Alias:
-        only(item, "this", "alias")
-        only(item.args["alias"], "this", "quoted")
-        return item.args["alias"].this, item.this
-    return (item.this.this if type(item) is exp.Column else f"column_{index + 1}"), item
-
-
-def _per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: Context) -> None:
-    """Refuse a grouping whose keys do not say whose rows they are."""
-    if about.owner is None:
-        refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
-    for key in keys:
-        found = known(key, about.columns)
-        if found.owner or (found.origin is not None and is_key(found.origin, context.dataset)):
-            return
-    owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
-    hint = None if owner is None else f"Group by {owner} too, or aggregate only once."
-    refuse("subquery-crosses-owners", node, hint=hint)
-
-
-def _folded(select: exp.Select, found: From, context: Context) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
-    """Return one owner's rows folded: GROUP BY with the owner among the keys."""
-    number = context.number(select)
-    about = facts(found.relation, context.dataset)
-    names = RowNames(found.scope)
-    keys: list[Scalar] = []
-    group = select.args.get("group")
-    if group is not None:
-        only(group, "expressions")
-        for item in group.expressions:
-            key = scalar(item, names)
-            if not isinstance(key, Ref):
-                refuse("key-unsupported", item, hint="Group by columns.")
-            if key not in keys:
-                keys.append(key)
-    _per_owner(keys, about, select, context)
-    fold = _FoldNames(names, about, number, [(f"k{index}#{number}", key) for index, key in enumerate(keys)])
-    items: list[tuple[str, Scalar]] = []
-    for index, item in enumerate(select.expressions):
-        name, node = _named(item, index)
-        if any(name.lower() == other.lower() for other, _ in items):
-            refuse("column-name-duplicate", item)
-        items.append((name, scalar(node, fold)))
-    having = select.args.get("having")
-    condition = None if having is None else predicate(having.this, fold)
-    relation: Relation = Fold(found.relation, number, tuple(fold.keys), tuple(fold.aggregates))
-    if condition is not None:
-        relation = Filter(relation, condition)
-    outside = context.number(select)
-    columns = tuple((f"{name}#{outside}", meaning) for name, meaning in items)
-    shown = tuple((name, Ref(f"{name}#{outside}", meaning.kind)) for name, meaning in items)
-    return Project(relation, columns), shown
-
-
-class _FoldNames:
-    """What names mean over one owner's folded rows: keys and aggregates."""
-
-    level: Level = "row"
-
-    def __init__(self, rows: RowNames, about: Facts, number: int, keys: list[tuple[str, Scalar]]) -> None:
-        self.rows, self.about, self.number, self.keys = rows, about, number, keys
-        self.aggregates: list[tuple[str, FoldAggregate]] = []
-
-    def column(self, node: exp.Column) -> Scalar:
-        meaning = self.rows.column(node)
-        for name, key in self.keys:
-            if key == meaning:
-                return Ref(name, meaning.kind)
-        refuse("not-grouped", node)
-
-    def whole(self, node: exp.Expression) -> Scalar | None:
-        kind = _FOLDED.get(type(node))
-        if kind is None:
-            if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
-                refuse("aggregate-unsupported", node)
-            return None
-        only(node, "this", "big_int")
-        argument, meaning = node.this, None
-        if kind == "count" and isinstance(argument, exp.Star):
-            only(argument)
-            kind = "count_rows"
-        elif type(argument) is exp.Distinct:
-            only(argument, "expressions")
-            if kind != "count" or len(argument.expressions) != 1:
-                refuse("distinct-unsupported", argument)
-            kind, meaning = "count_distinct", scalar(argument.expressions[0], self.rows)
-        else:
-            meaning = scalar(argument, self.rows)
-        if isinstance(meaning, Constant):
-            refuse("aggregate-argument", node)
-        if meaning is not None and kind in ("least", "greatest") and meaning.kind == "boolean":
-            refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
-        if meaning is not None and kind in ("sum", "average"):
-            bounded(meaning, self.about, argument)
-        return self._add(FoldAggregate(kind, meaning))  # type: ignore[arg-type]
-
-    def _add(self, aggregate: FoldAggregate) -> Ref:
-        kind = "integer" if aggregate.kind.startswith("count") else "float"
-        argument = aggregate.argument
-        if argument is not None and aggregate.kind in ("least", "greatest"):
-            kind = argument.kind
-        if argument is not None and aggregate.kind == "sum" and argument.kind == "integer":
-            kind = "integer"
-        for name, found in self.aggregates:
-            if found == aggregate:
-                return Ref(name, kind)  # type: ignore[arg-type]
-        name = f"a{len(self.aggregates)}#{self.number}"
-        self.aggregates.append((name, aggregate))
-        return Ref(name, kind)  # type: ignore[arg-type]
-
-    def scale(self, ref: Ref) -> int | None:
-        return 0 if ref.kind == "integer" else None
-
-
-def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
-    """Refuse to sum what is no number or has no bounds."""
-    if meaning.kind not in NUMERIC:
-        refuse("type-mismatch", node, message="SUM and AVG take a number.")
-    if known(meaning, about.columns).bounds is None:
-        open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
-        names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))
-        hint = f"Ask an administrator to declare lower and upper for {names}." if names else None
-        refuse("bounds-missing", node, hint=hint)

@@ -1,0 +1,160 @@
+"""Lower a nested query that folds one owner's rows among themselves.
+
+``SELECT person_id, COUNT(*) AS n FROM visit GROUP BY person_id`` inside FROM
+→  ``Project(Fold(Scan(visit, 0), [person_id], [count_rows]), …)``
+
+Why this is sound: the owner always is among the keys (the rewriting adds it), so that each folded row is made of one
+owner's rows; that a key of the query says whose they are is asked for so that the addition changes nothing.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from gateway.sql.algebra import Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
+from gateway.sql.constants import NUMERIC
+from gateway.sql.facts import Facts, facts, is_key, known
+from gateway.sql.functions import Level
+from gateway.sql.refusals import refuse
+from gateway.sql.resolve import Context, RowNames, Scope, only
+from gateway.sql.scalar import predicate, scalar
+
+_FOLDED: dict[type[exp.Expression], str] = {
+    exp.Count: "count",
+    exp.Sum: "sum",
+    exp.Avg: "average",
+    exp.Min: "least",
+    exp.Max: "greatest",
+}
+
+
+def folded(
+    select: exp.Select, source: Relation, scope: Scope, context: Context
+) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
+    """Return one owner's rows folded: GROUP BY with the owner among the keys."""
+    number = context.number(select)
+    about = facts(source, context.dataset)
+    names = RowNames(scope)
+    keys: list[Scalar] = []
+    group = select.args.get("group")
+    if group is not None:
+        only(group, "expressions")
+        for item in group.expressions:
+            key = scalar(item, names)
+            if not isinstance(key, Ref):
+                refuse("key-unsupported", item, hint="Group by columns.")
+            if key not in keys:
+                keys.append(key)
+    per_owner(keys, about, select, context)
+    fold = FoldNames(names, about, number, [(f"k{index}#{number}", key) for index, key in enumerate(keys)])
+    items: list[tuple[str, Scalar]] = []
+    for index, item in enumerate(select.expressions):
+        name, node = named(item, index)
+        if any(name.lower() == other.lower() for other, _ in items):
+            refuse("column-name-duplicate", item)
+        items.append((name, scalar(node, fold)))
+    having = select.args.get("having")
+    condition = None if having is None else predicate(having.this, fold)
+    relation: Relation = Fold(source, number, tuple(fold.keys), tuple(fold.aggregates))
+    if condition is not None:
+        relation = Filter(relation, condition)
+    outside = context.number(select)
+    columns = tuple((f"{name}#{outside}", meaning) for name, meaning in items)
+    shown = tuple((name, Ref(f"{name}#{outside}", meaning.kind)) for name, meaning in items)
+    return Project(relation, columns), shown
+
+
+def named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
+    """Return what an item of a nested select list is called, and its expression."""
+    if type(item) is exp.Alias:
+        only(item, "this", "alias")
+        only(item.args["alias"], "this", "quoted")
+        return item.args["alias"].this, item.this
+    return (item.this.this if type(item) is exp.Column else f"column_{index + 1}"), item
+
+
+def per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: Context) -> None:
+    """Refuse a grouping whose keys do not say whose rows they are."""
+    if about.owner is None:
+        refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
+    for key in keys:
+        found = known(key, about.columns)
+        if found.owner or (found.origin is not None and is_key(found.origin, context.dataset)):
+            return
+    owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
+    hint = None if owner is None else f"Group by {owner} too, or aggregate only once."
+    refuse("subquery-crosses-owners", node, hint=hint)
+
+
+class FoldNames:
+    """What names mean over one owner's folded rows: keys and aggregates."""
+
+    level: Level = "row"
+
+    def __init__(self, rows: RowNames, about: Facts, number: int, keys: list[tuple[str, Scalar]]) -> None:
+        self.rows, self.about, self.number, self.keys = rows, about, number, keys
+        self.aggregates: list[tuple[str, FoldAggregate]] = []
+
+    def column(self, node: exp.Column) -> Scalar:
+        """Return the fold's key that a column is, or refuse."""
+        meaning = self.rows.column(node)
+        for name, key in self.keys:
+            if key == meaning:
+                return Ref(name, meaning.kind)
+        refuse("not-grouped", node)
+
+    def whole(self, node: exp.Expression) -> Scalar | None:
+        """Return the fold's aggregate that an expression is; None if it is to be taken apart."""
+        kind = _FOLDED.get(type(node))
+        if kind is None:
+            if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
+                refuse("aggregate-unsupported", node)
+            return None
+        only(node, "this", "big_int")
+        argument, meaning = node.this, None
+        if kind == "count" and isinstance(argument, exp.Star):
+            only(argument)
+            kind = "count_rows"
+        elif type(argument) is exp.Distinct:
+            only(argument, "expressions")
+            if kind != "count" or len(argument.expressions) != 1:
+                refuse("distinct-unsupported", argument)
+            kind, meaning = "count_distinct", scalar(argument.expressions[0], self.rows)
+        else:
+            meaning = scalar(argument, self.rows)
+        if isinstance(meaning, Constant):
+            refuse("aggregate-argument", node)
+        if meaning is not None and kind in ("least", "greatest") and meaning.kind == "boolean":
+            refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
+        if meaning is not None and kind in ("sum", "average"):
+            bounded(meaning, self.about, argument)
+        return self._add(FoldAggregate(kind, meaning))  # type: ignore[arg-type]
+
+    def _add(self, aggregate: FoldAggregate) -> Ref:
+        kind = "integer" if aggregate.kind.startswith("count") else "float"
+        argument = aggregate.argument
+        if argument is not None and aggregate.kind in ("least", "greatest"):
+            kind = argument.kind
+        if argument is not None and aggregate.kind == "sum" and argument.kind == "integer":
+            kind = "integer"
+        for name, found in self.aggregates:
+            if found == aggregate:
+                return Ref(name, kind)  # type: ignore[arg-type]
+        name = f"a{len(self.aggregates)}#{self.number}"
+        self.aggregates.append((name, aggregate))
+        return Ref(name, kind)  # type: ignore[arg-type]
+
+    def scale(self, ref: Ref) -> int | None:
+        """Return the decimals of a whole number, None for all else."""
+        return 0 if ref.kind == "integer" else None
+
+
+def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
+    """Refuse to sum what is no number or has no bounds."""
+    if meaning.kind not in NUMERIC:
+        refuse("type-mismatch", node, message="SUM and AVG take a number.")
+    if known(meaning, about.columns).bounds is None:
+        open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
+        names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))
+        hint = f"Ask an administrator to declare lower and upper for {names}." if names else None
+        refuse("bounds-missing", node, hint=hint)
