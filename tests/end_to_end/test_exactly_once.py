@@ -16,7 +16,7 @@ import pytest
 from gateway.client.errors import Conflict, GatewayError, NotAuthorized, QueryFailed, Unavailable
 from gateway.client.result import Result
 from tests.end_to_end.dying import POINTS
-from tests.end_to_end.home import Home, Server, make_home
+from tests.end_to_end.home import Home, Server, make_home, serving
 
 SQL = "SELECT sex, COUNT(*) AS n FROM person GROUP BY sex"
 EPSILON = 0.25
@@ -197,29 +197,28 @@ def test_killed_at_any_instant_under_load(home: Home, mortal: Server) -> None:
     delays = [random.SystemRandom().uniform(0.01, 0.3) for _ in range(10)]
     cut = 0
     mortal.stop()
-    server = Server(home)
-    for delay in delays:
+    with serving(home) as server:
+        for delay in delays:
+            server.start()
+            for load in loads:
+                load.settle()
+            asking = [threading.Thread(target=load.run) for load in loads]
+            for thread in asking:
+                thread.start()
+            time.sleep(delay)
+            server.kill()
+            for thread in asking:
+                thread.join()
+            cut += sum(len(load.open) for load in loads)
+        assert cut, delays
         server.start()
         for load in loads:
             load.settle()
-        asking = [threading.Thread(target=load.run) for load in loads]
-        for thread in asking:
-            thread.start()
-        time.sleep(delay)
-        server.kill()
-        for thread in asking:
-            thread.join()
-        cut += sum(len(load.open) for load in loads)
-    assert cut, delays
-    server.start()
-    for load in loads:
-        load.settle()
-        assert not load.errors
-        for key in random.SystemRandom().sample(sorted(load.answers), min(10, len(load.answers))):
-            with home.client(load.analyst) as client:
-                again = client.sql(SQL, dataset="health", epsilon=0.01, idempotency_key=key, use_cache=False)
-            assert (again.response.query_id, again.rows) == load.answers[key]
-    server.stop()
+            assert not load.errors
+            for key in random.SystemRandom().sample(sorted(load.answers), min(10, len(load.answers))):
+                with home.client(load.analyst) as client:
+                    again = client.sql(SQL, dataset="health", epsilon=0.01, idempotency_key=key, use_cache=False)
+                assert (again.response.query_id, again.rows) == load.answers[key]
     assert verified(home)
     facts = [fact for fact in home.facts() if fact["kind"] in ("charge", "outcome")]
     outcomes = {fact["says"]["charge"]: fact["says"]["status"] for fact in facts if fact["kind"] == "outcome"}
