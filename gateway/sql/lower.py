@@ -78,7 +78,8 @@ def lower(select: exp.Select, dataset: Dataset) -> Query:
     having = _having(select, noisy)
     order = [noisy.ordering(item) for item in _ordered(select)]
     if not noisy.aggregates and not keys:
-        refuse("no-aggregate", select.expressions[0], hint="Ask for COUNT, SUM or AVG, grouped as you like.")
+        # PostgreSQL's grammar has a SELECT of nothing
+        refuse("no-aggregate", *select.expressions[:1], hint="Ask for COUNT, SUM or AVG, grouped as you like.")
     release = Release(found.relation, tuple(keys), tuple(noisy.aggregates.items()))
     above: Relation = Filter(release, having) if having is not None else release
     limit, offset = _whole(select.args.get("limit")), _whole(select.args.get("offset")) or 0
@@ -152,6 +153,7 @@ class _Noisy:
         if type(by) is exp.Literal:
             return Ordering(self._at(by), descending, nulls_first)
         if type(by) is exp.Column and by.args.get("table") is None:
+            only(by, "this")
             for alias, meaning in self.aliases:
                 if matches(by.this, alias.this):
                     return Ordering(meaning, descending, nulls_first)
@@ -184,6 +186,7 @@ class _Noisy:
         return OutputColumn(name, column, type_of(meaning.kind), role, None)
 
     def _at(self, node: exp.Literal) -> Scalar:
+        only(node, "this", "is_string")
         if node.args.get("is_string") or not node.this.isdigit() or not 1 <= int(node.this) <= len(self.items):
             refuse("order-invalid", node)
         return self.items[int(node.this) - 1]
@@ -283,6 +286,7 @@ def _where(condition: Scalar, value: Scalar) -> Scalar:
 def _key(node: exp.Expression, select: exp.Select, rows: RowNames) -> Scalar:
     meant = node
     if type(node) is exp.Literal and not node.args.get("is_string"):
+        only(node, "this")
         if not node.this.isdigit() or not 1 <= int(node.this) <= len(select.expressions):
             refuse("key-unsupported", node, message="GROUP BY names a position that the select list does not have.")
         meant = select.expressions[int(node.this) - 1]
@@ -336,4 +340,5 @@ def _whole(node: exp.Expression | None) -> int | None:
         or len(value.this) > 18
     ):
         refuse("limit-invalid", node)
+    only(value, "this")
     return int(value.this)
