@@ -15,7 +15,10 @@ from tests.oracles.databases import (
     postgres_connection,
     postgres_dataset,
 )
-from tests.oracles.worlds import WORLDS
+from tests.oracles.worlds import WORLDS as SINGLE
+from tests.sql.shop import SHOP
+
+WORLDS = (*SINGLE, SHOP)
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,8 @@ def _variants() -> list[tuple[str, str, int, str]]:
     seen: set[tuple[type, type, str]] = set()
     for question, dialect in QUESTIONS:
         for at, node in enumerate(sqlglot.parse_one(question, read=dialect).walk()):
+            if node.arg_key == "expressions" and node.parent is not None and type(node.parent.parent) is exp.Exists:
+                continue  # what EXISTS selects is never computed
             for name in (*node.arg_types, "invented"):
                 kind, place = type(node), (type(node.parent), type(node), name)
                 if node.args.get(name) or (kind, name) in READ or place in seen:
@@ -73,8 +75,8 @@ def test_an_argument_that_is_not_read_is_refused(filler: object) -> None:
         node.set(name, filler())
         try:
             lower(tree, duckdb_dataset(SHOP))
-        except SqlRefused:
-            continue
+        except (SqlRefused, AttributeError, TypeError):
+            continue  # a filler of the wrong kind breaks what reads the argument, which is not to pass it over
         passed.append((type(node).__name__, name, question))
     assert passed == []
 
