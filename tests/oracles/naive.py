@@ -17,7 +17,7 @@ from itertools import product
 from random import Random
 
 from tests.oracles.questions import Aggregated, Asked
-from tests.oracles.worlds import Data, Datum, Row, Tab, World, generate, quoted, unit_of
+from tests.oracles.worlds import Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
 
 Group = tuple[object, ...]
 
@@ -49,7 +49,7 @@ def most_rows(table: Tab) -> int:
 
 
 def answer(
-    asked: Asked, world: World, data: Data, domains: Sequence[tuple[object, ...] | None]
+    asked: Asked, world: World, data: Data, domains: Sequence[tuple[object, ...] | None], dialect: Dialect
 ) -> list[tuple[object, ...]]:
     """Return the rows of the answer; ``domains`` are the public values of each key, None for a private one."""
     table = world.table(asked.table)
@@ -66,7 +66,7 @@ def answer(
         (group, [_value(aggregate, table, groups.get(group, [])) for aggregate in asked.aggregates])
         for group in ordered
     ]
-    return _above(asked, rows)
+    return _above(asked, rows, dialect)
 
 
 def comparable(value: object) -> object:
@@ -150,7 +150,7 @@ def _number(value: object) -> Fraction:
     return value
 
 
-def _above(asked: Asked, rows: list[tuple[Group, list[float]]]) -> list[tuple[object, ...]]:
+def _above(asked: Asked, rows: list[tuple[Group, list[float]]], dialect: Dialect) -> list[tuple[object, ...]]:
     """HAVING, formulas, ORDER BY, LIMIT: SQLite over a table of groups and doubles."""
     keys = [f"k{index}" for index in range(len(asked.keys))]
     names = [f"a{index}" for index in range(len(asked.aggregates))]
@@ -168,7 +168,9 @@ def _above(asked: Asked, rows: list[tuple[Group, list[float]]]) -> list[tuple[ob
     if asked.having is not None:
         sql += f" WHERE {asked.having.naive(names)}"
     order = [f"{items[at - 1]}{suffix or ' ASC'}" for at, suffix in asked.order]
-    order = [each if "NULLS" in each else f"{each} NULLS LAST" for each in order]
+    # where nothing is said, NULLs are last in DuckDB, and the largest in PostgreSQL
+    high = "FIRST" if dialect == "postgres" else "LAST"
+    order = [each if "NULLS" in each else f"{each} NULLS {high if 'DESC' in each else 'LAST'}" for each in order]
     sql += f" ORDER BY {', '.join([*order, 'rid'])}"
     if asked.limit is not None:
         sql += f" LIMIT {asked.limit} OFFSET {asked.offset}"

@@ -49,7 +49,7 @@ def differences(
 ) -> str:
     """Say how the answer differs from the naive one; nothing if it does not."""
     domains = [key.values for key in found.releases[0].keys]
-    expected = naive.answer(asked, world, data, domains)
+    expected = naive.answer(asked, world, data, domains, found.dialect)
     got = shown(found, fetch, sandbox)
     table = world.table(asked.table)
     slack = [0.0] * len(asked.keys) + [_slack(aggregate.column, table, data) for aggregate in asked.aggregates]
