@@ -44,7 +44,8 @@ Bounds = tuple[Fraction, Fraction]
 class Known:
     """What is known of a column: kind, decimals, declared bounds and values, whether it may be NULL.
 
-    ``origin`` is the table and column that it is unchanged; ``owner`` whether it is the owner's own key.
+    ``origin`` is the table and column that it is unchanged; ``owner`` whether it is the owner's own key;
+    ``padded`` whether a left join puts NULL there for rows without a pair.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Known:
     nullable: bool = True
     origin: tuple[str, str] | None = None
     owner: bool = False
+    padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,14 @@ def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
     owners = (found.owner for found in dataset.tables)
     hops = (hop for owner in owners if isinstance(owner, Owner) for hop in owner.hops)
     return any((hop.table, hop.key) == origin for hop in hops)
+
+
+def is_owned_key(found: Known, dataset: Dataset) -> bool:
+    """Whether a column is a key of one owner's things: of a private table, since those of a public one are shared."""
+    table = None if found.origin is None else dataset.table(found.origin[0])
+    if table is None or found.origin is None or not isinstance(table.owner, Owner):
+        return False
+    return is_key(found.origin, dataset)
 
 
 def _folded(fold: Fold, below: Facts) -> Facts:

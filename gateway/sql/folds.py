@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from gateway.sql.algebra import Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
 from gateway.sql.constants import NUMERIC
-from gateway.sql.facts import Facts, facts, is_key, known
+from gateway.sql.facts import Facts, facts, is_owned_key, known
 from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, only
@@ -54,6 +54,8 @@ def folded(
             refuse("column-name-duplicate", item)
         items.append((name, scalar(node, fold)))
     having = select.args.get("having")
+    if having is not None:
+        only(having, "this")
     condition = None if having is None else predicate(having.this, fold)
     relation: Relation = Fold(source, number, tuple(fold.keys), tuple(fold.aggregates))
     if condition is not None:
@@ -79,7 +81,8 @@ def per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: C
         refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
     for key in keys:
         found = known(key, about.columns)
-        if found.owner or (found.origin is not None and is_key(found.origin, context.dataset)):
+        # The NULLs of a left join are one group, of many owners.
+        if found.owner or (not found.padded and is_owned_key(found, context.dataset)):
             return
     owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
     hint = None if owner is None else f"Group by {owner} too, or aggregate only once."

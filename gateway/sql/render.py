@@ -38,7 +38,9 @@ def constant(found: Constant, dialect: str) -> str:
     """Return a literal of the constant's own kind, so that no engine has to guess or convert one."""
     value, kind = found.value, found.kind
     if value is None:
-        words = {**SQL_TYPES, "float": double(dialect), "date": "DATE", "timestamp": "TIMESTAMP"}
+        # The narrowest decimal: beside a column it changes nothing, where the default type would add decimals.
+        narrow = {"decimal": "DECIMAL(1, 0)", "float": double(dialect), "date": "DATE", "timestamp": "TIMESTAMP"}
+        words = {**SQL_TYPES, **narrow}
         return f"CAST(NULL AS {words[kind]})"
     match value:
         case bool():

@@ -156,7 +156,8 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
         selected[f"f{index}"] = _folded(aggregate, below, known_below, dataset.dialect)
         columns[name] = f"{here}.f{index}"
     named = ", ".join(f"{written} AS {name}" for name, written in selected.items())
-    keys = ", ".join(written for name, written in selected.items() if name.startswith("g"))
+    # By position: a key may be a constant, and a whole number would be read as one.
+    keys = ", ".join(str(index + 1) for index in range(len(grouped)))
     return Rows(f"(SELECT {named} FROM {below.source}{below.condition} GROUP BY {keys}) AS {here}", (), columns)
 
 

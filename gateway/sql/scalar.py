@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import NoReturn, Protocol
@@ -20,6 +20,9 @@ from gateway.sql.refusals import refuse
 from gateway.sql.resolve import only
 
 MAX_DEPTH = 200
+
+MOST_DECIMALS = 19
+"""The decimals of a column beside which any constant, being below 2^63, fits into 38 digits."""
 
 
 class Names(Protocol):
@@ -189,7 +192,7 @@ def compare(op: str, left: Scalar, right: Scalar, node: exp.Expression, names: N
         if left.kind in NUMERIC:
             left, right = number(left, node), number(right, node)
     elif {left.kind, right.kind} <= NUMERIC:
-        if not left.kind == right.kind == "integer":
+        if not (left.kind == right.kind == "integer" or _alike((left, right), names)):
             left, right = number(left, node), number(right, node)
     elif left.kind != right.kind:
         refuse("type-mismatch", node, message=f"A {left.kind} cannot be compared with a {right.kind}.")
@@ -263,7 +266,8 @@ def _same(node: exp.Expression, names: Names, depth: int, *parts: exp.Expression
     found = [scalar(part, names, depth) for part in parts]
     kinds = {part.kind for part in found if not _is_null(part)}
     alike = {part.kind for part in found if not isinstance(part, Constant)} or kinds
-    if names.level == "row" and len(alike) == 1 and kinds <= NUMERIC and all(_fits(part, *alike) for part in found):
+    exact = len(alike) == 1 and kinds <= NUMERIC and all(_fits(part, *alike) for part in found)
+    if names.level == "row" and exact and (alike != {"decimal"} or _alike(found, names)):
         (kind,) = alike
         return tuple(constants.as_kind(part, kind, node) if isinstance(part, Constant) else part for part in found)
     if kinds <= NUMERIC and kinds:
@@ -272,6 +276,32 @@ def _same(node: exp.Expression, names: Names, depth: int, *parts: exp.Expression
         refuse("type-mismatch", node, message="These values are of different types.")
     kind = kinds.pop()
     return tuple(Constant(None, kind) if _is_null(part) else part for part in found)
+
+
+def _alike(parts: Iterable[Scalar], names: Names) -> bool:
+    """Whether decimals have the same number of decimals.
+
+    Why it is asked: DuckDB brings decimals of different scales to one of at most 38 digits, and a value that does not
+    fit there raises an error, which data would decide; of one scale the widest holds them all.
+    """
+    columns = [part for part in parts if not isinstance(part, Constant)]
+    scales = {_scale(part, names) for part in columns}
+    if any(part.kind != "decimal" for part in columns) or len(scales) > 1:
+        return False
+    places = next(iter(scales), None)
+    values = [part.value for part in parts if isinstance(part, Constant) and part.value is not None]
+    if not columns or not values or places is None:
+        return True
+    on_grid = (isinstance(value, int | Fraction) and (value * 10**places) % 1 == 0 for value in values)
+    return places <= MOST_DECIMALS and all(on_grid)
+
+
+def _scale(part: Scalar, names: Names) -> int | None:
+    """Return the decimals of a column, or of the columns that an expression picks among, which have the same."""
+    if isinstance(part, Call):
+        picked = (*part.args[1:-1:2], part.args[-1]) if part.function == "case" else part.args
+        return next((_scale(arg, names) for arg in picked if not isinstance(arg, Constant)), None)
+    return names.scale(part) if isinstance(part, Ref) else None
 
 
 def _fits(found: Scalar, kind: Kind) -> bool:

@@ -28,7 +28,7 @@ from gateway.sql.facts import Facts, facts, joined
 from gateway.sql.folds import folded, named, per_owner
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, Source, matches, only
-from gateway.sql.scalar import predicate, scalar
+from gateway.sql.scalar import compare, predicate, scalar
 from gateway.sql.ties import tie_hint, tied
 
 
@@ -180,7 +180,7 @@ def _step(join: exp.Join, scope: Scope, context: Context) -> tuple[_Step, Scope]
             refuse("column-unknown", join)
         if there.kind != here[0].kind:
             refuse("type-mismatch", join, message="The columns of USING are of different types.")
-        on.append(Call("eq", (there, here[0]), "boolean"))
+        on.append(compare("eq", there, here[0], join, RowNames(wider)))
     if join.args.get("on") is not None:
         on += conjuncts(predicate(join.args["on"], RowNames(wider)))
     if any(not references(found) <= wider.known.keys() for found in on):
@@ -258,9 +258,11 @@ def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: 
     only(query, "expressions", "from_", "joins", "where", code="subquery-unsupported")
     found = read(query, context, scope)
     on += found.correlated
-    if type(inner) is exp.In:
-        on.append(_member(inner, query, found.scope, scope, anti=anti))
     left, right = facts(relation, context.dataset), facts(found.relation, context.dataset)
+    if type(inner) is exp.In:
+        on.append(_member(inner, query, (found.scope, right), (scope, left), anti=anti))
+    else:
+        _check_items(query, found.scope)
     if any(not references(condition) <= left.columns.keys() | right.columns.keys() for condition in on):
         refuse("subquery-unsupported", test, message="A subquery refers to the query right around it alone.")
     if right.private and not left.private:
@@ -271,7 +273,18 @@ def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: 
     return SemiJoin(relation, found.relation, together, anti)
 
 
-def _member(node: exp.In, query: exp.Select, inside: Scope, around: Scope, *, anti: bool) -> Scalar:
+def _check_items(query: exp.Select, scope: Scope) -> None:
+    """Refuse what EXISTS may not select: an aggregate has a row even where there is none, so that it is always true."""
+    for index, item in enumerate(query.expressions):
+        if type(item) is exp.Star or (type(item) is exp.Column and type(item.this) is exp.Star):
+            _star(item, scope)
+        else:
+            scalar(named(item, index)[1], RowNames(scope))
+
+
+def _member(
+    node: exp.In, query: exp.Select, inside: tuple[Scope, Facts], around: tuple[Scope, Facts], *, anti: bool
+) -> Scalar:
     """Return the equality that ``x IN (SELECT y …)`` means.
 
     Why NOT IN is only taken between owners: one NULL would empty it for everybody; owners are never NULL, so that there
@@ -280,16 +293,16 @@ def _member(node: exp.In, query: exp.Select, inside: Scope, around: Scope, *, an
     if len(query.expressions) != 1:
         refuse("subquery-unsupported", node, message="IN takes a subquery of one column.")
     item = query.expressions[0]
-    value = scalar(item.this if type(item) is exp.Alias else item, RowNames(replace(inside, outer=None)))
-    subject = scalar(node.this, RowNames(around))
+    value = scalar(item.this if type(item) is exp.Alias else item, RowNames(replace(inside[0], outer=None)))
+    subject = scalar(node.this, RowNames(around[0]))
     if not isinstance(value, Ref) or not isinstance(subject, Ref):
         refuse("subquery-unsupported", node, message="IN compares a column with a column.")
     if value.kind != subject.kind:
         refuse("type-mismatch", node)
-    here, there = around.about(subject.name), inside.known.get(value.name)
+    here, there = around[1].columns.get(subject.name), inside[1].columns.get(value.name)
     if anti and not (here is not None and here.owner and there is not None and there.owner):
         refuse("not-in-unsupported", node, hint="Write NOT EXISTS (SELECT 1 FROM … WHERE …), tied to the same owner.")
-    return Call("eq", (subject, value), "boolean")
+    return compare("eq", subject, value, node, RowNames(inside[0]))
 
 
 # --- nested queries

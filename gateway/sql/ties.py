@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from gateway.policy.model import Dataset, Owner
 from gateway.sql.algebra import Call, Ref, Scalar, conjuncts
-from gateway.sql.facts import Facts, is_key
+from gateway.sql.facts import Facts, is_owned_key
 
 
 def tied(on: list[Scalar], left: Facts, right: Facts, dataset: Dataset) -> bool:
@@ -33,7 +33,7 @@ def _ties(condition: Scalar, left: Facts, right: Facts, dataset: Dataset) -> boo
                 return True
             if here.origin is None or there.origin is None:
                 return False
-            same = here.origin == there.origin and is_key(here.origin, dataset)
+            same = here.origin == there.origin and is_owned_key(here, dataset)
             return same or _is_hop(here.origin, there.origin, dataset) or _is_hop(there.origin, here.origin, dataset)
     return False
 
