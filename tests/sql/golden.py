@@ -1,4 +1,4 @@
-"""Fixtures of SQL text: a title, what an analyst writes, and what comes of it; ``python -m`` writes them anew.
+"""Fixtures of SQL text: a title, a question, and what comes of it; ``GOLDEN=write pytest`` writes them anew.
 
 Each block is ``# title``, optional ``# name: value`` lines, the question, and under ``--`` headings what is expected.
 """
@@ -78,7 +78,8 @@ def _refusal(block: Block, dataset: Dataset, dialect: str | None) -> str:
     return "-- refused not at all"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write what is expected anew; the difference is to be read as SQL before it is committed."""
     for name in ("accepted.sql", "refused.sql"):
         texts = [replace(block, expected=made(block)).text for block in blocks(name)]
         (FOLDER / name).write_text("\n".join(texts))

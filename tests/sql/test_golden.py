@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gateway.sql.refusals import CODES
-from tests.sql.golden import Block, blocks, made
+from tests.sql.golden import Block, blocks, made, write
 
+if os.environ.get("GOLDEN") == "write":
+    write()
 ACCEPTED, REFUSED = blocks("accepted.sql"), blocks("refused.sql")
 
 
