@@ -82,7 +82,9 @@ def _groups(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]]) -> 
     """Return the groups to draw for: all public ones, or those that exist, in an order that is no data."""
     if planned.public:
         public = combinations([_domain(key) for key in planned.keys])
-        return [tuple(value for value in key) for key in public]
+        if len(set(public)) != len(public):
+            raise ValueError("a public group stands twice")  # it would be drawn for twice at the price of once
+        return public
     domains = [None if key.values is None else frozenset(_domain(key)) for key in planned.keys]
     known = (
         key

@@ -7,10 +7,16 @@ the parser's tree that lowering did not read cannot slip through when every node
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Type, Value
+from gateway.sql.functions import repeats
+
+MOST_WRITTEN = 10_000
+MOST_DEEP = 60
+"""Limits of one expression, in nodes written out and in levels: what renders it walks it as a tree."""
 
 Kind: TypeAlias = Literal["integer", "float", "decimal", "text", "boolean", "date", "timestamp"]
 """The kind of a scalar's values: the policy's types with ``number`` split into what the database really stores."""
@@ -39,6 +45,26 @@ class Call:
     function: str
     args: tuple[Scalar, ...]
     kind: Kind
+    size: int = field(init=False, repr=False, compare=False, default=0)
+    depth: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Refuse an expression that is too large once written out: a subtree that stands twice is written twice."""
+        size = 1 + sum(written(arg) * repeats(self.function, place) for place, arg in enumerate(self.args))
+        depth = 1 + max((arg.depth for arg in self.args if isinstance(arg, Call)), default=0)
+        if size > MOST_WRITTEN or depth > MOST_DEEP:
+            raise SqlRefused(
+                "sql-too-deep",
+                "An expression is too large once it is written out.",
+                hint="Names of the select list are written out where they are used; ask for fewer steps at once.",
+            )
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "depth", depth)
+
+
+def written(scalar: Scalar) -> int:
+    """Return how many nodes a scalar has once it is written out."""
+    return scalar.size if isinstance(scalar, Call) else 1
 
 
 Scalar: TypeAlias = Ref | Constant | Call

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import releases
 from gateway.sql.choose import Bounds, Price, choose
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
 from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.refusals import CODES
 from gateway.sql.rewrite import rewrite
 from mechanisms.loss import FREE
 
@@ -28,6 +30,14 @@ class Question:
 
 def compile_query(question: Question, dataset: Dataset) -> Plan:
     """Return the plan that answers a question on a dataset, or refuse it."""
+    try:
+        return _compiled(question, dataset)
+    except RecursionError:
+        # The limits on words, nesting and expressions come first; this is for what none of them foresaw.
+        raise SqlRefused("sql-too-deep", CODES["sql-too-deep"]) from None
+
+
+def _compiled(question: Question, dataset: Dataset) -> Plan:
     tree = parse(question.text, question.dialect or dataset.dialect, question.limits)
     query = lower(tree, dataset)
     planned = tuple(

@@ -29,6 +29,8 @@ def literal(node: exp.Literal) -> Constant:
     """Return the constant that a literal writes: text, an integer or an exact decimal."""
     text: str = node.this
     if node.args.get("is_string"):
+        if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+            refuse("constant-invalid", node, hint="A text holds no NUL and no half characters.")
         return Constant(text, "text")
     try:
         number = Decimal(text)

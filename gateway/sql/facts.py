@@ -64,7 +64,9 @@ class Facts:
 
     ``private`` if a private table stands below it, ``owner`` its column that names the owner (None for ``unit: row``,
     where each row is its own). ``rows`` is how many rows one owner is meant to have, which bounding SQL enforces;
-    ``one_row`` that it has at most one by construction or by the catalogue.
+    ``one_row`` that it has at most one by construction or by the catalogue. ``unique`` are the columns of which no two
+    rows of this very relation hold the same value: a table's that the catalogue enforces, as long as nothing multiplies
+    its rows.
     """
 
     columns: Mapping[str, Known]
@@ -72,6 +74,7 @@ class Facts:
     owner: str | None
     rows: int | None
     one_row: bool
+    unique: frozenset[str] = frozenset()
 
 
 def facts(relation: Relation, dataset: Dataset) -> Facts:
@@ -86,7 +89,8 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
             found = {name: known(scalar, below.columns) for name, scalar in columns}
             if below.owner is not None:
                 found[below.owner] = below.columns[below.owner]
-            return replace(below, columns=MappingProxyType(found))
+            kept = {name for name, scalar in columns if isinstance(scalar, Ref) and scalar.name in below.unique}
+            return replace(below, columns=MappingProxyType(found), unique=frozenset(kept))
         case Join(kind, left, right, on):
             return joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,), dataset)
         case SemiJoin(left):
@@ -107,10 +111,13 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     table = dataset.table(scan.table)
     assert table is not None
     columns = {scan.name(column.name): _declared(column, table) for column in table.columns}
+    # A path of several hops may lead one row to several owners, each of which then holds it once.
+    single = not isinstance(table.owner, Owner) or not table.owner.hops
+    unique = frozenset(scan.name(c.name) for c in table.columns if single and frozenset({c.name}) in table.unique)
     if table.public:
-        return Facts(MappingProxyType(columns), private=False, owner=None, rows=None, one_row=False)
+        return Facts(MappingProxyType(columns), False, owner=None, rows=None, one_row=False, unique=unique)
     if not isinstance(table.owner, Owner):
-        return Facts(MappingProxyType(columns), private=True, owner=None, rows=1, one_row=True)
+        return Facts(MappingProxyType(columns), True, owner=None, rows=1, one_row=True, unique=unique)
     name = owner_name(scan)
     reached = dataset.table(table.owner.hops[-1].table) if table.owner.hops else table
     assert reached is not None
@@ -118,7 +125,7 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     assert key is not None
     columns[name] = Known(key.physical.kind, nullable=False, owner=True)
     rows = 1 if table.unique_owner else table.max_rows_per_unit
-    return Facts(MappingProxyType(columns), private=True, owner=name, rows=rows, one_row=table.unique_owner)
+    return Facts(MappingProxyType(columns), True, owner=name, rows=rows, one_row=table.unique_owner, unique=unique)
 
 
 def owner_name(scan: Scan) -> str:
@@ -153,34 +160,44 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar], dataset: 
     enforces as unique, so that a row finds at most one pair.
     """
     on = tuple(part for condition in on for part in conjuncts(condition))
-    added = {name: replace(found, nullable=True) if kind == "left" else found for name, found in right.columns.items()}
+    added = right.columns
+    if kind == "left":
+        # Where there is no pair the right side's owner is NULL too, and names nobody.
+        added = {name: replace(found, nullable=True, owner=False, padded=True) for name, found in right.columns.items()}
     columns = MappingProxyType({**left.columns, **added})
+    single = _pairs_once(right, on)
+    unique = left.unique if single else frozenset()
     if left.private and right.private:
         product_of = None if left.rows is None or right.rows is None else min(left.rows * right.rows, MOST_ROWS)
-        once = right.rows == 1 or _once(right, on, dataset, enforced=False)
-        return Facts(columns, True, left.owner, left.rows if once else product_of, one_row=False)
+        once = right.rows == 1 or _by_key(right, on, dataset)
+        return Facts(columns, True, left.owner, left.rows if once else product_of, one_row=False, unique=unique)
     own, other = (left, right) if left.private else (right, left)
-    once = _once(other, on, dataset, enforced=False)
-    one_row = own.one_row and _once(other, on, dataset, enforced=True)
-    return Facts(columns, own.private, own.owner, own.rows if once else None, one_row)
+    rows = own.rows if _by_key(other, on, dataset) else None
+    return Facts(columns, own.private, own.owner, rows, own.one_row and _pairs_once(other, on), unique)
 
 
-def _once(side: Facts, on: Iterable[Scalar], dataset: Dataset, *, enforced: bool) -> bool:
-    """Whether a condition equates a key of one table on that side with the other: a row finds at most one pair."""
+def _equated(side: Facts, on: Iterable[Scalar]) -> list[str]:
+    """Return the columns of one side that a condition equates with a column of the other."""
+    found = []
     for condition in on:
         match condition:
             case Call("eq", (Ref(first), Ref(second))):
                 ours = [name for name in (first, second) if name in side.columns]
-                origin = side.columns[ours[0]].origin if len(ours) == 1 else None
-                if origin is None:
-                    continue
-                table = dataset.table(origin[0])
-                assert table is not None
-                if frozenset({origin[1]}) in table.unique or (not enforced and is_key(origin, dataset)):
-                    return True
+                found += ours if len(ours) == 1 else []
             case _:
                 pass
-    return False
+    return found
+
+
+def _pairs_once(side: Facts, on: Iterable[Scalar]) -> bool:
+    """Whether a row of the other side finds at most one pair on this one, by a column that is enforced unique."""
+    return any(name in side.unique for name in _equated(side, on))
+
+
+def _by_key(side: Facts, on: Iterable[Scalar], dataset: Dataset) -> bool:
+    """Whether rows are meant to find at most one pair on this side: it is joined by a key, declared or enforced."""
+    origins = (side.columns[name].origin for name in _equated(side, on))
+    return any(origin is not None and is_key(origin, dataset) for origin in origins)
 
 
 def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
@@ -210,7 +227,8 @@ def _folded(fold: Fold, below: Facts) -> Facts:
     alone = all(known(scalar, below.columns).owner for _, scalar in fold.keys)
     if below.owner is not None:
         columns[below.owner] = below.columns[below.owner]
-    return Facts(MappingProxyType(columns), below.private, below.owner, 1 if alone else below.rows, one_row=alone)
+    rows = 1 if alone else below.rows
+    return Facts(MappingProxyType(columns), below.private, below.owner, rows, one_row=alone)
 
 
 def _fold_known(aggregate: FoldAggregate, below: Facts) -> Known:
@@ -363,14 +381,15 @@ def domain(scalar: Scalar, found: Known, holding: Iterable[Scalar], widest: int)
         listed = _listed(condition, scalar)
         if listed is not None and found.kind in ("integer", "text", "boolean", "date"):
             public = tuple(value for value in public or () if value in listed) or listed
-    if public is None:
+    if public is None or found.kind == "float":
+        # Different constants may be one double, and one group drawn for twice would be two draws for one price.
         return None
     return public if never_null(scalar, found, holding) else (*public, None)
 
 
 def _public(found: Known, widest: int) -> tuple[Value, ...] | None:
     if found.values is not None:
-        return found.values
+        return tuple(dict.fromkeys(found.values))
     if found.kind == "boolean":
         return (False, True)
     if found.kind == "integer" and found.bounds is not None and found.origin is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -86,3 +87,9 @@ def template(function: str, engine: str) -> str:
     """Return how an engine writes a function."""
     sql = FUNCTIONS[function].sql
     return sql.get(engine, sql["*"])
+
+
+@cache
+def repeats(function: str, place: int) -> int:
+    """Return how often an argument is written where a function is, in the engine that writes it most often."""
+    return max(1, *(sql.count(f"{{{place}}}") for sql in FUNCTIONS[function].sql.values()))

@@ -54,6 +54,9 @@ _CLAUSES = (
     "with_",
     "laterals",
 )
+MOST_AGGREGATES = 100
+MOST_KEYS = 16
+
 _AGGREGATES: dict[type[exp.Expression], Literal["count", "sum", "average"]] = {
     exp.Count: "count",
     exp.Sum: "sum",
@@ -260,6 +263,8 @@ class _Noisy:
         for name, found in self.aggregates.items():
             if found == aggregate:
                 return Ref(name, "float")
+        if len(self.aggregates) >= MOST_AGGREGATES:
+            refuse("sql-too-deep", hint=f"At most {MOST_AGGREGATES} different aggregates.")
         name = f"a{len(self.aggregates)}"
         self.aggregates[name] = aggregate
         return Ref(name, "float")
@@ -275,6 +280,8 @@ def _keys(select: exp.Select, rows: RowNames) -> list[tuple[str, Scalar]]:
         key = _key(item, select, rows)
         if key not in found:
             found.append(key)
+        if len(found) > MOST_KEYS:
+            refuse("sql-too-deep", item, hint=f"At most {MOST_KEYS} group keys.")
     return [(f"k{index}", key) for index, key in enumerate(found)]
 
 

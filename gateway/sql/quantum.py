@@ -46,22 +46,29 @@ class Quantum:
 def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> Quantum:
     """Return the quantisation of a number of that kind between those bounds."""
     if kind != "float":
-        lower, upper = max(lower, -WIDEST), min(upper, WIDEST)
+        lower, upper = (min(max(bound, -WIDEST), WIDEST) for bound in (lower, upper))
     widest = max(abs(lower), abs(upper))
     places = 0 if kind == "integer" else scale
     if kind != "float" and places is not None and places <= 12 and widest * 10**places <= EXACT:
         step = Fraction(1, 10**places)
         how: Literal["integer", "decimal"] = "integer" if kind == "integer" else "decimal"
-        return Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step))
+        return _ordered(Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step)))
     exponent = 0 if widest == 0 else math.ceil(math.log2(widest)) - RESOLUTION
     step = Fraction(2) ** max(min(exponent, 900), -900)
-    return Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step))
+    return _ordered(Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step)))
+
+
+def _ordered(found: Quantum) -> Quantum:
+    if found.lower > found.upper:
+        raise AssertionError("bounds upside down")
+    return found
 
 
 def _rounded(bound: Fraction, step: Fraction) -> int:
     """Return the integer of a bound by the very float arithmetic that the engine does with a clamped value.
 
-    Why no value lies beyond: converting to a double, dividing by a power of two, adding one half and flooring each keep
-    order, so that a value between two bounds has its integer between theirs.
+    Why no value lies beyond: converting to a double, adding half a step, dividing by a power of two and flooring each
+    keep order, so that a value between two bounds has its integer between theirs. Half a step is added first because
+    PostgreSQL refuses a quotient that underflows, and no such sum is that small without being zero.
     """
-    return math.floor(float(bound) / float(step) + 0.5)
+    return math.floor((float(bound) + float(step) / 2) / float(step))

@@ -131,12 +131,14 @@ def quantised(value: str, found: Quantum, dialect: str) -> str:
         return f"CAST({clamped(value, str(found.lower), str(found.upper))} AS BIGINT)"
     low, high = found.lower * found.step, found.upper * found.step
     if found.how == "decimal":
-        exact = f"CAST({clamped(value, decimal(low), decimal(high))} AS DECIMAL(18, {found.scale}))"
+        # 38 digits: the bound is below 2^40 and is multiplied by 10^scale twice, once by the type and once here.
+        exact = f"CAST({clamped(value, decimal(low), decimal(high))} AS DECIMAL(38, {found.scale}))"
         return f"CAST({exact} * {10**found.scale} AS BIGINT)"
     # Converted first and clamped as a double: between two doubles the rounding below keeps order (quantum._rounded).
     wide = value if found.kind == "float" else template("to_float", dialect).format(value)
     near = clamped(wide, _float(low, dialect), _float(high, dialect))
-    return f"CAST(FLOOR({near} / {_float(found.step, dialect)} + 0.5) AS BIGINT)"
+    half, step = _float(found.step / 2, dialect), _float(found.step, dialect)
+    return f"CAST(FLOOR(({near} + {half}) / {step}) AS BIGINT)"
 
 
 def clamped(value: str, low: str, high: str) -> str:

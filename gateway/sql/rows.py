@@ -121,17 +121,40 @@ def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:
 
 def _join(join: Join, dataset: Dataset) -> Rows:
     left, right = rows(join.left, dataset), rows(join.right, dataset)
+    if join.kind == "left":
+        right = _nested(right, join.right)
     both = Rows("", (), {**left.columns, **right.columns})
     on = _tie(facts(join.left, dataset), facts(join.right, dataset), left, right)
     if join.on is not None:
         on.append(both.write(join.on, dataset.dialect))
-    inner = join.kind == "inner"
-    # A left join's right side is filtered before it is joined: its conditions must not drop rows without a pair.
-    matched = on if inner else [*on, *right.where]
-    word = "JOIN" if inner else "LEFT JOIN"
-    nested = f"({right.source})" if right.joined else right.source
-    source = f"{left.source} {word} {nested} ON {' AND '.join(matched) or 'TRUE'}"
-    return Rows(source, (*left.where, *(right.where if inner else ())), both.columns, joined=True)
+    word = "LEFT JOIN" if join.kind == "left" else "JOIN"
+    source = f"({right.source})" if right.joined else right.source
+    return Rows(
+        f"{left.source} {word} {source} ON {' AND '.join(on) or 'TRUE'}",
+        (*left.where, *right.where),
+        both.columns,
+        joined=True,
+    )
+
+
+def _nested(found: Rows, relation: Relation) -> Rows:
+    """Return rows as a query of their own, so that a left join filters and computes them before it adds NULLs."""
+    alias = f"s{_first(relation)}"
+    names = {name: f"{alias}.c{index}" for index, name in enumerate(found.columns)}
+    selected = ", ".join(f"{written} AS c{index}" for index, written in enumerate(found.columns.values()))
+    return Rows(f"(SELECT {selected} FROM {found.source}{found.condition}) AS {alias}", (), names)
+
+
+def _first(relation: Relation) -> int:
+    """Return the number of the first scan or fold of a relation, which no other relation of the query has."""
+    match relation:
+        case Scan(_, number) | Fold(_, number):
+            return number
+        case Filter(source) | Project(source) | Sort(source) | Release(source):
+            return _first(source)
+        case Join(_, left) | SemiJoin(left):
+            return _first(left)
+    assert_never(relation)
 
 
 def _semi_join(semi: SemiJoin, dataset: Dataset) -> Rows:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -74,11 +75,16 @@ def read(select: exp.Select, context: Context, outer: Scope | None = None) -> Fr
     correlated = tuple(found for found in rest if not references(found) <= scope.known.keys())
     if correlated and outer is None:
         raise AssertionError("a reference to no query around")
-    for found in inside:
-        relation = Filter(relation, found)
+    if inside:
+        relation = Filter(relation, _all(inside))
     for test in semis:
         relation = _semi_join(relation, test, scope, context)
     return From(relation, scope, correlated)
+
+
+def _all(conditions: Sequence[Scalar]) -> Scalar:
+    """Return the conjunction of conditions."""
+    return conditions[0] if len(conditions) == 1 else Call("and", tuple(conditions), "boolean")
 
 
 def _parts(node: exp.Expression) -> list[exp.Expression]:
@@ -208,8 +214,7 @@ def _join_all(
             on += moved
             rest = [found for found in rest if found not in moved]
         _check_join(left, right, on, step, context)
-        together = None if not on else on[0] if len(on) == 1 else Call("and", tuple(on), "boolean")
-        relation = Join("left" if step.kind == "left" else "inner", relation, step.right, together)
+        relation = Join("left" if step.kind == "left" else "inner", relation, step.right, _all(on) if on else None)
     return relation, rest
 
 
@@ -269,8 +274,7 @@ def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: 
         refuse("join-unsupported", test, message="Public rows cannot be picked by private ones.")
     if left.private and right.private and (left.owner is None or not tied(on, left, right, context.dataset)):
         refuse("join-not-owned", test, hint=tie_hint(left, right))
-    together = None if not on else on[0] if len(on) == 1 else Call("and", tuple(on), "boolean")
-    return SemiJoin(relation, found.relation, together, anti)
+    return SemiJoin(relation, found.relation, _all(on) if on else None, anti)
 
 
 def _check_items(query: exp.Select, scope: Scope) -> None:
