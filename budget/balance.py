@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, literal, or_, select, update
 
 from budget import chain, schema
 from budget.admission import fits
@@ -16,6 +17,40 @@ from mechanisms.loss import LIMIT, Loss, Mechanism
 
 UNLIMITED = LIMIT
 """The number of queries that stands for no end: what costs nothing can be asked for ever."""
+
+
+_scope, _member = schema.scope, schema.member
+
+# Made once, as every charge needs them: see ``chain.py``.
+_PAID_BY: Final = (
+    select(_scope, _member.c.analyst.label("member"), _member.c.project)
+    .select_from(
+        _scope.outerjoin(
+            _member,
+            and_(
+                _member.c.dataset == _scope.c.dataset,
+                _scope.c.scope == literal(of_project("")) + _member.c.project,
+                _member.c.analyst.in_(bindparam("analysts", expanding=True)),
+            ),
+        )
+    )
+    .where(
+        _scope.c.dataset == bindparam("dataset"),
+        or_(_scope.c.scope.in_(bindparam("scopes", expanding=True)), _member.c.analyst.is_not(None)),
+    )
+)
+_READ: Final = select(_scope).where(
+    _scope.c.dataset == bindparam("dataset"), _scope.c.scope.in_(bindparam("scopes", expanding=True))
+)
+_WRITE: Final = (
+    update(_scope)
+    .where(
+        _scope.c.dataset == bindparam("of"),
+        _scope.c.scope == bindparam("held"),
+        _scope.c.seq == bindparam("before"),
+    )
+    .values({column.name: bindparam(column.name) for column in _scope.columns if column.name != "dataset"})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +123,8 @@ class Held:
 
 def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
     """Return, in one statement, every scope that charges of these analysts fall under."""
-    scope, member = schema.scope, schema.member
-    joined: ColumnElement[bool] = and_(
-        member.c.dataset == scope.c.dataset,
-        scope.c.scope == literal(of_project("")) + member.c.project,
-        member.c.analyst.in_(analysts),
-    )
-    rows = conn.execute(
-        select(scope, member.c.analyst.label("member"), member.c.project)
-        .select_from(scope.outerjoin(member, joined))
-        .where(
-            scope.c.dataset == dataset,
-            or_(scope.c.scope.in_([CAP, *map(of_analyst, analysts)]), member.c.analyst.is_not(None)),
-        )
-    )
+    named = {"dataset": dataset, "analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
+    rows = conn.execute(_PAID_BY, named)
     held = Held({}, {})
     for row in rows:
         held.standings[row.scope] = from_row(row)
@@ -112,9 +135,7 @@ def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
 
 def read(conn: Connection, dataset: str, scopes: Sequence[str]) -> tuple[Standing, ...]:
     """Return the standings of those scopes in the order given; ``NoGrant`` names the first that has no row."""
-    rows = conn.execute(
-        select(schema.scope).where(schema.scope.c.dataset == dataset, schema.scope.c.scope.in_(scopes))
-    ).all()
+    rows = conn.execute(_READ, {"dataset": dataset, "scopes": list(scopes)}).all()
     held = Held({row.scope: from_row(row) for row in rows}, {})
     return tuple(held.standing(scope) for scope in scopes)
 
@@ -135,17 +156,13 @@ def all_of(conn: Connection, dataset: str | None = None, analyst: str | None = N
     return found
 
 
-def write(conn: Connection, dataset: str, before: Standing, after: Standing) -> None:
-    """Replace a derived row by its next state; ``Contended`` if it is no longer what was read."""
-    changed = conn.execute(
-        update(schema.scope)
-        .where(
-            schema.scope.c.dataset == dataset, schema.scope.c.scope == before.scope, schema.scope.c.seq == before.seq
-        )
-        .values(**columns(after))
-    )
-    if changed.rowcount != 1:
-        raise Contended("the balance moved on")
+def write(conn: Connection, dataset: str, changes: Sequence[tuple[Standing, Standing]]) -> None:
+    """Replace derived rows, each given before and after; ``Contended`` if one is no longer what was read."""
+    if not changes:
+        return
+    rows = [columns(after) | {"of": dataset, "held": old.scope, "before": old.seq} for old, after in changes]
+    if conn.execute(_WRITE, rows).rowcount != len(rows):
+        raise Contended("a balance moved on")
 
 
 def how_many(balance: Balance, loss: Loss) -> int:

@@ -107,16 +107,18 @@ class Book:
         """Write what was posted: facts, balances, head."""
         if self.head == self.read:
             return
-        for kind, table in schema.FACTS.items():
+        for kind in schema.FACTS:
             rows = [row for each, row in self._facts if each == kind]
             if rows:
-                self.conn.execute(insert(table), rows)
+                chain.write(self.conn, kind, rows)
+        changed = []
         for scope, after in sorted(self.standings.items()):
             before = self._before.get(scope)
             if before is None:
                 self.conn.execute(insert(schema.scope).values(dataset=self.dataset, **columns(after)))
             elif before != after:
-                balance.write(self.conn, self.dataset, before, after)
+                changed.append((before, after))
+        balance.write(self.conn, self.dataset, changed)
         chain.move(self.conn, self.read, self.head)
 
 
@@ -126,9 +128,12 @@ def opened(conn: Connection, dataset: str, *, begin: bool = False) -> Iterator[B
 
     ``NoGrant`` where the dataset has no facts, unless ``begin`` begins them.
     """
-    head = chain.open_or_lock(conn, dataset) if begin else chain.lock(conn, dataset)
-    if head is None:
+    if begin:
+        chain.begin(conn, dataset)
+    found = chain.held(conn, dataset)
+    if found is None:
         raise NoGrant(dataset)
-    book = Book(conn, head, head, chain.now(conn))
+    head, now = found
+    book = Book(conn, head, head, now)
     yield book
     book.write()

@@ -34,15 +34,23 @@ class _Running:
     base: Standing
     seq: int
     sums: list[int]
+    plain: bool
+    epsilon: int
+    rho: int
+    delta: int
+    until: int
 
     @classmethod
     def of(cls, standing: Standing) -> _Running:
-        sums = (standing.totals, standing.life)
-        return cls(
-            standing,
-            standing.seq,
-            [figure for each in sums for figure in (each.epsilon, each.gaussians, each.rho, each.delta)],
-        )
+        figures = [
+            figure
+            for each in (standing.totals, standing.life)
+            for figure in (each.epsilon, each.gaussians, each.rho, each.delta)
+        ]
+        grant, allowance = standing.grant, standing.allowance
+        plain = not standing.paused and grant.max_epsilon is None and grant.expires is None
+        until = LIMIT if standing.span is None else standing.span[1]
+        return cls(standing, standing.seq, figures, plain, grant.epsilon, allowance.rho, allowance.release_delta, until)
 
     @property
     def standing(self) -> Standing:
@@ -55,15 +63,12 @@ class _Running:
         Why this may stand beside ``admission.admit``: it only ever says yes where that would (a pure loss, no limit in
         time or on one query, the pure route or the zCDP route open); whatever it does not pass is judged there.
         """
-        sums, base = self.sums, self.base
-        grant = base.grant
-        if epsilon is None or base.paused or grant.max_epsilon is not None or grant.expires is not None:
+        sums = self.sums
+        if epsilon is None or not self.plain or at >= self.until or sums[3] + delta > self.delta:
             return False
-        if base.span is not None and at >= base.span[1]:
+        if sums[6] + rho > LIMIT or sums[4] + epsilon > LIMIT:
             return False
-        if sums[3] + delta > base.allowance.release_delta or sums[6] + rho > LIMIT or sums[4] + epsilon > LIMIT:
-            return False
-        return (not sums[1] and sums[0] + epsilon <= grant.epsilon) or sums[2] + rho <= base.allowance.rho
+        return (not sums[1] and sums[0] + epsilon <= self.epsilon) or sums[2] + rho <= self.rho
 
     def add(self, epsilon: int | None, rho: int, delta: int, seq: int) -> None:
         sums = self.sums
@@ -116,7 +121,7 @@ class Fold:
                 case "charge":
                     self._charge(row)
                 case "outcome":
-                    self._outcome(_named(kind, row))
+                    self._outcome(row)
                 case "grant":
                     self._grant(_named(kind, row))
                 case "renewal":
@@ -206,17 +211,18 @@ class Fold:
         if key_use != use:
             raise Inadmissible("the idempotency key is miscounted")
 
-    def _outcome(self, row: dict[str, Any]) -> None:
-        charge = self._open(row["charge"])
-        if row["status"] not in ("answered", "failed", "void"):
+    def _outcome(self, row: Row) -> None:
+        seq, charge_id, status = row[1], row[4], row[5]
+        charge = self._open(charge_id)
+        if status not in ("answered", "failed", "void"):
             raise Inadmissible("an outcome that is not known")
-        if row["status"] == "void":
+        if status == "void":
             if charge.retaken:
                 raise Inadmissible("void although it was taken over")
             for scope in _scopes(charge.scopes):
-                standing = self._running(scope).standing.refunding(Loss(*charge.loss), charge.seq, row["seq"])
+                standing = self._running(scope).standing.refunding(Loss(*charge.loss), charge.seq, seq)
                 self.scopes[scope] = _Running.of(standing)
-        charge.status = row["status"]
+        charge.status = status
 
     def _attempt(self, row: dict[str, Any]) -> None:
         charge = self._open(row["charge"])

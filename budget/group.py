@@ -31,8 +31,13 @@ def charge_all(conn: Connection, requests: Sequence[ChargeRequest]) -> list[Verd
     """Charge each request, and return what became of each in the order given.
 
     Datasets are locked in the order of their names, whatever the order of the requests, so that two groups never wait
-    for each other.
+    for each other. What the database itself refuses one request alone is raised, since nothing else stands beside it.
     """
+    if len(requests) == 1:
+        try:
+            return [ledger.charge(conn, requests[0])]
+        except LedgerError as refusal:
+            return [refusal]
     verdicts: dict[int, Verdict] = {}
     for dataset in sorted({request.dataset for request in requests}):
         of_dataset = {i: request for i, request in enumerate(requests) if request.dataset == dataset}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from budget import schema
 from budget.balance import read
@@ -65,7 +66,7 @@ class Record:
 
 def find(conn: Connection, charge_id: str) -> Record | None:
     """Return a charge by its id (how a COMMIT of unknown result is read back), or None."""
-    return _one(conn, _records().where(schema.charge.c.id == charge_id))
+    return _one(conn, _BY_ID, {"id": charge_id})
 
 
 def get(conn: Connection, charge_id: str) -> Record:
@@ -78,9 +79,7 @@ def get(conn: Connection, charge_id: str) -> Record:
 
 def find_key(conn: Connection, dataset: str, analyst: str, idempotency_key: str) -> Record | None:
     """Return the last charge under an analyst's idempotency key on a dataset (a void one included), or None."""
-    c = schema.charge.c
-    mine = (c.dataset == dataset) & (c.analyst == analyst) & (c.idempotency_key == idempotency_key)
-    return _one(conn, _records().where(mine).order_by(c.key_use.desc()).limit(1))
+    return _one(conn, _BY_KEY, {"dataset": dataset, "analyst": analyst, "idempotency_key": idempotency_key})
 
 
 def latest_answered(
@@ -157,8 +156,24 @@ def _records() -> Select[Any]:
     )
 
 
-def _one(conn: Connection, query: Select[Any]) -> Record | None:
-    row = conn.execute(query).first()
+_charge: Final = schema.charge.c
+
+# Made once, as every charge needs them: see ``chain.py``.
+_BY_ID: Final = _records().where(_charge.id == bindparam("id"))
+_BY_KEY: Final = (
+    _records()
+    .where(
+        _charge.dataset == bindparam("dataset"),
+        _charge.analyst == bindparam("analyst"),
+        _charge.idempotency_key == bindparam("idempotency_key"),
+    )
+    .order_by(_charge.key_use.desc())
+    .limit(1)
+)
+
+
+def _one(conn: Connection, query: Select[Any], named: Mapping[str, Any] | None = None) -> Record | None:
+    row = conn.execute(query, named).first()
     return None if row is None else _record(row)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from budget import schema
 from budget.book import opened
 from budget.errors import NotSuspended
 from budget.scopes import checked_name, of_analyst
@@ -25,6 +26,22 @@ def suspend(
 def clear(conn: Connection, dataset: str, analyst: str, *, actor: str, reason: str | None = None) -> None:
     """Lift an analyst's suspension; ``NotSuspended`` if there is none."""
     _append(conn, dataset, analyst, "clear", actor, reason, None)
+
+
+def cause(conn: Connection, dataset: str, analyst: str) -> str | None:
+    """Return the charge whose failure the analyst's present suspension began with, None if no charge is named.
+
+    It is the one outcome that is told while suspended. Others are withheld, failed or not: which of several queries in
+    flight failed as well would be so many more bits that nobody paid for.
+    """
+    table = schema.suspension
+    mine = (table.c.dataset == dataset) & (table.c.analyst == analyst)
+    found: str | None = None
+    for row in conn.execute(select(table.c.action, table.c.charge).where(mine).order_by(table.c.seq.desc())):
+        if row.action == "clear":
+            break
+        found = row.charge
+    return found
 
 
 def _append(

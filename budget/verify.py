@@ -120,7 +120,7 @@ def _walk(conn: Connection, dataset: str, last: int) -> tuple[int, bytes, int, F
 
 def _follows(previous: bytes, kind: str, row: Sequence[Any]) -> bool:
     try:
-        return link(previous, digest(kind, list(row[4:])), row[1], row[2]) == bytes(row[3])
+        return link(previous, digest(kind, [*row[4:]]), row[1], row[2]) == bytes(row[3])
     except (ValueError, TypeError, AttributeError):  # a value that no fact could hold (text in the place of bytes)
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from budget import balance, chain, grants, ledger, records
 from budget.balance import UNLIMITED, how_many
@@ -21,7 +21,14 @@ from tests.budget.ledgers import ALIVE, DELTA, EPSILON, gaussian, grant_all, pur
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock("2026-03-28T12:00")
+    held = chain.held
     monkeypatch.setattr(chain, "now", clock)
+
+    def held_then(conn: Connection, dataset: str) -> tuple[chain.Head, int] | None:
+        found = held(conn, dataset)
+        return None if found is None else (found[0], clock.now)
+
+    monkeypatch.setattr(chain, "held", held_then)
     return clock
 
 

@@ -284,7 +284,7 @@ def test_a_balance_that_moved_between_reading_and_writing_is_not_written(full: E
         own, _ = balance.of(conn, "health", "bob").standings
         ledger.charge(conn, request(analyst="bob"))
         with pytest.raises(Contended):
-            balance.write(conn, "health", own, own)
+            balance.write(conn, "health", [(own, own)])
         transaction.rollback()
 
 
