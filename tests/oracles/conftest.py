@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.sandbox import Sandbox
+from tests.oracles.clinic import CLINICS
 from tests.oracles.databases import (
     Bases,
     DuckdbDatabase,
@@ -18,7 +19,7 @@ from tests.oracles.databases import (
 from tests.oracles.worlds import WORLDS as SINGLE
 from tests.sql.shop import SHOP
 
-WORLDS = (*SINGLE, SHOP)
+WORLDS = (*SINGLE, SHOP, *CLINICS)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,342 @@
+"""Random questions over several relations, composed: joins on joins of nested queries, folds, semi-joins, CASE, FILTER.
+
+The same text is what the analyst asks and what SQLite answers, so that the second implementation needs no parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+from tests.oracles.clinic import GAUGES, KEYED_GAUGES
+from tests.oracles.worlds import World
+
+Kind = Literal["integer", "number", "text", "boolean", "date"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column in reach: how it is written, and whether it is the owner's key, a bounded number, a key of visits."""
+
+    text: str
+    name: str
+    kind: Kind
+    owner: bool = False
+    bounded: bool = False
+    visit: bool = False
+    padded: bool = False
+
+
+@dataclass
+class Built:
+    """A FROM clause, conditions of WHERE, and the columns in reach; ``features`` says what went into it."""
+
+    source: str
+    where: list[str]
+    columns: list[Column]
+    owned: bool = True
+    features: set[str] = field(default_factory=set)
+
+
+_TABLES: dict[str, tuple[tuple[str, Kind, str], ...]] = {
+    "person": (
+        ("person_id", "integer", "owner"),
+        ("sex", "text", ""),
+        ("age", "integer", "bounded"),
+        ("ok", "boolean", ""),
+        ("city", "text", ""),
+    ),
+    "visit": (
+        ("visit_id", "integer", "visit"),
+        ("person_id", "integer", "owner"),
+        ("site_id", "integer", ""),
+        ("cost", "number", "bounded"),
+        ("part", "number", "bounded"),
+        ("score", "number", "bounded"),
+        ("kind", "text", ""),
+        ("day", "date", ""),
+    ),
+    "item": (
+        ("visit_id", "integer", "visit"),
+        ("qty", "integer", "bounded"),
+        ("label", "text", ""),
+        ("whole", "number", "bounded"),
+    ),
+    "site": (("site_id", "integer", ""), ("region", "text", ""), ("beds", "integer", "bounded")),
+    "tariff": (("region", "text", ""), ("fee", "integer", "bounded")),
+    "gauge": (("site_id", "integer", ""), ("level", "integer", "bounded"), ("tag", "text", "")),
+}
+_LITERALS: dict[Kind, tuple[str, ...]] = {
+    "integer": ("1", "2", "18", "0", "3.5"),
+    "number": ("0.5", "12.5", "40", "0"),
+    "text": ("'x'", "'F'", "'Ulm'", "'north'", "'a'"),
+    "boolean": ("TRUE",),
+    "date": ("'2020-01-02'",),
+}
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A question: its text, how many group keys it has, its aggregates in order, and what it is made of."""
+
+    text: str
+    keys: int
+    aggregates: tuple[str, ...]
+    features: frozenset[str]
+
+
+class Composer:
+    """Composes one question from a seed; ``world`` says which tables there are."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self.random, self.rows = random, world in (GAUGES, KEYED_GAUGES)
+        self.taken = 0
+        self.named: list[str] = []
+        self.features: set[str] = set()
+
+    def question(self) -> Composed:
+        """Return a question."""
+        built = self.relation(2)
+        items = list(dict.fromkeys(self.aggregate(built) for _ in range(self.random.randint(1, 3))))
+        keys = [self.key(built) for _ in range(self.random.choice((0, 0, 1, 1, 2)))]
+        keys = list(dict.fromkeys(keys))
+        selected = [*(f"{key} AS k{at}" for at, key in enumerate(keys)), *items]
+        found = f"SELECT {', '.join(selected)} FROM {built.source}{self.condition(built)}"
+        if keys:
+            found += f" GROUP BY {', '.join(str(at + 1) for at in range(len(keys)))}"
+        if self.named:
+            found = f"WITH {', '.join(self.named)} {found}"
+        return Composed(found, len(keys), tuple(items), frozenset(self.features | built.features))
+
+    def condition(self, built: Built) -> str:
+        """Return the WHERE clause."""
+        return f" WHERE {' AND '.join(built.where)}" if built.where else ""
+
+    def alias(self) -> str:
+        self.taken += 1
+        return f"q{self.taken}"
+
+    def chance(self, percent: int) -> bool:
+        return self.random.randrange(100) < percent
+
+    # --- relations
+
+    def relation(self, depth: int) -> Built:
+        """Return a relation: an item, joined with others, filtered, and picked by semi-joins."""
+        built = self.item(depth)
+        for _ in range(self.random.choice((0, 0, 1, 1, 2)) if depth else 0):
+            built = self.join(built, depth)
+        for _ in range(self.random.choice((0, 1, 1))):
+            built.where.append(self.test(built.columns))
+        if depth and self.chance(30):
+            self.semi_join(built, depth)
+        return built
+
+    def table(self, name: str) -> Built:
+        alias = self.alias()
+        columns = [
+            Column(f"{alias}.{column}", column, kind, word == "owner", word == "bounded", word == "visit")
+            for column, kind, word in _TABLES[name]
+        ]
+        return Built(f"{name} AS {alias}", [], columns, name not in ("site", "tariff"))
+
+    def item(self, depth: int) -> Built:
+        if depth and self.chance(35):
+            return self.nested(depth - 1)
+        return self.table("gauge" if self.rows else self.random.choice(("person", "visit", "visit", "item")))
+
+    def join(self, left: Built, depth: int) -> Built:
+        public = self.rows or self.chance(25)
+        right = self.table(self.random.choice(("site", "site", "tariff"))) if public else self.item(depth - 1)
+        how = self.random.choice(("JOIN", "JOIN", "LEFT JOIN", ",", "CROSS JOIN"))
+        on = self.meeting(left, right) if public else self.tie(left, right)
+        if on is None:
+            return left
+        left.features |= {"public" if public else "owned", how} | right.features
+        more = [*right.where]
+        if self.chance(40):
+            more.append(self.test([*left.columns, *right.columns]))
+        columns = right.columns
+        if how == "LEFT JOIN":
+            columns = [_padded(column) for column in columns]
+            left.source += f" LEFT JOIN {right.source} ON {' AND '.join([on, *more])}"
+        elif how == "JOIN":
+            left.source += f" JOIN {right.source} ON {' AND '.join([on, *more])}"
+        else:
+            left.source += f" {how.replace(',', 'CROSS JOIN')} {right.source}"
+            left.where += [on, *more]
+        return Built(left.source, left.where, [*left.columns, *columns], left.owned, left.features)
+
+    def tie(self, left: Built, right: Built) -> str | None:
+        """Return a condition that only one owner's rows meet; now and then one that ties nothing."""
+        pairs = [(a, b) for a in left.columns for b in right.columns if (a.owner and b.owner) or (a.visit and b.visit)]
+        pairs = [pair for pair in pairs if not any(column.padded for column in pair)]
+        if self.chance(4):
+            pairs = [(a, b) for a in left.columns for b in right.columns if a.kind == b.kind]
+        if not pairs:
+            return None
+        a, b = self.random.choice(pairs)
+        return f"{a.text} = {b.text}"
+
+    def meeting(self, left: Built, right: Built) -> str | None:
+        pairs = [(a, b) for a in left.columns for b in right.columns if a.name == b.name]
+        if not pairs or self.chance(10):
+            return "TRUE"
+        a, b = self.random.choice(pairs)
+        return f"{a.text} = {b.text}"
+
+    def semi_join(self, built: Built, depth: int) -> None:
+        """Add a condition with a subquery."""
+        inner = self.table("site") if self.rows else self.item(depth - 1)
+        inner.where += [self.test(inner.columns)] if self.chance(60) else []
+        on = self.meeting(built, inner) if self.rows else self.tie(built, inner)
+        if on is None:
+            return
+        negated = self.chance(40)
+        owners = [c for c in built.columns if c.owner and not c.padded], [c for c in inner.columns if c.owner]
+        if all(owners) and self.chance(50):
+            member, found = owners[0][0], owners[1][0]
+            word = "NOT IN" if negated else "IN"
+            test = f"{member.text} {word} (SELECT {found.text} FROM {inner.source}{self.condition(inner)})"
+        else:
+            inner.where.append(on)
+            word = "NOT EXISTS" if negated else "EXISTS"
+            test = f"{word} (SELECT 1 FROM {inner.source}{self.condition(inner)})"
+        built.features |= {word} | inner.features
+        built.where.append(test)
+
+    # --- nested queries
+
+    def nested(self, depth: int) -> Built:
+        """Return a nested query under a name, in FROM or in WITH."""
+        below = self.relation(depth)
+        fold = not self.rows and self.chance(60)
+        selected, columns, rest = (self.folded if fold else self.picked)(below)
+        text = f"SELECT {', '.join(selected)} FROM {below.source}{self.condition(below)}{rest}"
+        if self.chance(2):
+            text += " LIMIT 3"
+        alias = self.alias()
+        if self.chance(30):
+            self.named.append(f"{alias} AS ({text})")
+            source, word = f"{alias}", "WITH"
+        else:
+            source, word = f"({text}) AS {alias}", "FROM"
+        found = [Column(f"{alias}.{c.name}", c.name, c.kind, c.owner, c.bounded, c.visit, c.padded) for c in columns]
+        return Built(source, [], found, features={*below.features, word, "fold" if fold else "nested"})
+
+    def picked(self, below: Built) -> tuple[list[str], list[Column], str]:
+        """Return a select list of some columns and expressions; all of it distinct at times."""
+        some = self.random.sample(below.columns, self.random.randint(1, min(4, len(below.columns))))
+        some += [column for column in below.columns if column.owner and not column.padded and column not in some][:1]
+        selected, columns = [], []
+        for at, column in enumerate(some):
+            name = f"c{at}"
+            text = column.text
+            kept = column
+            if self.chance(20) and not column.owner and not column.visit:
+                text, kept = self.chosen(below, column)
+            selected.append(f"{text} AS {name}")
+            columns.append(Column(text, name, kept.kind, kept.owner, kept.bounded, kept.visit, kept.padded))
+        owners = any(column.owner and not column.padded for column in columns)
+        if owners and not self.rows and self.chance(20):
+            selected[0] = f"DISTINCT {selected[0]}"
+        return selected, columns, ""
+
+    def folded(self, below: Built) -> tuple[list[str], list[Column], str]:
+        """Return a select list of keys and aggregates, one of the keys the owner's, and the clauses behind."""
+        owners = [column for column in below.columns if (column.owner or column.visit) and not column.padded]
+        keys = self.random.sample(below.columns, self.random.choice((0, 0, 1)))
+        if owners:
+            keys = list(dict.fromkeys([self.random.choice(owners), *keys]))
+        selected = [f"{key.text} AS g{at}" for at, key in enumerate(keys)]
+        columns = [
+            Column("", f"g{at}", key.kind, key.owner, key.bounded, key.visit, key.padded) for at, key in enumerate(keys)
+        ]
+        aggregates: list[tuple[str, Kind, bool]] = [("COUNT(*)", "integer", True)]
+        for column in self.random.sample(below.columns, min(3, len(below.columns))):
+            if column.bounded:
+                aggregates += [(f"SUM({column.text})", column.kind, True), (f"AVG({column.text})", "number", True)]
+            if column.kind != "boolean":
+                word = self.random.choice(("MIN", "MAX"))
+                aggregates.append((f"{word}({column.text})", column.kind, column.bounded))
+            aggregates.append((f"COUNT(DISTINCT {column.text})", "integer", True))
+        for at, (text, kind, bounded) in enumerate(self.random.sample(aggregates, min(2, len(aggregates)))):
+            selected.append(f"{text} AS a{at}")
+            columns.append(Column("", f"a{at}", kind, bounded=bounded))
+        rest = f" GROUP BY {', '.join(key.text for key in keys)}" if keys else ""
+        if keys and self.chance(30):
+            rest += f" HAVING {self.random.choice(('COUNT(*) > 1', 'COUNT(*) < 3'))}"
+        return selected, columns, rest
+
+    # --- expressions
+
+    def test(self, columns: list[Column]) -> str:
+        """Return a condition over rows."""
+        column = self.random.choice(columns)
+        constant = self.random.choice(_LITERALS[column.kind])
+        forms: list[Callable[[], str]] = [
+            lambda: f"{column.text} IS {self.random.choice(('NULL', 'NOT NULL'))}",
+            lambda: f"{column.text} {self.random.choice(('=', '<>', '<=', '>'))} {constant}",
+            lambda: f"({self.test(columns)} OR {self.test(columns)})",
+        ]
+        same = [c for c in columns if c.kind == column.kind and c is not column]
+        if same:
+            other = self.random.choice(same).text
+            forms.append(lambda: f"{column.text} {self.random.choice(('=', '<>', '<='))} {other}")
+        if column.kind in ("integer", "number"):
+            forms.append(lambda: f"COALESCE({column.text}, 1) > {constant}")
+        return self.random.choice(forms)()
+
+    def chosen(self, built: Built, column: Column) -> tuple[str, Column]:
+        """Return CASE or COALESCE over a column, and what is known of it."""
+        literals = [value for value in _LITERALS[column.kind] if "." not in value] or ["0"]
+        constant = self.random.choice(literals)
+        if column.kind == "date":
+            constant = "DATE '2020-01-02'"
+        known = Column("", column.name, column.kind, bounded=column.bounded)
+        if self.chance(40):
+            return f"COALESCE({column.text}, {constant})", known
+        if self.chance(30):
+            same = [c for c in built.columns if c.kind == column.kind and c.bounded == column.bounded]
+            other = self.random.choice(same)
+            return f"CASE WHEN {self.test(built.columns)} THEN {column.text} ELSE {other.text} END", known
+        otherwise = self.random.choice(("", f" ELSE {constant}"))
+        return f"CASE WHEN {self.test(built.columns)} THEN {column.text}{otherwise} END", known
+
+    def aggregate(self, built: Built) -> str:
+        """Return an aggregate of a release."""
+        column = self.random.choice(built.columns)
+        text = column.text
+        if self.chance(25):
+            self.features.add("CASE")
+            text, column = self.chosen(built, column)
+        forms = ["COUNT(*)", f"COUNT({text})"]
+        forms += [f"SUM({text})", f"AVG({text})"] * 2 if column.bounded else []
+        forms += [f"COUNT(DISTINCT {c.text})" for c in built.columns if c.owner and not c.padded][:2]
+        found = self.random.choice(forms)
+        if self.chance(20) and "DISTINCT" not in found:
+            self.features.add("FILTER")
+            found += f" FILTER (WHERE {self.test(built.columns)})"
+        return found
+
+    def key(self, built: Built) -> str:
+        """Return a group key."""
+        column = self.random.choice(built.columns)
+        if self.chance(30):
+            self.features.add("CASE key")
+            values = self.random.choice((("'low'", "'high'"), ("1", "2"), ("TRUE", "FALSE")))
+            return f"CASE WHEN {self.test(built.columns)} THEN {values[0]} ELSE {values[1]} END"
+        if self.chance(15) and column.kind == "text":
+            return f"COALESCE({column.text}, 'none')"
+        return column.text
+
+
+def _padded(column: Column) -> Column:
+    return Column(column.text, column.name, column.kind, column.owner, column.bounded, column.visit, padded=True)
+
+
+def composed(world: World, seed: int) -> Composed:
+    """Return the question of a seed."""
+    return Composer(world, Random(seed)).question()  # noqa: S311 - examples, not noise

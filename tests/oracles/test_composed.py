@@ -1,0 +1,201 @@
+"""Questions composed of joins, semi-joins, folds and nested queries, under both oracles, on both engines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from gateway import release as releasing
+from gateway.errors import SqlRefused
+from gateway.policy.model import Dataset
+from gateway.sandbox import Sandbox
+from tests.oracles import neighbours
+from tests.oracles.clinic import CLINIC, CLINICS, GAUGES, KEYED_CLINIC, KEYED_GAUGES, tidy
+from tests.oracles.composed import Composed, composed
+from tests.oracles.databases import Bases, Database, duckdb_dataset
+from tests.oracles.questions import plan, written
+from tests.oracles.sqlite import differences, loaded
+from tests.oracles.test_infinite import shown
+from tests.oracles.test_neighbours import RANDOM, SLOW
+from tests.oracles.worlds import Data, World, generate, shuffled, units, without, without_row
+
+REFUSED = frozenset(
+    {
+        "bounds-missing",
+        "join-not-owned",
+        "join-unsupported",
+        "rows-unbounded",
+        "scale-too-large",
+        "subquery-crosses-owners",
+        "subquery-unsupported",
+    }
+)
+"""What a composed question may be refused for; each has a reason that the composer does not look at."""
+
+
+@st.composite
+def _cases(draw: st.DrawFn) -> tuple[World, list[Composed]]:
+    world = draw(st.sampled_from(CLINICS))
+    seeds = draw(st.lists(st.integers(0, 10**9), min_size=5, max_size=8, unique=True))
+    return world, [composed(world, seed) for seed in seeds]
+
+
+CASES = _cases()
+
+
+def neighbour(world: World, data: Data, random: Random) -> Data:
+    """Return the data without one unit, chosen at random, one of many rows more often."""
+    if world.unit == "row":
+        rows = data["gauge"]
+        return without_row(data, "gauge", random.randrange(len(rows))) if rows else data
+    found = units(world, data)
+    lost = random.sample(found, min(len(found), 2))
+    return min(
+        (without(world, data, unit) for unit in lost), key=lambda left: sum(map(len, left.values())), default=data
+    )
+
+
+def under_neighbours(
+    world: World,
+    dataset: Dataset,
+    bases: tuple[Database, Database],
+    sandbox: Sandbox,
+    asked: list[Composed],
+    random: Random,
+) -> None:
+    data = generate(
+        world, random, random.choice((4, 12, 20)), dirty=random.random() < 0.85, heavy=random.choice((0, 8))
+    )
+    bases[0].fill(data)
+    bases[1].fill(shuffled(neighbour(world, data, random), random))
+    for each in asked:
+        note(f"{world.name}: {each.text}")
+        question = written(each.text, random.choice(("laplace", "gaussian")), random.choice((None, 1, 2)))
+        try:
+            planned = plan(question, dataset)
+        except SqlRefused as refusal:
+            assert refusal.code in REFUSED, refusal.code  # noqa: PT017
+            continue
+        assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
+        neighbours.answered(planned, bases[0].fetch, sandbox)
+
+
+def under_answers(
+    world: World, dataset: Dataset, base: Database, sandbox: Sandbox, asked: list[Composed], random: Random
+) -> None:
+    data = tidy(world, random, random.choice((4, 12, 25)))
+    base.fill(data)
+    with loaded(world, data) as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+        for each in asked:
+            note(f"{world.name}: {each.text}")
+            try:
+                planned = plan(replace(written(each.text), groups=1000), dataset)
+            except SqlRefused:
+                continue
+            assert differences(each, shown(planned, base.fetch, sandbox), connection) == []
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
+    world, asked = case
+    dataset, bases = duckdbs[world]
+    under_neighbours(world, dataset, bases, sandbox, asked, random)
+    under_answers(world, dataset, bases[0], sandbox, asked, random)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
+    world, asked = case
+    dataset, bases = postgreses[world]
+    under_neighbours(world, dataset, bases, sandbox, asked, random)
+    under_answers(world, dataset, bases[0], sandbox, asked, random)
+
+
+@pytest.mark.audit
+@settings(max_examples=5_000, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
+    world, asked = case
+    dataset, bases = duckdbs[world]
+    under_neighbours(world, dataset, bases, sandbox, asked, random)
+    under_answers(world, dataset, bases[0], sandbox, asked, random)
+
+
+@pytest.mark.audit
+@settings(max_examples=2_000, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_postgres_at_length(
+    postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
+) -> None:
+    world, asked = case
+    dataset, bases = postgreses[world]
+    under_neighbours(world, dataset, bases, sandbox, asked, random)
+    under_answers(world, dataset, bases[0], sandbox, asked, random)
+
+
+def test_every_feature_is_admitted() -> None:
+    """What the oracles look at is not empty: each operator stands in many questions that are not refused."""
+    admitted: Counter[str] = Counter()
+    for seed in range(300):
+        asked = composed(CLINIC, seed)
+        try:
+            plan(written(asked.text), duckdb_dataset(CLINIC))
+        except SqlRefused:
+            continue
+        admitted.update(asked.features)
+    wanted = {"owned", "public", "JOIN", "LEFT JOIN", ",", "CROSS JOIN", "IN", "NOT IN", "EXISTS", "NOT EXISTS"}
+    wanted |= {"WITH", "FROM", "fold", "nested", "CASE", "CASE key", "FILTER"}
+    assert {name: count for name in wanted if (count := admitted[name]) < 5} == {}
+
+
+@pytest.mark.parametrize(("world", "admitted"), [(GAUGES, False), (KEYED_GAUGES, True)])
+def test_a_row_that_is_a_unit_meets_public_rows_by_an_enforced_key_alone(world: World, admitted: bool) -> None:
+    sql = written("SELECT region, COUNT(*) FROM gauge g JOIN site s ON s.site_id = g.site_id GROUP BY region")
+    if admitted:
+        assert plan(sql, duckdb_dataset(world)).releases
+    else:
+        with pytest.raises(SqlRefused, match="row"):
+            plan(sql, duckdb_dataset(world))
+
+
+@pytest.mark.parametrize("world", [GAUGES, KEYED_GAUGES])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "site s CROSS JOIN tariff t JOIN gauge g ON g.site_id = s.site_id",
+        "gauge g CROSS JOIN tariff t",
+        "gauge g JOIN (SELECT s.site_id FROM site s CROSS JOIN tariff t) q ON q.site_id = g.site_id",
+        "gauge g LEFT JOIN (SELECT s.site_id FROM site s JOIN tariff t ON t.region = s.region) q"
+        " ON q.site_id = g.site_id",
+        "gauge g JOIN gauge h ON g.site_id = h.site_id",
+    ],
+)
+def test_a_row_that_is_a_unit_is_never_multiplied(world: World, source: str) -> None:
+    with pytest.raises(SqlRefused):
+        plan(written(f"SELECT COUNT(*) FROM {source}"), duckdb_dataset(world))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "site s CROSS JOIN tariff t JOIN person p ON p.age = s.site_id",
+        "person p JOIN (SELECT s.site_id FROM site s CROSS JOIN tariff t) q ON q.site_id = p.age",
+        "(SELECT DISTINCT b.person_id FROM visit a LEFT JOIN visit b ON a.person_id = b.person_id AND a.cost < 9) q",
+        "(SELECT b.person_id FROM visit a LEFT JOIN visit b ON a.person_id = b.person_id AND a.cost < 9"
+        " GROUP BY b.person_id) q",
+    ],
+)
+def test_no_person_is_held_to_have_one_row_where_rows_multiply(source: str) -> None:
+    try:
+        planned = plan(written(f"SELECT COUNT(*) FROM {source}"), duckdb_dataset(KEYED_CLINIC))
+    except SqlRefused:
+        return
+    assert all(release.bounding.how != "one_row" for release in planned.releases)
