@@ -108,6 +108,50 @@ class ExecutionFailed(DiscreetError):
         )
 
 
+class OutcomeUnknown(DiscreetError):
+    """A charge was made, and the gateway could not finish; the same request under its key finds what became of it."""
+
+    charged = True
+
+    def __init__(self, **extra: Any) -> None:
+        super().__init__(
+            "outcome-unknown",
+            "The query was charged, and the gateway could not finish it.",
+            hint="Send it again with the same Idempotency-Key: it is not charged again.",
+            **extra,
+        )
+
+
+class PostProcessingFailed(DiscreetError):
+    """The noisy tables stand and are paid for, but what was to be computed from them took too long or too much."""
+
+    status = 422
+    charged = True
+
+    def __init__(self, **extra: Any) -> None:
+        super().__init__(
+            "post-processing-failed",
+            "The noisy results could not be combined as asked, within the limits.",
+            hint="Ask for less above the aggregates; the same aggregates are already paid for.",
+            **extra,
+        )
+
+
+class PlanGone(DiscreetError):
+    """An answer is stored under a plan that this version of the gateway would not make."""
+
+    status = 409
+    charged = True
+
+    def __init__(self, **extra: Any) -> None:
+        super().__init__(
+            "plan-changed",
+            "This version of the gateway plans that request otherwise than it was charged.",
+            hint="Ask anew, under a new Idempotency-Key.",
+            **extra,
+        )
+
+
 class Unavailable(DiscreetError):
     """Nothing ran and nothing was charged; asking again later may work."""
 

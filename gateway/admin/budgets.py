@@ -8,6 +8,7 @@ from budget import balance, grants, suspensions
 from budget.errors import NoGrant, NotSuspended
 from budget.scopes import CAP, analyst_of
 from gateway import wire
+from gateway.auth.principal import valid_name
 from gateway.catalogue import Catalogue, unknown
 from gateway.errors import Conflict, NotFound, RequestInvalid
 from gateway.standing import shown
@@ -74,6 +75,8 @@ def clear_suspension(control: Engine, dataset: str, analyst: str, *, actor: str,
     """Let an analyst who was suspended after a failure ask again."""
     if reason is not None and not _valid_reason(reason):
         raise RequestInvalid("reason-invalid", "A reason has at most 1000 printable characters.")
+    if not (valid_name(dataset) and valid_name(analyst)):
+        raise NotFound("grant-unknown", "There is no such grant.")
     with control.begin() as conn:
         try:
             suspensions.clear(conn, dataset, analyst, actor=actor, reason=reason)

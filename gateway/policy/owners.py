@@ -168,6 +168,10 @@ def _one_type(
             yield Problem(f"tables.{name}.owner", message)
 
 
+ANYBODYS = frozenset({"id", "key", "code", "no", "nr", "number", "name", "uuid", "uid"})
+"""Names that every table gives to its own key: a column of such a name says nothing about people elsewhere."""
+
+
 def _about_others(
     document: Document, unit: UnitSpec, table: str, shapes: Mapping[str, TableShape]
 ) -> Iterator[Problem]:
@@ -188,7 +192,8 @@ def _about_others(
             yield Problem(f"tables.{table}.also_about.{column}", "this is the owner itself")
     people = {key.table for key in shape.foreign_keys if key.columns == (own,)} if unit.table is None else {unit.table}
     found = {column for key in shape.foreign_keys if key.table in people for column in key.columns}
-    found |= {name for name in names if name.lower() == unit.key.lower()}
+    if unit.key.lower() not in ANYBODYS:
+        found |= {name for name in names if name.lower() == unit.key.lower()}
     for column in sorted(found - {own} - set(spec.also_about)):
         yield Problem(
             f"tables.{table}",

@@ -169,7 +169,7 @@ def test_a_failure_after_the_charge_is_constant_and_suspends(
         raise ValueError("the income of one person")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.query.release", broken)
+        patch.setattr("gateway.execution.release", broken)
         failed = ready("query", COUNT, *ASK, "--epsilon", "1")
     assert failed.exit_code == 1
     assert "[execution-failed]" in failed.stderr

@@ -27,11 +27,11 @@ SERVE = "import sys; from gateway.cli import main; sys.argv = ['discreet', *sys.
 STUCK = (
     """
 import pathlib, time
-import gateway.query
+import gateway.execution
 def stuck(*_):
     pathlib.Path("stuck").touch()
     time.sleep(600)
-gateway.query.release = stuck
+gateway.execution.release = stuck
 """
     + SERVE
 )

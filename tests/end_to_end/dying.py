@@ -2,7 +2,7 @@
 
 Under the Idempotency-Key ``die-executed-2`` a question kills the process at ``executed``, the first two times that it
 gets there, over all starts: what is left in ``FOLDER`` counts them. The points lie between the steps of
-``gateway/query.py``.
+``gateway/query.py`` and ``gateway/execution.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from budget import ledger
-from gateway import query
+from gateway import execution, query
 from gateway.auth.principal import Principal
 from gateway.cli import main
 from gateway.service import Service
@@ -68,9 +68,9 @@ def arrange(folder: Path) -> None:
     answer = query.answer
     query.answer = known
     ledger.charge = after("charging", ledger.charge)  # written and not committed
-    query._execute = before("charged", query._execute)  # committed; nothing has been handed to the database
-    query.release = before("read", query.release)  # type: ignore[attr-defined] # the database has answered; no noise yet
-    query._settle = before("executed", query._settle)  # noise is drawn and nothing persisted
+    query.execute = before("charged", query.execute)  # type: ignore[attr-defined] # committed; nothing handed over
+    execution.release = before("read", execution.release)  # type: ignore[attr-defined] # the database has answered; no noise yet
+    execution._settle = before("executed", execution._settle)  # noise is drawn and nothing persisted
     ledger.settle = after("settling", ledger.settle)  # the outcome is written and not committed
     query._answered = before("settled", query._answered)  # the outcome stands and nothing is sent
 

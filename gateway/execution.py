@@ -1,0 +1,91 @@
+"""Execution of a charged plan: bounded SQL, noise, and the charge's one outcome.
+
+Its failures are one constant outcome: an engine's words, and whether it failed of the data, never leave.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from budget import ledger, suspensions
+from budget.records import Record
+from gateway.engines.base import EngineUnavailable, Limits
+from gateway.errors import Unavailable
+from gateway.policy.model import Dataset, TableShape
+from gateway.release import encode, release
+from gateway.service import Service
+from gateway.sql.plan import Plan
+
+log = logging.getLogger("discreet.query")
+
+SUSPENDER = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A charge with the plan that it is for, and the dataset in the versions that it was charged under."""
+
+    record: Record
+    dataset: Dataset
+    plan: Plan
+
+
+def execute(service: Service, execution: Execution) -> None:
+    """Run the bounded SQL, draw noise and settle; a failure of any kind is the constant one, and suspends.
+
+    The one refund: the database could not be reached, or is not as it was when the policy was applied, so that no
+    statement of the request was handed to it.
+    """
+    handed = False
+    plan = execution.plan
+    try:
+        limits = Limits(service.settings.statement_seconds, service.settings.engine_memory)
+        with service.engine(execution.dataset).session(limits) as session:
+            _same_shapes(execution, session.schema([table for found in plan.releases for table in found.tables]))
+            handed = True
+            payload = encode([release(planned, session.fetch(planned.sql)) for planned in plan.releases])
+    except Exception as error:
+        if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
+            _void(service, execution.record, error)
+        log.exception("execution of charge %s failed", execution.record.charge.id)
+        fail(service, execution.record)
+        return
+    _settle(service, execution.record, payload)
+
+
+def _same_shapes(execution: Execution, found: Mapping[str, TableShape]) -> None:
+    """Refuse to read tables that are no longer as ``dataset apply`` found them: a fact must be enforced now."""
+    known = dict(execution.dataset.shapes)
+    for planned in execution.plan.releases:
+        for table in planned.tables:
+            if found.get(table) != known.get(table):
+                raise EngineUnavailable(f"table {table} is no longer as it was when the policy was applied")
+
+
+def _void(service: Service, record: Record, error: EngineUnavailable) -> NoReturn:
+    log.error("charge %s is taken back: %s", record.charge.id, error)
+    with service.control.begin() as conn:
+        ledger.void(conn, record.charge.id, process=service.process.id, reason="the database was not reached")
+    raise Unavailable(
+        "engine-unavailable", "The database of this dataset cannot be used now.", hint="Nothing was charged."
+    ) from None
+
+
+def _settle(service: Service, record: Record, payload: bytes) -> None:
+    """Persist a charge's one outcome and COMMIT, before any of it is sent."""
+    with service.control.begin() as conn:
+        ledger.settle(conn, record.charge.id, "answered", payload)
+
+
+def fail(service: Service, record: Record) -> None:
+    """Settle a charge as the constant failure; the analyst is suspended in the same transaction."""
+    charge = record.charge
+    with service.control.begin() as conn:
+        settlement = ledger.settle(conn, charge.id, "failed", b"")
+        if settlement.won and service.settings.suspend_on_failure:
+            suspensions.suspend(
+                conn, charge.dataset, charge.analyst, actor=SUSPENDER, reason="execution failed", charge=charge.id
+            )
