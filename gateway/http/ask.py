@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -81,7 +82,7 @@ async def queries(
     def read() -> list[QuerySummary]:
         with service.reads.connect() as conn:
             found = records.of_analyst_on(conn, caller.name, dataset, limit)
-            return [_summary(conn, record) for record in found]
+            return [_summary(conn, record, service.settings.latency_quantum_ms) for record in found]
 
     return await threads.control(read)
 
@@ -98,7 +99,7 @@ async def query_by_id(
             record = records.find(conn, query_id)
             if record is None or record.charge.analyst != caller.name:
                 raise NotFound("query-unknown", "There is no such query of yours.")
-            return _summary(conn, record)
+            return _summary(conn, record, service.settings.latency_quantum_ms)
 
     return await threads.control(read)
 
@@ -151,7 +152,7 @@ def _granted(conn: Connection, dataset: str, caller: Principal) -> None:
         raise unknown(dataset)
 
 
-def _summary(conn: Connection, record: records.Record) -> QuerySummary:
+def _summary(conn: Connection, record: records.Record, quantum_ms: int) -> QuerySummary:
     """Return a charge for showing.
 
     Why a suspended analyst is not told what became of any: whether other queries failed as well would be bits beyond
@@ -162,7 +163,7 @@ def _summary(conn: Connection, record: records.Record) -> QuerySummary:
         withheld = balance.of(conn, charge.dataset, charge.analyst).suspended
     except NoGrant:
         withheld = True
-    settled = "running" if record.outcome is None else record.outcome.status
+    settled = "running" if record.outcome is None or not _shows(record, quantum_ms) else record.outcome.status
     return QuerySummary(
         query_id=charge.id,
         dataset=charge.dataset,
@@ -175,6 +176,18 @@ def _summary(conn: Connection, record: records.Record) -> QuerySummary:
         policy_version=charge.policy_version,
         data_version=charge.data_version,
     )
+
+
+def _shows(record: records.Record, quantum_ms: int) -> bool:
+    """Return whether an outcome may be seen yet: at multiples of the quantum since its own charge, not since a poll.
+
+    Otherwise polls that are sent at many instants would tell the moment more finely than the quantum.
+    """
+    if quantum_ms == 0 or record.outcome is None:
+        return True
+    quantum = quantum_ms * 1000
+    steps = -((record.charge.at - record.outcome.at) // quantum)
+    return time.time_ns() // 1000 >= record.charge.at + max(steps, 1) * quantum
 
 
 def iso(microseconds: int) -> str:

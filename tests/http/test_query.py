@@ -158,9 +158,12 @@ def test_every_outcome_of_a_query_shows_at_a_multiple_of_the_quantum(tmp_path: P
         client.request("GET" if outcome == "poll" else "POST", path, **request)
         passed = time.monotonic() - began
         assert passed >= 0.15
-        began = time.monotonic()
-        client.get("/healthz")
-        assert time.monotonic() - began < 0.15
+        waits = []
+        for _ in range(20):  # a busy machine may delay some of them, but holds none of them back for the quantum
+            began = time.monotonic()
+            client.get("/healthz")
+            waits.append(time.monotonic() - began)
+        assert min(waits) < 0.15
 
 
 def test_a_gateway_with_a_fault_answers_no_question(here: World) -> None:
