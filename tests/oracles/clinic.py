@@ -160,10 +160,12 @@ def tidy(world: World, random: Random, size: int) -> Data:
     if world.unit == "row":
         return data
     data["person"] = _distinct(data["person"], 0)
-    known = {row[0] for row in data["person"]}
-    data["visit"] = _held([row for row in _distinct(data["visit"], 0) if row[1] in known], lambda row: row[1], "visit")
+    known = [row[0] for row in data["person"]]
+    visits = [(row[0], random.choice(known), *row[2:]) for row in _distinct(data["visit"], 0) if known]
+    data["visit"] = _held(visits, lambda row: row[1], "visit")
     owners = {row[0]: row[1] for row in data["visit"]}
-    data["item"] = _held([row for row in data["item"] if row[0] in owners], lambda row: owners[row[0]], "item")
+    items = [(random.choice(list(owners)), *row[1:]) for row in data["item"] if owners]
+    data["item"] = _held(items, lambda row: owners[row[0]], "item")
     return data
 
 
