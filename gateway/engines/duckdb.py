@@ -67,6 +67,10 @@ _COLUMNS = """
 SELECT column_name, data_type, numeric_scale, NOT is_nullable FROM duckdb_columns()
 WHERE database_name = current_database() AND schema_name = 'main' AND table_name = $table ORDER BY column_index
 """
+_VIEW = """
+SELECT 1 FROM duckdb_views()
+WHERE database_name = current_database() AND schema_name = 'main' AND view_name = $table
+"""
 _CONSTRAINTS = """
 SELECT constraint_type, constraint_column_names, referenced_table, referenced_column_names FROM duckdb_constraints()
 WHERE database_name = current_database() AND schema_name = 'main' AND table_name = $table
@@ -265,7 +269,8 @@ def _shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
                 foreign.add(ForeignKey(tuple(names), target, tuple(keys)))
             case _:
                 pass
-    return TableShape(tuple(columns), frozenset(unique), frozenset(foreign))
+    view = bool(cursor.execute(_VIEW, {"table": table}).fetchall())
+    return TableShape(tuple(columns), frozenset(unique), frozenset(foreign), view)
 
 
 def _collated(cursor: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:

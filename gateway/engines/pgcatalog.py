@@ -25,7 +25,7 @@ SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), pg
   a.attnotnull AND c.relkind IN ('r', 'p') AND NOT (c.relkind = 'r' AND c.relhassubclass)
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
       WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated),
-  l.collname, l.collisdeterministic, a.attcollation = t.typcollation
+  c.relkind IN ('v', 'm'), l.collname, l.collisdeterministic, a.attcollation = t.typcollation
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -111,7 +111,10 @@ def shapes(
     """Return the catalogue's entries of those tables that exist in the schema."""
     asked = {"schema": schema, "tables": list(names)}
     columns: dict[str, list[tuple[str, Physical | None, bool]]] = {}
-    for table, name, said, bare, own, modifier, not_null, *collation in connection.execute(_COLUMNS, asked).fetchall():
+    views: set[str] = set()
+    found_columns = connection.execute(_COLUMNS, asked).fetchall()
+    for table, name, said, bare, own, modifier, not_null, view, *collation in found_columns:
+        views |= {table} if view else set()
         physical = _physical(said, bare, modifier, collation) if own else None
         columns.setdefault(table, []).append((name, physical, bool(not_null)))
     unique: dict[str, set[frozenset[str]]] = {}
@@ -122,7 +125,9 @@ def shapes(
     for table, here, target, there in connection.execute(_FOREIGN, asked).fetchall():
         foreign.setdefault(table, set()).add(ForeignKey(tuple(here), target, tuple(there)))
     return {
-        table: TableShape(tuple(found), frozenset(unique.get(table, ())), frozenset(foreign.get(table, ())))
+        table: TableShape(
+            tuple(found), frozenset(unique.get(table, ())), frozenset(foreign.get(table, ())), table in views
+        )
         for table, found in columns.items()
     }
 

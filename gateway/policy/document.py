@@ -116,6 +116,7 @@ class TableSpec(_Part):
     ) = None
     max_rows_per_unit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     also_about: dict[Name, Literal["unprotected"]] = {}
+    row_wise_view: bool = False
     columns: Annotated[dict[Name, ColumnSpec], Field(max_length=MAX_COLUMNS)] | None = None
 
 

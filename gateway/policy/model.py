@@ -47,7 +47,8 @@ class TableShape:
     """What the database's catalogue says of one table.
 
     ``columns`` maps names to (physical type, NOT NULL enforced); ``unique`` holds the column sets under a validated
-    PRIMARY KEY or UNIQUE constraint; columns of types that Discreet does not read have a physical of None.
+    PRIMARY KEY or UNIQUE constraint; columns of types that Discreet does not read have a physical of None; ``view``
+    whether its rows are computed from other tables, by a query that Discreet does not read.
 
     Why ``unique`` is sound as a fact: the engines list only sets of exact columns (no floats, no collations: equality
     there is identity, also after values were made canonical), and sets of several columns only if all of them are NOT
@@ -57,6 +58,7 @@ class TableShape:
     columns: tuple[tuple[str, Physical | None, bool], ...]
     unique: frozenset[frozenset[str]]
     foreign_keys: frozenset[ForeignKey] = frozenset()
+    view: bool = False
 
     def physical(self, column: str) -> Physical | None:
         """Return how a column is stored, None if there is no such column or it is not read."""

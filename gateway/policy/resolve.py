@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -34,6 +34,7 @@ def resolve(
         if shape is None:
             problems.append(Problem(f"tables.{name}", "the database has no such table or view"))
             continue
+        problems += _view(name, spec, shape)
         columns = _columns(name, spec, shape, _path_columns(document, name), problems)
         problems += _key(name, spec, shape)
         rows = _rows(document, name, spec)
@@ -84,6 +85,22 @@ def _path_columns(document: Document, table: str) -> Iterable[str]:
                 yield key
     if spec.key is not None:
         yield spec.key
+
+
+def _view(name: str, spec: TableSpec, shape: TableShape) -> Iterator[Problem]:
+    """Refuse a private view that nobody vouches for.
+
+    Why it matters: a row of a view that limits, ranks, aggregates or joins may hang on other people's rows, and then no
+    bound on one person's part holds. The view's query is not read; somebody has to say that it is row-wise.
+    """
+    if shape.view and not spec.public and not spec.row_wise_view:
+        yield Problem(
+            f"tables.{name}",
+            "this is a view: say row_wise_view: true if each of its rows comes of one row of one table, or of rows of "
+            "one owner alone, whatever other people's rows are",
+        )
+    if spec.row_wise_view and not shape.view:
+        yield Problem(f"tables.{name}.row_wise_view", "this is a table")
 
 
 def _columns(

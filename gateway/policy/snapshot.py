@@ -66,6 +66,7 @@ def _shape(shape: TableShape) -> dict[str, Any]:
         ],
         "unique": sorted(sorted(key) for key in shape.unique),
         "foreign_keys": sorted([list(key.columns), key.table, list(key.keys)] for key in shape.foreign_keys),
+        "view": shape.view,
     }
 
 
@@ -74,4 +75,5 @@ def _read_shape(content: dict[str, Any]) -> TableShape:
         tuple((name, physical and Physical(*physical), not_null) for name, physical, not_null in content["columns"]),
         frozenset(frozenset(key) for key in content["unique"]),
         frozenset(ForeignKey(tuple(here), table, tuple(there)) for here, table, there in content["foreign_keys"]),
+        content["view"],
     )

@@ -66,6 +66,7 @@ tables:
     max_rows_per_unit: 6
     columns: {dose: {type: number, lower: 0, upper: 10}}
   reading:
+    row_wise_view: true
     owner: {person_id: person.person_id}
     max_rows_per_unit: 1
     columns: {value: {type: integer, lower: 0, upper: 100}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from fractions import Fraction
 
@@ -363,3 +364,11 @@ def test_no_policy_text_crashes(edits: list[tuple[int, int, str]]) -> None:
     assert found
     if isinstance(found, Dataset):
         assert again(text, SHAPES) == found
+
+
+def test_a_private_view_needs_somebody_who_vouches_for_it() -> None:
+    viewed = {**SHAPES, "visit": replace(SHAPES["visit"], view=True)}
+    vouched = POLICY.replace("  visit:\n", "  visit:\n    row_wise_view: true\n")
+    assert [path for path, _ in problems(POLICY, viewed)] == ["tables.visit"]
+    assert table(dataset(vouched, viewed), "visit").owner is not None
+    assert [path for path, _ in problems(vouched, SHAPES)] == ["tables.visit.row_wise_view"]
