@@ -301,8 +301,6 @@ def _member(
     subject = scalar(node.this, RowNames(around[0]))
     if not isinstance(value, Ref) or not isinstance(subject, Ref):
         refuse("subquery-unsupported", node, message="IN compares a column with a column.")
-    if value.kind != subject.kind:
-        refuse("type-mismatch", node)
     here, there = around[1].columns.get(subject.name), inside[1].columns.get(value.name)
     if anti and not (here is not None and here.owner and there is not None and there.owner):
         refuse("not-in-unsupported", node, hint="Write NOT EXISTS (SELECT 1 FROM … WHERE …), tied to the same owner.")
