@@ -155,6 +155,12 @@ class Composer:
         if on is None:
             return left
         left.features |= {"public" if public else "owned", how} | right.features
+        shared = None if public or how not in ("JOIN", "LEFT JOIN") else self.shared(left, right)
+        if shared is not None and self.chance(40):
+            left.features.add("USING")
+            padded = [_padded(column) for column in right.columns] if how == "LEFT JOIN" else right.columns
+            source = f"{left.source} {how} {right.source} USING ({shared})"
+            return Built(source, left.where, [*left.columns, *padded], left.owned, left.features)
         more = [*right.where]
         if self.chance(40):
             more.append(self.test([*left.columns, *right.columns]))
@@ -178,7 +184,19 @@ class Composer:
         if not pairs:
             return None
         a, b = self.random.choice(pairs)
-        return f"{a.text} = {b.text}"
+        equal = f"{a.text} = {b.text}"
+        if self.chance(10):
+            self.features.add("OR tie")
+            return f"(({equal} AND {self.test(left.columns)}) OR ({self.test(right.columns)} AND {equal}))"
+        return equal
+
+    def shared(self, left: Built, right: Built) -> str | None:
+        """Return a name that both sides have once, for USING, if it ties them."""
+        names = [column.name for column in left.columns]
+        ties = (c.name for c in right.columns if c.owner or c.visit)
+        found = [c for name in ties if names.count(name) == 1 for c in left.columns if c.name == name]
+        usable = [c.name for c in found if (c.owner or c.visit) and not c.padded]
+        return None if right.where or not usable else self.random.choice(usable)
 
     def meeting(self, left: Built, right: Built) -> str | None:
         pairs = [(a, b) for a in left.columns for b in right.columns if a.name == b.name]
@@ -199,11 +217,22 @@ class Composer:
         if all(owners) and self.chance(50):
             member, found = owners[0][0], owners[1][0]
             word = "NOT IN" if negated else "IN"
+            if self.chance(30):
+                inner.where.append(on)
             test = f"{member.text} {word} (SELECT {found.text} FROM {inner.source}{self.condition(inner)})"
         else:
             inner.where.append(on)
+            if self.chance(40):
+                inner.where.append(self.test([*built.columns, *inner.columns]))
             word = "NOT EXISTS" if negated else "EXISTS"
-            test = f"{word} (SELECT 1 FROM {inner.source}{self.condition(inner)})"
+            same = [(a, b) for a in built.columns for b in inner.columns if a.kind == b.kind]
+            if same and not negated and self.chance(30):
+                a, b = self.random.choice(same)
+                word = "IN"
+                test = f"{a.text} IN (SELECT {b.text} FROM {inner.source}{self.condition(inner)})"
+            else:
+                test = f"{word} (SELECT {self.random.choice(('1', '*', 'NULL'))} FROM {inner.source}"
+                test += f"{self.condition(inner)})"
         built.features |= {word} | inner.features
         built.where.append(test)
 
@@ -280,6 +309,7 @@ class Composer:
             lambda: f"{column.text} IS {self.random.choice(('NULL', 'NOT NULL'))}",
             lambda: f"{column.text} {self.random.choice(('=', '<>', '<=', '>'))} {constant}",
             lambda: f"({self.test(columns)} OR {self.test(columns)})",
+            lambda: f"NOT ({self.test(columns)})",
         ]
         same = [c for c in columns if c.kind == column.kind and c is not column]
         if same:
@@ -287,6 +317,10 @@ class Composer:
             forms.append(lambda: f"{column.text} {self.random.choice(('=', '<>', '<='))} {other}")
         if column.kind in ("integer", "number"):
             forms.append(lambda: f"COALESCE({column.text}, 1) > {constant}")
+            forms.append(lambda: f"{column.text} NOT BETWEEN 1 AND {constant}")
+        if column.kind == "text":
+            forms.append(lambda: f"{column.text} NOT IN ({constant}, 'y')")
+            forms.append(lambda: f"CASE {column.text} WHEN {constant} THEN TRUE ELSE {column.text} IS NULL END")
         return self.random.choice(forms)()
 
     def chosen(self, built: Built, column: Column) -> tuple[str, Column]:
@@ -315,6 +349,8 @@ class Composer:
         forms = ["COUNT(*)", f"COUNT({text})"]
         forms += [f"SUM({text})", f"AVG({text})"] * 2 if column.bounded else []
         forms += [f"COUNT(DISTINCT {c.text})" for c in built.columns if c.owner and not c.padded][:2]
+        if self.chance(8):
+            return f"COUNT_IF({self.test(built.columns)})"
         found = self.random.choice(forms)
         if self.chance(20) and "DISTINCT" not in found:
             self.features.add("FILTER")

@@ -39,6 +39,7 @@ def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
     # typeshed has no type for an aggregate class whose step takes one argument
     connection.create_aggregate("SUM", 1, _Sum)  # type: ignore[arg-type]
+    connection.create_aggregate("COUNT_IF", 1, _Sum)  # type: ignore[arg-type]
     for table in world.tables:
         connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(quoted(col.name) for col in table.cols)})")
         marks = ", ".join("?" * len(table.cols))

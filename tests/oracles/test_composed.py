@@ -152,7 +152,7 @@ def test_every_feature_is_admitted() -> None:
             continue
         admitted.update(asked.features)
     wanted = {"owned", "public", "JOIN", "LEFT JOIN", ",", "CROSS JOIN", "IN", "NOT IN", "EXISTS", "NOT EXISTS"}
-    wanted |= {"WITH", "FROM", "fold", "nested", "CASE", "CASE key", "FILTER"}
+    wanted |= {"WITH", "FROM", "fold", "nested", "CASE", "CASE key", "FILTER", "USING", "OR tie"}
     assert {name: count for name in wanted if (count := admitted[name]) < 5} == {}
 
 
