@@ -20,7 +20,7 @@ from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.facts import canonical_order, combinations
 from gateway.sql.plan import Estimator, Key, Linear, Mean, Plan, PlannedRelease
-from mechanisms.intervals import Estimate, half_width, ratio_interval
+from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.noise import Noise, draw
 
 KeyTuple = tuple[Value, ...]
@@ -177,12 +177,7 @@ def _estimated(
         sums = [_sum(estimator.terms, row) for row in rows]
         values = tuple(_stepped(total, estimator.step) for total in sums)
         return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), sparse=False)
-    means = [_mean(estimator, row, noises, confidence) for row in rows]
-    return Estimated(
-        tuple(value for value, _, _ in means),
-        tuple(interval for _, interval, _ in means),
-        sparse=any(sparse for _, _, sparse in means),
-    )
+    return _means(estimator, rows, noises, confidence)
 
 
 def _sum(terms: tuple[tuple[str, Fraction], ...], row: dict[str, int]) -> Fraction:
@@ -197,27 +192,32 @@ def _stepped(total: Fraction, step: Fraction | None) -> int | float:
     return int(rounded) if step.denominator == 1 else float(rounded)
 
 
-def _mean(
-    mean: Mean, row: dict[str, int], noises: dict[str, Noise], confidence: float
-) -> tuple[float, tuple[float, float], bool]:
-    """Return a mean within its bounds, its interval, and whether the noisy count was too small for one.
+def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float) -> Estimated:
+    """Return means within their bounds, their intervals, and whether some noisy count was too small for one.
 
     Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
     """
-    spread, count = _sum(mean.spread, row), _sum(mean.count, row)
-    lower, upper = float(mean.lower), float(mean.upper)
-    low, high = ratio_interval(
-        Estimate(float(spread), _floats(mean.spread)),
-        Estimate(float(count), _floats(mean.count)),
+    spreads, counts = [_sum(mean.spread, row) for row in rows], [_sum(mean.count, row) for row in rows]
+    centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
+    intervals = ratio_intervals(
+        [float(spread) for spread in spreads],
+        [float(count) for count in counts],
+        _floats(mean.spread),
+        _floats(mean.count),
         noises,
         confidence,
         float(mean.lower - mean.centre),
         float(mean.upper - mean.centre),
     )
-    interval = (float(mean.centre) + low, float(mean.centre) + high)
-    if count < 1:
-        return float(mean.centre), interval, True
-    return min(max(float(mean.centre + spread / count), lower), upper), interval, False
+    values = [
+        centre if count < 1 else min(max(float(mean.centre + spread / count), lower), upper)
+        for spread, count in zip(spreads, counts, strict=True)
+    ]
+    return Estimated(
+        tuple(values),
+        tuple((centre + low, centre + high) for low, high in intervals),
+        sparse=any(count < 1 for count in counts),
+    )
 
 
 def _floats(terms: tuple[tuple[str, Fraction], ...]) -> tuple[tuple[str, float], ...]:

@@ -4,21 +4,25 @@ above.
 Four ways, each a bound and each within about a percent of the truth in x: one noise exactly; all Gaussian, or two
 Laplace, of a large scale by the continuous closed form and half a unit of slack; two noises, one of a small scale, by
 summing over the small one; everything else by convolution on a grid.
+
+Two of them are inverted here for many sets of coefficients at once, as the ratios of ``intervals`` need it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
 
 from mechanisms.noise import Noise
-from mechanisms.tails import SMALL, Floats, survival, survivals
+from mechanisms.tails import SMALL, Floats, quantile, survival, survivals
 
 Terms: TypeAlias = tuple[tuple[float, Noise], ...]
 """Positive coefficients with their noises, in a canonical order."""
@@ -34,6 +38,8 @@ most 0.51 out to thirty scales (Euler and Maclaurin's first term).
 _ROUNDING = 1e-12  # relative error of a few float operations, with room
 _FAR = 1e300  # no noise reaches it; a larger number of units would overflow
 _GRID_BITS = 15
+_HALVINGS = 15  # of a range that the union bound makes three times too wide at most
+_ELEMENTS = 2**18  # of one intermediate array: 2 MB
 _CUT = 1e-12  # probability left outside the grid, by each part and by the sum
 
 
@@ -47,18 +53,23 @@ def tail(terms: Terms, x: float) -> float:
         coefficient, noise = terms[0]
         least = min(x / coefficient * (1 - _ROUNDING), _FAR)
         return min(1.0, 2 * survival(noise, max(1, math.ceil(least))))
-    if _closed(terms):
+    if is_closed([noise for _, noise in terms]):
         return _continuous(terms, x - _COUPLING * sum(coefficient for coefficient, _ in terms))
     if len(terms) == 2 and min(noise.scale for _, noise in terms) < SMALL:
         return _enumerated(terms, x)
     return _grid(terms).tail(x)
 
 
-def _closed(terms: Terms) -> bool:
+def is_closed(noises: Sequence[Noise]) -> bool:
     """Return whether all scales are large and the continuous sum has a closed form."""
-    mechanisms = {noise.mechanism for _, noise in terms}
-    large = min(noise.scale for _, noise in terms) >= SMALL
-    return large and (mechanisms == {"gaussian"} or (mechanisms == {"laplace"} and len(terms) == 2))
+    mechanisms = {noise.mechanism for noise in noises}
+    large = min(noise.scale for noise in noises) >= SMALL
+    return large and (mechanisms == {"gaussian"} or (mechanisms == {"laplace"} and len(noises) == 2))
+
+
+def coupling(coefficients: Floats) -> Floats:
+    """Return how far the discrete and the continuous sum are apart at most, all scales large: one figure a column."""
+    return np.asarray(_COUPLING * np.abs(coefficients).sum(axis=0), dtype=np.float64)
 
 
 def _continuous(terms: Terms, x: float) -> float:
@@ -77,6 +88,77 @@ def _continuous(terms: Terms, x: float) -> float:
     else:
         share = -math.expm1(-(x / large) * (gap / small)) * (small / gap) * (small / (large + small))
     return min(1.0, math.exp(-x / large) * (1 + share) * (1 + _ROUNDING))
+
+
+def closed_half_widths(coefficients: Floats, noises: Sequence[Noise], allowed: float) -> Floats:
+    """Return for each column of coefficients an h with P[|sum| > h] <= ``allowed``, where ``is_closed``.
+
+    Takes:
+        coefficients: a row for each noise, a column for each sum, of either sign.
+        noises: independent.
+        allowed: above 0, below 1.
+    """
+    scaled = np.abs(coefficients) * np.array([[noise.scale] for noise in noises])
+    large = scaled.max(axis=0)
+    if noises[0].mechanism == "gaussian":
+        unit = np.where(large > 0, large, 1.0)
+        width = -NormalDist().inv_cdf(allowed / 2) * unit * np.sqrt(((scaled / unit) ** 2).sum(axis=0))
+    else:
+        width = large * _laplace_pair(scaled.min(axis=0) / np.where(large > 0, large, 1.0), allowed)
+    return np.asarray(width * (1 + 1e-9) + coupling(coefficients), dtype=np.float64)
+
+
+def _laplace_pair(ratio: Floats, allowed: float) -> Floats:
+    """Return a y with P[|L + ratio * L'| >= y] <= ``allowed``, for continuous Laplace of scale 1 and ratios in [0, 1].
+
+    It is the fixed point of y = ln(1/allowed) + ln(1 + share(y)), the equation of ``_continuous``. The right side grows
+    with y, at a slope of 1/(2 + y) at most, so that from above the steps come down to the point and never pass it.
+    """
+    least = -math.log(allowed)
+    gap = 1 - ratio
+    small = np.maximum(ratio, 1e-300)
+    y = np.full_like(ratio, 2 * least + 2)
+    for _ in range(60):
+        apart = -np.expm1(-y * gap / small) * small * small / (np.where(gap > 0, gap, 1.0) * (1 + ratio))
+        lower = least + np.log1p(np.where(gap > _ROUNDING, apart, y / 2))
+        settled = bool(np.all(y - lower <= 1e-12 * y))
+        y = lower
+        if settled:
+            break
+    return y
+
+
+def pair_half_widths(coefficients: Floats, noises: Sequence[Noise], allowed: float) -> Floats:
+    """Return for each column of coefficients an h with P[|sum| > h] <= ``allowed``, of two noises by enumeration.
+
+    It exceeds the least such h by 2^-13 of it or so. The arguments are those of ``closed_half_widths``; one scale must
+    be small.
+    """
+    order = sorted(range(2), key=lambda index: noises[index].scale)
+    little, other = (noises[index] for index in order)
+    inner, outer = (np.abs(coefficients[index]) for index in order)
+    # As for canonical terms: what is 2^-80 of the other cannot move a float. Without the floor it would divide by zero.
+    outer = np.maximum(outer, inner * (little.scale / other.scale) * 2.0**-80)
+    outer = np.where(outer > 0, outer, 1.0)
+    values, weights = _law(little)
+    # What is cut off the law is counted as if it were in the tail.
+    kept = np.abs(values) <= quantile(little, allowed * 1e-4)
+    values, weights = values[kept], weights[kept]
+    missing = 2 * survival(little, float(values[-1]) + 1)
+    high = inner * quantile(little, allowed / 4) + outer * quantile(other, allowed / 4)
+    low = np.zeros_like(high)
+    rows = max(1, _ELEMENTS // len(values))
+    for at in range(0, len(high), rows):
+        here = slice(at, at + rows)
+        shift = np.multiply.outer(inner[here] / outer[here], values)
+        for _ in range(_HALVINGS):
+            middle = (low[here] + high[here]) / 2
+            reached = (middle / outer[here])[:, None]
+            needed = np.ceil(reached - shift - _ROUNDING * (reached + np.abs(shift)))
+            beyond = 2 * (survivals(other, needed.ravel()).reshape(needed.shape) @ weights + missing) > allowed
+            low[here] = np.where(beyond, middle, low[here])
+            high[here] = np.where(beyond, high[here], middle)
+    return np.where(np.abs(coefficients).max(axis=0) > 0, high, 0.0)
 
 
 def _enumerated(terms: Terms, x: float) -> float:
@@ -126,7 +208,7 @@ class Grid:
 
 def grid_of(terms: Terms) -> Grid | None:
     """Return the grid by which two or more terms are convolved, or None where a closed form serves better."""
-    return None if _closed(terms) else _grid(terms)
+    return None if is_closed([noise for _, noise in terms]) else _grid(terms)
 
 
 @lru_cache(maxsize=64)
