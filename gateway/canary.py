@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from budget import triggers
+from gateway import heads
 from gateway.engines.base import EngineError, EngineUnavailable
 from gateway.policy.document import PolicyInvalid
 from gateway.store import policies
@@ -38,11 +39,17 @@ def _ledger(service: Service) -> Iterator[str]:
     try:
         with service.reads.connect() as conn:
             missing = triggers.missing(conn)
+            behind = heads.behind(conn, service.settings.ledger_head_file, service.key.public)
+    except heads.HeadInvalid as error:
+        yield f"ledger: {error}"
+        return
     except SQLAlchemyError as error:
         yield f"ledger: cannot be read ({type(error).__name__})"
         return
     if missing:
         yield f"ledger: triggers that make it append-only are missing or changed: {', '.join(missing)}"
+    for each in behind:
+        yield f"ledger: {heads.told(each)}; `discreet ledger acknowledge` serves it all the same"
 
 
 def _sandbox(service: Service) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine as ControlEngine
 
 from budget import process
+from gateway import heads
 from gateway.auth import keys
 from gateway.auth.authenticate import Verifier, verifier
 from gateway.catalogue import Catalogue
@@ -114,6 +115,8 @@ class Service:
         """Release files and connections; nothing may be executing any more."""
         self.sandbox.close()
         self.engines.close()
+        if not self.faults:
+            heads.keep(self.reads, self.settings.ledger_head_file, self.key)
         self.control.dispose()
         self.process.close()
 
@@ -147,4 +150,6 @@ def open_service(settings: Settings) -> Service:
     faults = canary.faults(service)
     for fault in faults:
         log.error("start-up canary: %s", fault)
+    if not faults:
+        heads.keep(service.reads, settings.ledger_head_file, key)
     return replace(service, faults=faults)

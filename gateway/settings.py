@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         None,
         description="File of the Ed25519 key that signs tokens (PEM); `signing.pem` in the home folder by default.",
     )
+    ledger_head: Path | None = Field(
+        None,
+        description="File of the ledger's signed head, compared before serving; `ledger-head.json` in the home folder"
+        " by default. Better on other storage than the control database.",
+    )
     issuer: str = Field("discreet", min_length=1, description="Issuer (`iss`) of the gateway's own tokens.")
     audience: str = Field("discreet", min_length=1, description="Audience (`aud`) that every token must name.")
     token_seconds: int = Field(8 * 3600, ge=60, description="Lifetime of a token for which none is asked, in seconds.")
@@ -134,7 +139,7 @@ class Settings(BaseSettings):
         path = _config_file(home)
         return sources if path is None else (*sources, TomlConfigSettingsSource(settings_cls, path))
 
-    @field_validator("home", "signing_key", "process_folder")
+    @field_validator("home", "signing_key", "ledger_head", "process_folder")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -164,6 +169,11 @@ class Settings(BaseSettings):
     def signing_key_file(self) -> Path:
         """The file of the key that signs tokens."""
         return self.signing_key or self.home / "signing.pem"
+
+    @property
+    def ledger_head_file(self) -> Path:
+        """The file of the ledger's signed head."""
+        return self.ledger_head or self.home / "ledger-head.json"
 
     @property
     def process_files(self) -> Path:

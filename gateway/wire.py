@@ -311,6 +311,92 @@ class BudgetRequest(_Request):
     reason: str | None = None
 
 
+class Scope(_Response):
+    """A grant of an analyst, a project or the dataset (``cap``), with what is spent in its window and in all.
+
+    A grant with a ``window`` promises ``epsilon_granted`` for each window; what all of them together released is
+    bounded by ``lifetime_epsilon_spent`` alone.
+    """
+
+    dataset: str
+    kind: Literal["analyst", "project", "cap"]
+    name: str | None
+    epsilon_granted: float
+    epsilon_spent: float
+    epsilon_remaining: float
+    delta_granted: float
+    delta_spent: float
+    gaussian: bool
+    max_epsilon: float | None
+    window: Literal["daily", "weekly", "monthly", "yearly"] | None
+    timezone: str | None
+    window_ends: str | None
+    windows: int
+    lifetime_epsilon_spent: float
+    lifetime_delta_spent: float
+    expires: str | None
+    paused: bool
+    suspended: bool
+
+
+class ScopeRequest(_Request):
+    """A grant with all its terms, for an analyst, a project, or with neither for the dataset's cap."""
+
+    dataset: str
+    analyst: str | None = None
+    project: str | None = None
+    epsilon: float
+    delta: float = 0.0
+    gaussian: bool | None = None
+    max_epsilon: float | None = None
+    window: Literal["daily", "weekly", "monthly", "yearly"] | None = None
+    timezone: str | None = None
+    expires: str | None = None
+    reason: str | None = None
+
+
+class ScopeAct(_Request):
+    """Whose grant is suspended or resumed, and why."""
+
+    dataset: str
+    analyst: str | None = None
+    project: str | None = None
+    reason: str | None = None
+
+
+class MemberAct(_Request):
+    """Who joins a project on a dataset, or leaves it, and why."""
+
+    dataset: str
+    analyst: str
+    reason: str | None = None
+
+
+class Acknowledgement(_Request):
+    """Why a dataset is served although its ledger is behind its signed head."""
+
+    dataset: str
+    reason: str
+
+
+class ChainHead(_Response):
+    """The last fact of a dataset's chain: its number, time (microseconds since 1970) and hash (hexadecimal)."""
+
+    dataset: str
+    seq: int
+    at: int
+    hash: str
+
+
+class SignedHead(_Response):
+    """The heads of all datasets, signed with the gateway's Ed25519 key (hexadecimal); docs/ledger.md says over what."""
+
+    at: int
+    heads: list[ChainHead]
+    key: str
+    signature: str
+
+
 class LedgerEntry(_Response):
     """One fact of the ledger; amounts in exact units (epsilon 1e-9, rho 1e-12, delta 1e-18), hashes in hexadecimal."""
 

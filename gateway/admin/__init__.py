@@ -7,7 +7,16 @@ act there, and raises the errors of ``gateway/errors.py``. Acts upon budgets are
 from gateway.admin.budgets import clear_suspension, list_budgets, set_budget
 from gateway.admin.datasets import DatasetRecord, apply_dataset, bump_data_version, list_datasets, show_dataset
 from gateway.admin.home import Initialised, init
-from gateway.admin.ledger import list_acts, list_entries, verify_ledger
+from gateway.admin.ledger import (
+    acknowledge_ledger,
+    compare_head,
+    export_ledger,
+    list_acts,
+    list_entries,
+    list_published,
+    sign_head,
+    verify_ledger,
+)
 from gateway.admin.people import (
     add_analyst,
     disable_analyst,
@@ -17,26 +26,45 @@ from gateway.admin.people import (
     list_tokens,
     revoke_token,
 )
+from gateway.admin.scopes import (
+    join_project,
+    leave_project,
+    list_scopes,
+    resume_grant,
+    set_scope,
+    suspend_grant,
+)
 
 __all__ = [
     "DatasetRecord",
     "Initialised",
+    "acknowledge_ledger",
     "add_analyst",
     "apply_dataset",
     "bump_data_version",
     "clear_suspension",
+    "compare_head",
     "disable_analyst",
     "enable_analyst",
+    "export_ledger",
     "init",
     "issue_token",
+    "join_project",
+    "leave_project",
     "list_acts",
     "list_analysts",
     "list_budgets",
     "list_datasets",
     "list_entries",
+    "list_published",
+    "list_scopes",
     "list_tokens",
+    "resume_grant",
     "revoke_token",
     "set_budget",
+    "set_scope",
     "show_dataset",
+    "sign_head",
+    "suspend_grant",
     "verify_ledger",
 ]

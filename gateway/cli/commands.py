@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import ask, manage, run
+from gateway.cli import ask, grants, manage, run
 
 
 def _group(text: str) -> typer.Typer:
@@ -54,11 +54,23 @@ token.command("issue")(manage.token_issue)
 app.add_typer(token, name="token")
 
 budget = _group("Grants, and what remains of them.")
-budget.command("set")(manage.budget_set)
+budget.command("set")(grants.budget_set)
 budget.command("show")(ask.budget_show)
+budget.command("list")(grants.budget_list)
+budget.command("suspend")(grants.budget_suspend)
+budget.command("resume")(grants.budget_resume)
 app.add_typer(budget, name="budget")
+
+project = _group("Analysts who share a grant on a dataset.")
+project.command("join")(grants.project_join)
+project.command("leave")(grants.project_leave)
+app.add_typer(project, name="project")
 
 ledger = _group("The ledger.")
 ledger.command("show")(manage.ledger_show)
 ledger.command("verify")(manage.ledger_verify)
+ledger.command("export")(grants.ledger_export)
+ledger.command("head")(grants.ledger_head)
+ledger.command("acknowledge")(grants.ledger_acknowledge)
+ledger.command("public")(grants.ledger_public)
 app.add_typer(ledger, name="ledger")

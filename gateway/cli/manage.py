@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gateway.cli import shown
-from gateway.cli.ask import Json, show_budgets
+from gateway.cli.ask import Json
 from gateway.cli.lifetime import seconds
 from gateway.cli.opened import actor, control, opening, settings
 from gateway.cli.output import fail, misused, say, show_json, show_table
@@ -199,31 +199,6 @@ def token_issue(
         key = keys.load(found.signing_key_file)
         text, _ = admin.issue_token(engine, found, key, name, role, actor=actor(), seconds=lifetime, create_admin=True)
     say(text)
-
-
-def budget_set(
-    dataset: Annotated[str, typer.Option("--dataset", show_default=False)],
-    analyst: Annotated[str, typer.Option("--analyst", show_default=False)],
-    epsilon: Annotated[str, typer.Option("--epsilon", help="What the analyst may spend in all.", show_default=False)],
-    delta: Annotated[
-        str, typer.Option("--delta", help="Needed for groups without declared values and for Gaussian noise.")
-    ] = "0",
-    gaussian: Annotated[bool, typer.Option("--gaussian/--no-gaussian", help="Admit Gaussian noise.")] = True,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; noted in the ledger.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Grant an analyst a budget on a dataset, in place of any earlier grant. Spending stays."""
-    from gateway import admin
-
-    with control(settings()) as engine:
-        # As text, so that 0.1 is one tenth.
-        budget = admin.set_budget(
-            engine, dataset, analyst, epsilon=epsilon, delta=delta, gaussian=gaussian, actor=actor(), reason=reason
-        )
-    if as_json:
-        show_json(budget)
-    else:
-        show_budgets([budget])
 
 
 def ledger_show(

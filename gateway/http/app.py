@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.errors import DiscreetError
-from gateway.http import administer, ask, health, openapi, problems
+from gateway.http import administer, ask, grants, health, openapi, problems
 from gateway.http.entry import Threads
 from gateway.http.guard import Guard
 from gateway.observe import Metrics
@@ -34,7 +34,7 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
         per_analyst=service.settings.queries_per_analyst, in_all=service.settings.queries_in_all
     )
     app.state.metrics = metrics
-    for router in (ask.router, administer.router, health.router, health.guarded):
+    for router in (ask.router, administer.router, grants.router, health.router, health.guarded):
         app.include_router(router)
     app.add_exception_handler(DiscreetError, problems.of_discreet)
     app.add_exception_handler(RequestValidationError, problems.of_validation)

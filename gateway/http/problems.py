@@ -57,6 +57,8 @@ CODES: Final[Mapping[str, str]] = {
     "amount-invalid": "This budget cannot be granted.",
     "reason-invalid": "A reason has at most 1000 printable characters.",
     "grant-unknown": "The analyst has no grant on the dataset.",
+    "no-change": "That is so already.",
+    "head-invalid": "The ledger's signed head cannot be compared with the ledger.",
     "not-suspended": "The analyst is not suspended on the dataset.",
     "policy-invalid": "The policy cannot be applied; `problems` says why.",
     "engine-unavailable": "The data engine cannot be reached.",
