@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.http.shapes import problem
 from tests.http.world import World
 
 
@@ -46,13 +45,12 @@ def test_a_project_over_http(fresh: World) -> None:
     assert {each["kind"] for each in read(fresh, "grants?dataset=health").json()} == {"analyst", "cap", "project"}
 
 
-def test_a_suspended_grant_answers_nothing(fresh: World) -> None:
-    asked = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.1}
-    act(fresh, "POST", "grants/suspend")
-    refused = fresh.client().post("/v1/query", json=asked, headers=fresh.bearer())
-    assert problem(refused, 403, "no-grant")["charged"] is False
+def test_a_suspended_cap_leaves_nothing_to_anybody(fresh: World) -> None:
+    assert act(fresh, "POST", "grants/suspend")["kind"] == "cap"
+    assert remaining(fresh) == 0
+    act(fresh, "POST", "grants/suspend", 409)
     act(fresh, "POST", "grants/resume")
-    assert fresh.client().post("/v1/query", json=asked, headers=fresh.bearer()).status_code == 200
+    assert remaining(fresh) == 3
 
 
 @pytest.mark.parametrize(
