@@ -148,8 +148,12 @@ class FoldNames:
         return Ref(name, kind)  # type: ignore[arg-type]
 
     def scale(self, ref: Ref) -> int | None:
-        """Return the decimals of a whole number, None for all else."""
-        return 0 if ref.kind == "integer" else None
+        """Return the decimals of a key, or of the least and the greatest of a column; 0 of a whole number."""
+        if ref.kind == "integer":
+            return 0
+        picked = {name: found.argument for name, found in self.aggregates if found.kind in ("least", "greatest")}
+        meaning = picked.get(ref.name) or dict(self.keys).get(ref.name)
+        return None if meaning is None else known(meaning, self.about.columns).scale
 
 
 def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:

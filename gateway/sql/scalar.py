@@ -192,7 +192,7 @@ def compare(op: str, left: Scalar, right: Scalar, node: exp.Expression, names: N
         if left.kind in NUMERIC:
             left, right = number(left, node), number(right, node)
     elif {left.kind, right.kind} <= NUMERIC:
-        if not (left.kind == right.kind == "integer" or _alike((left, right), names)):
+        if not (left.kind == right.kind == "integer" or (names.level == "row" and _alike((left, right), names))):
             left, right = number(left, node), number(right, node)
     elif left.kind != right.kind:
         refuse("type-mismatch", node, message=f"A {left.kind} cannot be compared with a {right.kind}.")
@@ -290,8 +290,10 @@ def _alike(parts: Iterable[Scalar], names: Names) -> bool:
         return False
     places = next(iter(scales), None)
     values = [part.value for part in parts if isinstance(part, Constant) and part.value is not None]
-    if not columns or not values or places is None:
+    if not columns or (not values and (places is not None or len(set(columns)) == 1)):
         return True
+    if places is None:
+        return False
     on_grid = (isinstance(value, int | Fraction) and (value * 10**places) % 1 == 0 for value in values)
     return places <= MOST_DECIMALS and all(on_grid)
 
