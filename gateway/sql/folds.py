@@ -40,7 +40,7 @@ def folded(
     if group is not None:
         only(group, "expressions")
         for item in group.expressions:
-            key = scalar(item, names)
+            key = scalar(_meant(item, select), names)
             if not isinstance(key, Ref):
                 refuse("key-unsupported", item, hint="Group by columns.")
             if key not in keys:
@@ -64,6 +64,16 @@ def folded(
     columns = tuple((f"{name}#{outside}", meaning) for name, meaning in items)
     shown = tuple((name, Ref(f"{name}#{outside}", meaning.kind)) for name, meaning in items)
     return Project(relation, columns), shown
+
+
+def _meant(item: exp.Expression, select: exp.Select) -> exp.Expression:
+    """Return the item of the select list that a position in GROUP BY names, else what is written there."""
+    if type(item) is not exp.Literal or item.args.get("is_string") or not item.this.isdigit():
+        return item
+    only(item, "this")
+    if not 1 <= int(item.this) <= len(select.expressions):
+        refuse("key-unsupported", item, message="GROUP BY names a position that the select list does not have.")
+    return named(select.expressions[int(item.this) - 1], 0)[1]
 
 
 def named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
