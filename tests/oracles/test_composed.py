@@ -14,6 +14,7 @@ from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
+from gateway.sql.explain import explain
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, CLINICS, GAUGES, KEYED_CLINIC, KEYED_GAUGES, tidy
 from tests.oracles.composed import Composed, composed
@@ -83,6 +84,7 @@ def under_neighbours(
             continue
         assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
         neighbours.answered(planned, bases[0].fetch, sandbox)
+        assert explain(planned).model_dump_json()
 
 
 def under_answers(
