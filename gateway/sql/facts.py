@@ -33,8 +33,12 @@ from gateway.sql.algebra import (
     Sort,
     conjuncts,
 )
+from gateway.sql.functions import repeats
+from gateway.sql.refusals import refuse
 
 MOST_ROWS = 2**31
+MOST_NESTED = 500
+"""Nodes of a subquery's column once written out: steps that each write it twice would double it without end."""
 
 _COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
 Bounds = tuple[Fraction, Fraction]
@@ -45,7 +49,7 @@ class Known:
     """What is known of a column: kind, decimals, declared bounds and values, whether it may be NULL.
 
     ``origin`` is the table and column that it is unchanged; ``owner`` whether it is the owner's own key;
-    ``padded`` whether a left join puts NULL there for rows without a pair.
+    ``padded`` whether a left join puts NULL there for rows without a pair; ``size`` how many nodes it has written out.
     """
 
     kind: Kind
@@ -56,6 +60,7 @@ class Known:
     origin: tuple[str, str] | None = None
     owner: bool = False
     padded: bool = False
+    size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,12 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
             return facts(source, dataset)
         case Project(source, columns):
             below = facts(source, dataset)
-            found = {name: known(scalar, below.columns) for name, scalar in columns}
+            found = {
+                name: replace(known(scalar, below.columns), size=_size(scalar, below.columns))
+                for name, scalar in columns
+            }
+            if any(column.size > MOST_NESTED for column in found.values()):
+                refuse("sql-too-deep", hint="A subquery's columns are written out where they are used; nest less.")
             if below.owner is not None:
                 found[below.owner] = below.columns[below.owner]
             kept = {name for name, scalar in columns if isinstance(scalar, Ref) and scalar.name in below.unique}
@@ -100,6 +110,18 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
         case Sort() | Release():
             raise AssertionError("a released relation has no facts")
     assert_never(relation)
+
+
+def _size(scalar: Scalar, columns: Mapping[str, Known]) -> int:
+    """Return how many nodes an expression has once the columns it reads are written out in it."""
+    match scalar:
+        case Ref(name):
+            return columns[name].size
+        case Constant():
+            return 1
+        case Call(function, args):
+            return 1 + sum(_size(arg, columns) * repeats(function, place) for place, arg in enumerate(args))
+    assert_never(scalar)
 
 
 def _scanned(scan: Scan, dataset: Dataset) -> Facts:

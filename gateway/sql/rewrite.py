@@ -23,8 +23,12 @@ from gateway.policy.model import Dataset
 from gateway.sql.algebra import Constant
 from gateway.sql.facts import facts
 from gateway.sql.plan import Bounding, Cell, Key, Measure, MeasuredValue, PlannedRelease
+from gateway.sql.refusals import refuse
 from gateway.sql.render import constant, identifier, quantised, text
 from gateway.sql.rows import rows
+
+MOST_SQL = 4_000_000
+"""Characters of the bounded SQL: the columns of subqueries are written out wherever they are used."""
 
 
 def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
@@ -37,6 +41,8 @@ def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
             sql = _weights(planned, selected, dataset.dialect)
         case "owners":
             sql = _owners(planned, selected, dataset)
+    if len(sql) > MOST_SQL:
+        refuse("sql-too-deep", hint="The bounded SQL of this question is too long; ask for less at once.")
     return replace(planned, sql=sql)
 
 
