@@ -71,7 +71,7 @@ class Facts:
     where each row is its own). ``rows`` is how many rows one owner is meant to have, which bounding SQL enforces;
     ``one_row`` that it has at most one by construction or by the catalogue. ``unique`` are the columns of which no two
     rows of this very relation hold the same value: a table's that the catalogue enforces, as long as nothing multiplies
-    its rows.
+    its rows; ``keys`` those of which the policy says so.
     """
 
     columns: Mapping[str, Known]
@@ -80,6 +80,7 @@ class Facts:
     rows: int | None
     one_row: bool
     unique: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
 
 
 def facts(relation: Relation, dataset: Dataset) -> Facts:
@@ -99,17 +100,22 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
                 refuse("sql-too-deep", hint="A subquery's columns are written out where they are used; nest less.")
             if below.owner is not None:
                 found[below.owner] = below.columns[below.owner]
-            kept = {name for name, scalar in columns if isinstance(scalar, Ref) and scalar.name in below.unique}
-            return replace(below, columns=MappingProxyType(found), unique=frozenset(kept))
+            unique, keys = (_carried(columns, names) for names in (below.unique, below.keys))
+            return replace(below, columns=MappingProxyType(found), unique=unique, keys=keys)
         case Join(kind, left, right, on):
-            return joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,), dataset)
+            return joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,))
         case SemiJoin(left):
             return facts(left, dataset)
         case Fold():
-            return _folded(relation, facts(relation.source, dataset))
+            return _folded(relation, facts(relation.source, dataset), dataset)
         case Sort() | Release():
             raise AssertionError("a released relation has no facts")
     assert_never(relation)
+
+
+def _carried(columns: Iterable[tuple[str, Scalar]], names: frozenset[str]) -> frozenset[str]:
+    """Return what columns of those names are called above."""
+    return frozenset(name for name, scalar in columns if isinstance(scalar, Ref) and scalar.name in names)
 
 
 def _size(scalar: Scalar, columns: Mapping[str, Known]) -> int:
@@ -136,10 +142,11 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     # A path of several hops may lead one row to several owners, each of which then holds it once.
     single = not isinstance(table.owner, Owner) or not table.owner.hops
     unique = frozenset(scan.name(c.name) for c in table.columns if single and frozenset({c.name}) in table.unique)
+    keys = frozenset(scan.name(c.name) for c in table.columns if is_key((table.name, c.name), dataset))
     if table.public:
-        return Facts(MappingProxyType(columns), False, owner=None, rows=None, one_row=False, unique=unique)
+        return Facts(MappingProxyType(columns), False, None, None, one_row=False, unique=unique, keys=keys)
     if not isinstance(table.owner, Owner):
-        return Facts(MappingProxyType(columns), True, owner=None, rows=1, one_row=True, unique=unique)
+        return Facts(MappingProxyType(columns), True, None, 1, one_row=True, unique=unique, keys=keys)
     name = owner_name(scan)
     reached = dataset.table(table.owner.hops[-1].table) if table.owner.hops else table
     assert reached is not None
@@ -147,7 +154,7 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     assert key is not None
     columns[name] = Known(key.physical.kind, nullable=False, owner=True)
     rows = 1 if table.unique_owner else table.max_rows_per_unit
-    return Facts(MappingProxyType(columns), True, owner=name, rows=rows, one_row=table.unique_owner, unique=unique)
+    return Facts(MappingProxyType(columns), True, name, rows, table.unique_owner, unique, keys)
 
 
 def owner_name(scan: Scan) -> str:
@@ -172,7 +179,7 @@ def _declared(column: Column, table: Table) -> Known:
     )
 
 
-def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar], dataset: Dataset) -> Facts:
+def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar]) -> Facts:
     """Return what is known of a join: what was known of each side, the right one NULL where a left join has no pair.
 
     Rows per owner are the left's where the right side's join key is unique in the catalogue or declared to be, else the
@@ -189,13 +196,15 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar], dataset: 
     columns = MappingProxyType({**left.columns, **added})
     single = _pairs_once(right, on)
     unique = left.unique if single else frozenset()
-    if left.private and right.private:
+    both = left.private and right.private
+    left_once, right_once = ((both and side.rows == 1) or _by_key(side, on) for side in (left, right))
+    keys = (left.keys if right_once else frozenset()) | (right.keys if left_once else frozenset())
+    if both:
         product_of = None if left.rows is None or right.rows is None else min(left.rows * right.rows, MOST_ROWS)
-        once = right.rows == 1 or _by_key(right, on, dataset)
-        return Facts(columns, True, left.owner, left.rows if once else product_of, one_row=False, unique=unique)
-    own, other = (left, right) if left.private else (right, left)
-    rows = own.rows if _by_key(other, on, dataset) else None
-    return Facts(columns, own.private, own.owner, rows, own.one_row and _pairs_once(other, on), unique)
+        return Facts(columns, True, left.owner, left.rows if right_once else product_of, False, unique, keys)
+    own, other, once = (left, right, right_once) if left.private else (right, left, left_once)
+    one_row = own.one_row and _pairs_once(other, on)
+    return Facts(columns, own.private, own.owner, own.rows if once else None, one_row, unique, keys)
 
 
 def _equated(side: Facts, on: Iterable[Scalar]) -> list[str]:
@@ -216,10 +225,9 @@ def _pairs_once(side: Facts, on: Iterable[Scalar]) -> bool:
     return any(name in side.unique for name in _equated(side, on))
 
 
-def _by_key(side: Facts, on: Iterable[Scalar], dataset: Dataset) -> bool:
+def _by_key(side: Facts, on: Iterable[Scalar]) -> bool:
     """Whether rows are meant to find at most one pair on this side: it is joined by a key, declared or enforced."""
-    origins = (side.columns[name].origin for name in _equated(side, on))
-    return any(origin is not None and is_key(origin, dataset) for origin in origins)
+    return any(name in side.keys or name in side.unique for name in _equated(side, on))
 
 
 def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
@@ -241,16 +249,19 @@ def is_owned_key(found: Known, dataset: Dataset) -> bool:
     return is_key(found.origin, dataset)
 
 
-def _folded(fold: Fold, below: Facts) -> Facts:
+def _folded(fold: Fold, below: Facts, dataset: Dataset) -> Facts:
     """Return what is known of one owner's folds: with no key but the owner, one row an owner by construction."""
     columns = {name: known(scalar, below.columns) for name, scalar in fold.keys}
+    keys = _carried(fold.keys, below.keys)
+    if len(columns) == 1:
+        keys |= {name for name, found in columns.items() if found.owner or is_owned_key(found, dataset)}
     for name, aggregate in fold.aggregates:
         columns[name] = _fold_known(aggregate, below)
     alone = all(known(scalar, below.columns).owner for _, scalar in fold.keys)
     if below.owner is not None:
         columns[below.owner] = below.columns[below.owner]
     rows = 1 if alone else below.rows
-    return Facts(MappingProxyType(columns), below.private, below.owner, rows, one_row=alone)
+    return Facts(MappingProxyType(columns), below.private, below.owner, rows, one_row=alone, keys=keys)
 
 
 def _fold_known(aggregate: FoldAggregate, below: Facts) -> Known:

@@ -229,7 +229,7 @@ def _check_join(left: Facts, right: Facts, on: list[Scalar], step: _Step, contex
         )
     if left.private and right.private and (left.owner is None or not tied(on, left, right, context.dataset)):
         refuse("join-not-owned", step.node, hint=tie_hint(left, right))
-    together = joined(step.kind, left, right, on, context.dataset)
+    together = joined(step.kind, left, right, on)
     if together.private and together.owner is None and not together.one_row:
         refuse(
             "join-unsupported",
