@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,36 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from budget import balance, grants, ledger, records, suspensions
-from budget.errors import BudgetExhausted, GaussianRefused, KeyReused, NoGrant, NotRefundable, NotSuspended, Suspended
+from budget import balance, chain, grants, ledger, records, suspensions
+from budget.errors import (
+    BudgetExhausted,
+    GaussianRefused,
+    GrantExpired,
+    GrantPaused,
+    KeyReused,
+    NoChange,
+    NoGrant,
+    NotRefundable,
+    NotSuspended,
+    Suspended,
+)
 from budget.grants import Grant
 from budget.verify import verify
 from gateway.store import migrate
 from gateway.store.engine import control_engine
 from mechanisms.accounting import rho_of_epsilon
 from mechanisms.loss import Loss
+from tests.budget.clock import Clock, instant
 from tests.budget.ledgers import DELTA, EPSILON, pure, request
 
 ANALYSTS = ("ann", "bob", "eve")
 PROCESSES = ("a" * 32, "b" * 32, "c" * 32)
-SCOPES = ("cap", "analyst:ann", "analyst:bob", "analyst:eve")
+PROJECT = "project:study"
+SCOPES = ("cap", "analyst:ann", "analyst:bob", "analyst:eve", PROJECT)
+DAY = 86_400 * 10**6
+BEGUN = instant("2026-01-01T12:00")
 
 amounts = st.sampled_from([EPSILON // 100, 1, 0, EPSILON // 2, EPSILON, 2 * EPSILON])
 grant_values = st.builds(
@@ -33,7 +49,9 @@ grant_values = st.builds(
     st.sampled_from([20 * EPSILON, 5 * EPSILON, 2 * EPSILON, EPSILON, 1, 0]),
     st.sampled_from([DELTA, 0]),
     st.booleans(),
+    st.sampled_from([None, None, None, EPSILON // 2]),
 )
+ends = st.sampled_from([None, None, None, BEGUN + 2 * DAY, BEGUN])
 losses = st.builds(pure, amounts, st.sampled_from([0, 0, DELTA // 4, DELTA])) | st.just(Loss(None, 10**10))
 
 
@@ -48,6 +66,9 @@ def _migrated() -> bytes:
         return path.read_bytes()
 
 
+CLOCK = Clock("2026-01-01T12:00")
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """The model keeps lists of what stands and adds them up anew for each question."""
 
@@ -59,6 +80,32 @@ class LedgerMachine(RuleBasedStateMachine):
         self.charges: dict[str, dict[str, Any]] = {}
         self.suspended: set[str] = set()
         self.dead = {PROCESSES[0]}
+        self.now, self.last = BEGUN, 0
+        self.paused: set[str] = set()
+        self.members: set[str] = set()
+        self.counted: dict[str, set[str]] = {}  # by scope: what its window in force counts
+        self.day: dict[str, int] = {}
+
+    @property
+    def time(self) -> int:
+        return max(self.now, self.last)
+
+    def act(self) -> Any:
+        """A transaction at the model's time."""
+        CLOCK.now = self.now
+        return self.engine.begin()
+
+    def done(self) -> None:
+        """A fact was written: time does not run back behind it."""
+        self.last = self.time
+
+    def renewed(self, scope: str) -> bool:
+        """A window that began since the last charge or grant counts nothing yet."""
+        return self.grants[scope].window is not None and self.time // DAY > self.day[scope]
+
+    def renew(self, scope: str) -> None:
+        if self.renewed(scope):
+            self.counted[scope], self.day[scope] = set(), self.time // DAY
 
     @initialize()
     def open(self) -> None:
@@ -68,7 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.engine = control_engine(f"sqlite:///{path}")
         # Eve begins without a grant; the others can charge from the start, so that there is something to settle.
         self.set("cap", Grant(20 * EPSILON, DELTA, gaussian=True))
-        self.set("analyst:ann", Grant(8 * EPSILON, DELTA, gaussian=True))
+        self.set("analyst:ann", Grant(8 * EPSILON, DELTA, gaussian=True, window="daily", timezone="UTC"))
         self.set("analyst:bob", Grant(8 * EPSILON, DELTA))
 
     def teardown(self) -> None:
@@ -82,6 +129,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def fits(self, scope: str, loss: Loss) -> bool:
         paid: list[Loss] = [*(each["loss"] for each in self.paying(scope)), loss]
         grant = self.grants[scope]
+        if grant.max_epsilon is not None and max(request(loss).price, loss.epsilon or 0) > grant.max_epsilon:
+            return False
         if sum(each.delta for each in paid) > grant.delta - grant.delta // 2:
             return False
         is_pure = all(each.epsilon is not None for each in paid)
@@ -90,15 +139,19 @@ class LedgerMachine(RuleBasedStateMachine):
         return sum(each.rho for each in paid) <= rho_of_epsilon(grant.epsilon, grant.delta // 2)
 
     def paying(self, scope: str) -> list[dict[str, Any]]:
-        return [
-            each
-            for each in self.charges.values()
-            if each["status"] != "void" and scope in ("cap", f"analyst:{each['analyst']}")
-        ]
+        """What counts in the window in force now."""
+        counted = set() if self.renewed(scope) else self.counted[scope]
+        return [each for each in self.ever(scope) if each["id"] in counted]
+
+    def ever(self, scope: str) -> list[dict[str, Any]]:
+        return [each for each in self.charges.values() if each["status"] != "void" and scope in each["scopes"]]
+
+    def scopes(self, analyst: str) -> list[str]:
+        return sorted(["cap", f"analyst:{analyst}", *([PROJECT] if analyst in self.members else [])])
 
     def expected(self, analyst: str, loss: Loss, key: str | None, body: str) -> Any:
         """The error that is due, the id of the charge to be given again, or None for a fresh charge."""
-        scopes = (f"analyst:{analyst}", "cap")
+        scopes = self.scopes(analyst)
         mine = [each for each in self.charges.values() if key and (each["analyst"], each["key"]) == (analyst, key)]
         if mine and mine[-1]["body"] != body:
             return KeyReused
@@ -108,21 +161,66 @@ class LedgerMachine(RuleBasedStateMachine):
             return NoGrant
         if analyst in self.suspended:
             return Suspended
+        for scope in scopes:
+            if scope in self.paused:
+                return GrantPaused
+            if (self.grants[scope].expires or self.time + 1) <= self.time:
+                return GrantExpired
         if loss.epsilon is None and not all(self.grants[scope].gaussian for scope in scopes):
             return GaussianRefused
         return None if all(self.fits(scope, loss) for scope in scopes) else BudgetExhausted
 
-    @rule(scope=st.sampled_from(SCOPES), grant=grant_values)
-    def grant(self, scope: str, grant: Grant) -> None:
-        self.set(scope, grant)
+    @rule(scope=st.sampled_from(SCOPES), grant=grant_values, daily=st.booleans(), expires=ends)
+    def grant(self, scope: str, grant: Grant, daily: bool, expires: int | None) -> None:
+        window: Any = {"window": "daily", "timezone": "UTC"} if daily else {}
+        self.set(scope, replace(grant, expires=expires, **window))
 
     def set(self, scope: str, grant: Grant) -> None:
-        with self.engine.begin() as conn:
-            if scope == "cap":
-                grants.set_cap(conn, "health", grant, actor="root")
-            else:
-                grants.set_grant(conn, "health", scope.removeprefix("analyst:"), grant, actor="root")
+        with self.act() as conn:
+            grants.set_scope(conn, "health", scope, grant, actor="root")
+        if scope in self.grants:
+            self.renew(scope)
         self.grants[scope] = grant
+        self.counted.setdefault(scope, set())
+        self.day[scope] = self.time // DAY
+        if grant.window is None:
+            self.counted[scope] = {each["id"] for each in self.charges.values() if scope in each["scopes"]}
+        self.done()
+
+    @rule(hours=st.sampled_from([-30, -1, 1, 11, 25, 80]))
+    def jump(self, hours: int) -> None:
+        self.now = max(BEGUN, self.now + hours * DAY // 24)
+
+    @rule(scope=st.sampled_from(SCOPES), pause=st.booleans())
+    def pause(self, scope: str, pause: bool) -> None:
+        due: type[Exception] | None = NoGrant if scope not in self.grants else None
+        if due is None and (scope in self.paused) == pause:
+            due = NoChange
+        if self.tried(grants.suspend if pause else grants.resume, due, scope):
+            self.renew(scope)
+            self.day[scope] = self.time // DAY
+            (self.paused.add if pause else self.paused.discard)(scope)
+            self.done()
+
+    @rule(analyst=st.sampled_from(ANALYSTS), join=st.booleans())
+    def member(self, analyst: str, join: bool) -> None:
+        due: type[Exception] | None = NoGrant if PROJECT not in self.grants else None
+        if due is None and (analyst in self.members) == join:
+            due = NoChange
+        if self.tried(grants.join if join else grants.leave, due, "study", analyst):
+            (self.members.add if join else self.members.discard)(analyst)
+            self.done()
+
+    def tried(self, act: Any, due: type[Exception] | None, *what: str) -> bool:
+        CLOCK.now = self.now
+        with self.engine.connect() as conn, conn.begin() as transaction:
+            if due is not None:
+                with pytest.raises(due):
+                    act(conn, "health", *what, actor="root")
+                transaction.rollback()
+                return False
+            act(conn, "health", *what, actor="root")
+        return True
 
     @rule(
         analyst=st.sampled_from(ANALYSTS),
@@ -143,6 +241,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def ask(self, analyst: str, loss: Loss, key: str | None, body: str, process: str) -> None:
         asked = request(loss, analyst, idempotency_key=key, body=body, process=process)
         expected = self.expected(analyst, loss, key, body)
+        CLOCK.now = self.now
         with self.engine.connect() as conn, conn.begin() as transaction:
             if isinstance(expected, type):
                 with pytest.raises(expected):
@@ -153,8 +252,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert receipt.replayed == (expected is not None)
         assert receipt.record.charge.id == (expected or asked.id)
         if expected is None:
+            for scope in self.scopes(analyst):
+                self.renew(scope)
+                self.counted[scope].add(asked.id)
+            self.done()
             self.charges[asked.id] = {
                 "id": asked.id,
+                "scopes": self.scopes(analyst),
                 "analyst": analyst,
                 "loss": loss,
                 "key": key,
@@ -174,11 +278,12 @@ class LedgerMachine(RuleBasedStateMachine):
         charge = self.pick(index)
         if charge is None:
             return
-        with self.engine.begin() as conn:
+        with self.act() as conn:
             settlement = ledger.settle(conn, charge["id"], status, payload)
         assert settlement.won == (charge["status"] is None)
         assert settlement.withheld == (charge["analyst"] in self.suspended)
         if settlement.won:
+            self.done()
             charge["status"], charge["payload"] = status, payload
         assert (settlement.outcome.status, settlement.outcome.payload) == (charge["status"], charge["payload"])
 
@@ -189,6 +294,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         process = process or charge["process"]
         due = charge["status"] is None and charge["retaken"] is None and charge["process"] == process
+        CLOCK.now = self.now
         with self.engine.connect() as conn, conn.begin() as transaction:
             if not due:
                 with pytest.raises(NotRefundable):
@@ -197,6 +303,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 return
             ledger.void(conn, charge["id"], process=process, reason="model")
         charge["status"], charge["payload"] = "void", b""
+        self.done()
 
     @rule(process=st.sampled_from(PROCESSES))
     def die(self, process: str) -> None:
@@ -207,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
         charge = self.pick(index)
         if charge is None:
             return
-        with self.engine.begin() as conn:
+        with self.act() as conn:
             turn = ledger.claim_retry(conn, charge["id"], process=process, is_dead=self.dead.__contains__).turn
         if charge["status"] is not None:
             assert turn == "settled"
@@ -218,6 +325,7 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert turn == "taken"
             charge["retaken"] = process
+            self.done()
 
     @rule(
         analyst=st.sampled_from(ANALYSTS),
@@ -230,20 +338,15 @@ class LedgerMachine(RuleBasedStateMachine):
             due = NoGrant
         elif clearing and analyst not in self.suspended:
             due = NotSuspended
-        with self.engine.connect() as conn, conn.begin() as transaction:
-            if due is not None:
-                with pytest.raises(due):
-                    action(conn, "health", analyst, actor="root")
-                transaction.rollback()
-                return
-            action(conn, "health", analyst, actor="root")
-        (self.suspended.discard if clearing else self.suspended.add)(analyst)
+        if self.tried(action, due, analyst):
+            self.done()
+            (self.suspended.discard if clearing else self.suspended.add)(analyst)
 
     @invariant()
     def same(self) -> None:
         if not hasattr(self, "engine"):
             return
-        with self.engine.begin() as conn:
+        with self.act() as conn:
             held = {each.scope: each for _, each in balance.all_of(conn, "health")}
             assert held.keys() == self.grants.keys()
             for scope, standing in held.items():
@@ -252,6 +355,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert standing.gaussians == sum(each.epsilon is None for each in paid)
                 assert standing.spent_rho == sum(each.rho for each in paid)
                 assert standing.spent_delta == sum(each.delta for each in paid)
+                ever = [each["loss"] for each in self.ever(scope)]
+                assert standing.life.epsilon == sum(each.epsilon or 0 for each in ever)
+                assert standing.life.rho == sum(each.rho for each in ever)
+                assert standing.paused == (scope in self.paused)
+                assert standing.grant == self.grants[scope]
                 assert standing.suspended == (scope.removeprefix("analyst:") in self.suspended)
             if self.charges:
                 last = list(self.charges.values())[-1]
@@ -260,10 +368,18 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert record.retaken_by == last["retaken"]
 
 
-def test_the_ledger_and_the_model_agree() -> None:
+def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = chain.held
+
+    def held_then(conn: Connection, dataset: str) -> tuple[chain.Head, int] | None:
+        found = held(conn, dataset)
+        return None if found is None else (found[0], CLOCK.now)
+
+    monkeypatch.setattr(chain, "now", CLOCK)
+    monkeypatch.setattr(chain, "held", held_then)
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )
