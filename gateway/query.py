@@ -185,7 +185,7 @@ def _charge(
     plan: Plan,
     held: _Held,
 ) -> _Claim:
-    """Charge the plan's loss and COMMIT, before the data's database is touched."""
+    """Charge the plan's loss and COMMIT (with whoever charges now too), before the data's database is touched."""
     charge = ledger.ChargeRequest(
         dataset=dataset.name,
         analyst=principal.name,
@@ -202,8 +202,7 @@ def _charge(
     )
     held.add(charge.id)
     try:
-        with service.control.begin() as conn:
-            receipt = ledger.charge(conn, charge)
+        receipt = service.committer.charge(charge)
     except LedgerError as refusal:
         refused(refusal, dataset.name)
     if not receipt.replayed:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from budget.errors import BudgetExhausted as LedgerExhausted
-from budget.errors import GaussianRefused, KeyReused, LedgerError, NoGrant
+from budget.errors import CommitUnknown, GaussianRefused, KeyReused, LedgerError, NoGrant
 from budget.errors import Suspended as LedgerSuspended
-from gateway.errors import BudgetExhausted, Conflict, Forbidden, Unavailable
+from gateway.errors import BudgetExhausted, Conflict, Forbidden, OutcomeUnknown, Unavailable
 from mechanisms.loss import EPSILON_UNIT
 
 
@@ -30,6 +30,8 @@ def refused(refusal: LedgerError, dataset: str) -> NoReturn:
                 epsilon_required=required / EPSILON_UNIT,
                 epsilon_remaining=remaining / EPSILON_UNIT,
             ) from None
+        case CommitUnknown():
+            raise OutcomeUnknown from None
         case KeyReused():
             raise Conflict(
                 "idempotency-key-reused", "That Idempotency-Key belongs to another request.", hint="Use a new one."

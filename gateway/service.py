@@ -23,6 +23,7 @@ from gateway.engines.base import Engine, EngineUnavailable
 from gateway.policy.model import Dataset
 from gateway.settings import Settings
 from gateway.slots import Slots
+from gateway.store.committer import Committer
 from gateway.store.engine import reader
 
 if TYPE_CHECKING:
@@ -88,12 +89,14 @@ class Service:
     """A running gateway: settings, control database, data engines, identity, limits, and what its canary found.
 
     ``control`` begins transactions that may write (on SQLite they take the write lock at once), ``reads`` those that
-    only read. ``faults`` is empty when the gateway may answer; else each says, to admins, what is wrong.
+    only read; ``committer`` commits concurrent charges together. ``faults`` is empty when the gateway may answer; else
+    each says, to admins, what is wrong.
     """
 
     settings: Settings
     control: ControlEngine
     reads: ControlEngine
+    committer: Committer
     process: process.Process
     key: keys.SigningKey
     verifier: Verifier
@@ -139,6 +142,7 @@ def open_service(settings: Settings) -> Service:
         settings=settings,
         control=control,
         reads=reader(control),
+        committer=Committer(control),
         process=process.begin(settings.process_files),
         key=key,
         verifier=verifier(settings, key),

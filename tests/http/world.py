@@ -25,6 +25,7 @@ from gateway.http.app import create_app
 from gateway.service import EnginePool, Service
 from gateway.settings import Settings
 from gateway.slots import Slots
+from gateway.store.committer import Committer
 from gateway.store.engine import reader
 from gateway.wire import Cost, Plan, QueryRequest, QueryResponse
 
@@ -69,6 +70,7 @@ def make_service(settings: Settings, **changes: Any) -> Service:
         "settings": settings,
         "control": control,
         "reads": reader(control),
+        "committer": Committer(control),
         "process": process.begin(settings.process_files),
         "key": key,
         "verifier": verifier(settings, key),
