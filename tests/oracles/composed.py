@@ -98,7 +98,7 @@ class Composer:
 
     def question(self) -> Composed:
         """Return a question."""
-        built = self.relation(2)
+        built = self.relation(self.random.choice((1, 2, 2, 2, 3)))
         items = list(dict.fromkeys(self.aggregate(built) for _ in range(self.random.randint(1, 3))))
         keys = [self.key(built) for _ in range(self.random.choice((0, 0, 1, 1, 2)))]
         keys = list(dict.fromkeys(keys))

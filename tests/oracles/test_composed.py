@@ -103,7 +103,7 @@ def under_answers(
             assert differences(each, shown(planned, base.fetch, sandbox), connection) == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -112,7 +112,7 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Compos
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -201,3 +201,14 @@ def test_no_person_is_held_to_have_one_row_where_rows_multiply(source: str) -> N
     except SqlRefused:
         return
     assert all(release.bounding.how != "one_row" for release in planned.releases)
+
+
+@pytest.mark.parametrize("join", ["", " LEFT JOIN person p ON p.person_id = q.person_id"])
+def test_columns_that_double_at_every_step_are_refused(join: str) -> None:
+    steps = ["q0 AS (SELECT person_id, age AS x FROM person)"]
+    steps += [
+        f"q{at} AS (SELECT q.person_id, COALESCE(q.x, q.x) AS x FROM q{at - 1} AS q{join})" for at in range(1, 25)
+    ]
+    with pytest.raises(SqlRefused) as refusal:
+        plan(written(f"WITH {', '.join(steps)} SELECT SUM(x) FROM q24"), duckdb_dataset(CLINIC))
+    assert refusal.value.code == "sql-too-deep"

@@ -191,8 +191,8 @@ def pairs_as_one(patch: pytest.MonkeyPatch) -> None:
     """A join is taken to have as many rows as its left side, although each may find several."""
     honest = facts.joined
 
-    def joined(kind: str, left: facts.Facts, right: facts.Facts, on: Any, dataset: Dataset) -> facts.Facts:
-        return replace(honest(kind, left, right, on, dataset), rows=left.rows)
+    def joined(kind: str, left: facts.Facts, right: facts.Facts, on: Any) -> facts.Facts:
+        return replace(honest(kind, left, right, on), rows=left.rows)
 
     patch.setattr(facts, "joined", joined)
 
@@ -239,8 +239,8 @@ def padded_owner_is_an_owner(patch: pytest.MonkeyPatch) -> None:
     """The owner's key of a left join's right side is taken for the owner's, though it may be NULL."""
     honest = facts.joined
 
-    def joined(kind: str, left: facts.Facts, right: facts.Facts, on: Any, dataset: Dataset) -> facts.Facts:
-        made = honest(kind, left, right, on, dataset)
+    def joined(kind: str, left: facts.Facts, right: facts.Facts, on: Any) -> facts.Facts:
+        made = honest(kind, left, right, on)
         columns = {name: replace(found, owner=found.owner or found.padded) for name, found in made.columns.items()}
         return replace(made, columns=columns)
 
