@@ -305,6 +305,19 @@ class LedgerMachine(RuleBasedStateMachine):
         charge["status"], charge["payload"] = "void", b""
         self.done()
 
+    @rule(analyst=st.sampled_from(ANALYSTS))
+    def ask_tomorrow(self, analyst: str) -> None:
+        self.now += DAY
+        self.ask(analyst, pure(EPSILON // 100), None, "same", PROCESSES[1])
+
+    @rule()
+    def void_what_a_window_no_longer_counts(self) -> None:
+        for index, charge in enumerate(list(self.charges.values())[::-1]):
+            late = any(charge["id"] not in self.counted[scope] for scope in charge["scopes"])
+            if late and charge["status"] is charge["retaken"] is None:
+                self.void(index, None)
+                return
+
     @rule(process=st.sampled_from(PROCESSES))
     def die(self, process: str) -> None:
         self.dead.add(process)

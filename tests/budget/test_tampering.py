@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from budget import balance, chain, entries, grants, ledger, schema, suspensions, triggers
+from budget.book import opened
 from budget.errors import Contended
 from budget.grants import Grant
 from budget.standing import terms
@@ -20,7 +21,9 @@ from tests.budget.ledgers import DEAD, DELTA, EPSILON, OTHER, gaussian, grant_al
 
 @pytest.fixture
 def full(engine: Engine) -> Engine:
-    """A ledger of 14 facts: grants 1-3, charges 4-8, outcomes 9-11, an attempt 12, a suspension 13, a grant 14."""
+    """A ledger of 14 facts: grants 1-3, charges 4-8, outcomes 9-11, an attempt 12, a suspension 13, a grant
+    14, a project's 15, its member 16, its renewal 17, an acknowledgement 18.
+    """
     grant_all(engine, delta=DELTA, gaussian=True, analysts=("ann", "bob"))
     with engine.begin() as conn:
         losses: tuple[Loss | int, ...] = (
@@ -41,9 +44,18 @@ def full(engine: Engine) -> Engine:
         suspensions.suspend(conn, "health", "ann", actor="gateway", charge=ids[1])
         grants.set_grant(conn, "health", "ann", Grant(EPSILON), actor="root")
         grants.set_cap(conn, "other", Grant(EPSILON), actor="root")
+        grants.set_project(conn, "health", "study", Grant(EPSILON, window="daily", timezone="UTC"), actor="root")
+        grants.join(conn, "health", "study", "bob", actor="root")
+        with opened(conn, "health") as book:
+            span = book.standing("project:study").span
+            assert span is not None
+            book.now = span[1]
+            book.renew(book.standing("project:study"))
+            signed = {"signed_seq": 1, "signed_at": 1, "signed_hash": b"h" * 32}
+            book.post("acknowledgement", signed | {"actor": "root", "reason": "restored"})
         report = verify(conn)
     assert report.ok
-    assert [(each.dataset, each.facts) for each in report.datasets] == [("health", 14), ("other", 1)]
+    assert [(each.dataset, each.facts) for each in report.datasets] == [("health", 18), ("other", 1)]
     return engine
 
 
@@ -114,6 +126,19 @@ CHANGES: list[tuple[str, int, dict[str, Any]]] = [
     ("attempt", 12, {"process": "c" * 32}),
     ("suspension", 13, {"action": "clear"}),
     ("suspension", 13, {"charge": None}),
+    ("grant", 14, {"paused": True}),
+    ("grant", 14, {"max_epsilon": 1}),
+    ("grant", 15, {"expires": 1}),
+    ("grant", 15, {"renews": "weekly"}),
+    ("grant", 15, {"timezone": "Europe/Berlin"}),
+    ("grant", 15, {"window_end": 10**17}),
+    ("charge", 4, {"publication": "a table"}),
+    ("membership", 16, {"analyst": "ann"}),
+    ("membership", 16, {"action": "leave"}),
+    ("renewal", 17, {"window_end": 10**17}),
+    ("renewal", 17, {"scope": "cap"}),
+    ("acknowledgement", 18, {"reason": "nothing"}),
+    ("acknowledgement", 18, {"signed_hash": b"g" * 32}),
 ]
 
 
@@ -132,6 +157,8 @@ def test_a_deleted_fact(full: Engine) -> None:
         ("outcome", 10),
         ("attempt", 12),
         ("suspension", 13),
+        ("membership", 16),
+        ("renewal", 17),
     ):
         removal = delete(schema.FACTS[kind]).where(where(kind, seq))
         report = tamper(full, removal)
@@ -139,15 +166,16 @@ def test_a_deleted_fact(full: Engine) -> None:
 
 
 def test_the_tail_cut(full: Engine) -> None:
-    report = tamper(full, delete(schema.grant).where(where("grant", 14)))
-    assert first(report) == ("head", "14")
+    report = tamper(full, delete(schema.acknowledgement).where(where("acknowledgement", 18)))
+    assert first(report) == ("head", "18")
 
 
 def test_the_tail_cut_with_its_head(full: Engine) -> None:
     """The head alone cannot show it; the balances that the facts no longer add up to do."""
 
     def act(conn: Connection) -> None:
-        conn.execute(delete(schema.grant).where(where("grant", 14)))
+        for kind, seq in (("acknowledgement", 18), ("renewal", 17), ("membership", 16), ("grant", 15), ("grant", 14)):
+            conn.execute(delete(schema.FACTS[kind]).where(where(kind, seq)))
         last = conn.execute(select(schema.suspension).where(where("suspension", 13))).one()
         conn.execute(
             update(schema.head)
@@ -161,9 +189,9 @@ def test_the_tail_cut_with_its_head(full: Engine) -> None:
 def test_an_inserted_fact(full: Engine) -> None:
     def act(conn: Connection) -> None:
         row = dict(conn.execute(select(schema.grant).where(where("grant", 14))).mappings().one())
-        conn.execute(insert(schema.grant).values(row | {"seq": 15, "epsilon": 10**15}))
+        conn.execute(insert(schema.grant).values(row | {"seq": 19, "epsilon": 10**15}))
 
-    assert first(tamper(full, act)) == ("head", "15")
+    assert first(tamper(full, act)) == ("head", "19")
 
 
 def test_an_inserted_fact_in_the_middle(full: Engine) -> None:
@@ -185,7 +213,7 @@ def test_a_fact_chained_as_it_should_that_could_not_have_been_admitted(full: Eng
         forged |= {"id": "f" * 32, "idempotency_key": None, "analyst": "bob", "epsilon": 4 * EPSILON, "rho": 10**18}
         chain.append(conn, head, "charge", forged | {"scopes": '["analyst:bob","cap"]'})
 
-    assert first(tamper(full, act)) == ("charge", "15")
+    assert first(tamper(full, act)) == ("charge", "19")
 
 
 def test_two_facts_exchanged(full: Engine) -> None:
@@ -250,7 +278,7 @@ def test_a_balance_removed_or_made_up(full: Engine) -> None:
 
 def test_an_edited_head(full: Engine) -> None:
     health = schema.head.c.dataset == "health"
-    edits: list[dict[str, Any]] = [{"seq": 13}, {"seq": 15}, {"hash": b"h" * 32}, {"at": 10**17}]
+    edits: list[dict[str, Any]] = [{"seq": 17}, {"seq": 19}, {"hash": b"h" * 32}, {"at": 10**17}]
     for values in edits:
         report = tamper(full, update(schema.head).where(health).values(values))
         assert first(report)[0] == "head", values
@@ -258,9 +286,42 @@ def test_an_edited_head(full: Engine) -> None:
 
 def test_a_ledger_of_several_pages(full: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "_PAGE", 2)
-    assert [each.facts for each in verified(full).datasets] == [14, 1]
+    assert [each.facts for each in verified(full).datasets] == [18, 1]
     report = tamper(full, delete(schema.charge).where(where("charge", 7)))
     assert first(report) == ("charge", "8")
+
+
+def test_a_member_removed_or_made_up(full: Engine) -> None:
+    with full.begin() as conn:
+        row = dict(conn.execute(select(schema.member)).mappings().one())
+        conn.execute(insert(schema.member).values(row | {"analyst": "ann"}))
+        assert first(verify(conn)) == ("member", "study/ann")
+        conn.execute(delete(schema.member))
+        assert first(verify(conn)) == ("member", "study/bob")
+
+
+def forged(kind: str, fact: dict[str, Any]) -> Callable[[Connection], None]:
+    def act(conn: Connection) -> None:
+        head = chain.lock(conn, "health")
+        assert head is not None
+        chain.append(conn, head, kind, fact)
+
+    return act
+
+
+def test_what_is_chained_as_it_should_but_could_not_follow(full: Engine) -> None:
+    why = {"actor": "root", "reason": None}
+    never = {"window_start": 0, "window_end": 2 * 10**15}
+    for kind, fact in (
+        ("renewal", {"scope": "cap", **never}),  # it has no window
+        ("renewal", {"scope": "project:study", **never}),  # the last has not ended
+        ("membership", {"project": "study", "analyst": "bob", "action": "join", **why}),
+        ("membership", {"project": "study", "analyst": "ann", "action": "leave", **why}),
+        ("membership", {"project": "other", "analyst": "ann", "action": "join", **why}),
+        ("grant", {"scope": "team:x", **terms(Grant(1), None, paused=False), **why}),
+        ("grant", {"scope": "cap", **terms(Grant(1, window="daily", timezone="UTC"), (0, 1), paused=False), **why}),
+    ):
+        assert first(tamper(full, forged(kind, fact))) == (kind, "19"), fact
 
 
 def test_a_head_removed(full: Engine) -> None:
@@ -281,7 +342,7 @@ def test_a_trigger_dropped(full: Engine) -> None:
 
 def test_a_balance_that_moved_between_reading_and_writing_is_not_written(full: Engine) -> None:
     with full.connect() as conn, conn.begin() as transaction:
-        own, _ = balance.of(conn, "health", "bob").standings
+        own, *_ = balance.of(conn, "health", "bob").standings
         ledger.charge(conn, request(analyst="bob"))
         with pytest.raises(Contended):
             balance.write(conn, "health", [(own, own)])
@@ -294,7 +355,7 @@ def test_a_chain_that_moved_between_reading_and_appending_is_not_written(full: E
         assert head is not None
         fact = {"scope": "cap", **terms(Grant(1), None, paused=False), "actor": "root", "reason": None}
         after = chain.append(conn, head, "grant", fact)
-        assert chain.append(conn, after, "grant", fact).seq == 16
+        assert chain.append(conn, after, "grant", fact).seq == 20
         stale = chain.Head(after.dataset, 98, after.at, after.hash)
         with pytest.raises(Contended):
             chain.append(conn, stale, "grant", fact)
