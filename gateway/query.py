@@ -33,6 +33,7 @@ from gateway.errors import (
 )
 from gateway.execution import Execution, execute, fail
 from gateway.policy.model import Dataset
+from gateway.quantum import shows
 from gateway.refused import refused
 from gateway.release import decode
 from gateway.service import Service
@@ -147,7 +148,7 @@ def _again(
         if earlier.charge.request_hash != request_hash(request):
             refused(KeyReused(), request.dataset)
         _withhold(conn, principal, earlier)
-    return _replayed(service, request, earlier, held)
+    return _replayed(service, principal, request, earlier, held)
 
 
 def _withhold(conn: Connection, principal: Principal, record: Record) -> Balance:
@@ -173,6 +174,8 @@ def _stored(
             known = records.latest_answered(conn, dataset.name, principal.name, plan.fingerprint, dataset.data_version)
     except LedgerError as refusal:
         refused(refusal, dataset.name)
+    if known is not None and not shows(known, service.settings.latency_quantum_ms):
+        raise _still_running()
     return None if known is None else _Claim(Execution(known, dataset, plan), free=True)
 
 
@@ -207,7 +210,7 @@ def _charge(
         refused(refusal, dataset.name)
     if not receipt.replayed:
         return _Claim(Execution(receipt.record, dataset, plan), execute=True)
-    return _replayed(service, request, receipt.record, held)
+    return _replayed(service, principal, request, receipt.record, held)
 
 
 def request_hash(request: wire.QueryRequest) -> bytes:
@@ -215,7 +218,15 @@ def request_hash(request: wire.QueryRequest) -> bytes:
     return hashlib.sha256(canonical_json(request.model_dump(mode="json", exclude={"dry_run"})).encode()).digest()
 
 
-def _replayed(service: Service, request: wire.QueryRequest, record: Record, held: _Held) -> _Claim:
+def _still_running() -> Conflict:
+    return Conflict(
+        "query-running", "That request is still running.", hint="Send it again, with the same key, in a moment."
+    )
+
+
+def _replayed(
+    service: Service, principal: Principal, request: wire.QueryRequest, record: Record, held: _Held
+) -> _Claim:
     """Return what a retry under an idempotency key finds: an outcome, a running query, or a dead process's charge.
 
     The plan is made anew under the versions that the charge carries, before the charge is taken over: one that can no
@@ -233,15 +244,14 @@ def _replayed(service: Service, request: wire.QueryRequest, record: Record, held
         claim = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=is_dead)
         if claim.turn == "taken":
             held.add(charge.id)
-    if claim.turn == "running":
-        raise Conflict(
-            "query-running", "That request is still running.", hint="Send it again, with the same key, in a moment."
-        )
+    if claim.turn == "running" or not shows(claim.record, service.settings.latency_quantum_ms):
+        raise _still_running()
     if claim.turn == "lost" or (claim.turn == "taken" and plan is None):
         fail(service, record)
-        raise ExecutionFailed(query_id=charge.id)
-    if plan is None:
-        raise PlanGone(query_id=charge.id)
+    if plan is None or claim.turn == "lost":
+        with service.reads.connect() as conn:
+            _withhold(conn, principal, record)
+        raise PlanGone(query_id=charge.id) if claim.turn == "settled" else ExecutionFailed(query_id=charge.id)
     return _Claim(Execution(claim.record, dataset, plan), execute=claim.turn == "taken")
 
 

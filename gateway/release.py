@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
-from gateway.sql.facts import canonical_order, combinations
+from gateway.sql.domains import canonical_order, combinations
 from gateway.sql.plan import Estimator, Key, Linear, Mean, Plan, PlannedRelease
 from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.noise import Noise, draw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -22,6 +21,7 @@ from gateway.http.entry import SCHEME, Caller, Guarded, Services
 from gateway.http.formats import FORMATS, negotiate, render
 from gateway.http.openapi import problems
 from gateway.http.problems import HttpError
+from gateway.quantum import shows
 from gateway.service import Service
 from gateway.wire import Budget, DatasetInfo, QueryRequest, QueryResponse, QuerySummary
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
@@ -163,7 +163,7 @@ def _summary(conn: Connection, record: records.Record, quantum_ms: int) -> Query
         withheld = balance.of(conn, charge.dataset, charge.analyst).suspended
     except NoGrant:
         withheld = True
-    settled = "running" if record.outcome is None or not _shows(record, quantum_ms) else record.outcome.status
+    settled = "running" if record.outcome is None or not shows(record, quantum_ms) else record.outcome.status
     return QuerySummary(
         query_id=charge.id,
         dataset=charge.dataset,
@@ -176,18 +176,6 @@ def _summary(conn: Connection, record: records.Record, quantum_ms: int) -> Query
         policy_version=charge.policy_version,
         data_version=charge.data_version,
     )
-
-
-def _shows(record: records.Record, quantum_ms: int) -> bool:
-    """Return whether an outcome may be seen yet: at multiples of the quantum since its own charge, not since a poll.
-
-    Otherwise polls that are sent at many instants would tell the moment more finely than the quantum.
-    """
-    if quantum_ms == 0 or record.outcome is None:
-        return True
-    quantum = quantum_ms * 1000
-    steps = -((record.charge.at - record.outcome.at) // quantum)
-    return time.time_ns() // 1000 >= record.charge.at + max(steps, 1) * quantum
 
 
 def iso(microseconds: int) -> str:

@@ -6,11 +6,9 @@ rewriting puts into the bounded SQL, or a constraint of the database's own catal
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import product
 from types import MappingProxyType
 from typing import assert_never
 
@@ -40,7 +38,6 @@ MOST_ROWS = 2**31
 MOST_NESTED = 500
 """Nodes of a subquery's column once written out: steps that each write it twice would double it without end."""
 
-_COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
 Bounds = tuple[Fraction, Fraction]
 
 
@@ -301,10 +298,11 @@ def known(scalar: Scalar, columns: Mapping[str, Known]) -> Known:
             bounds = None if exact is None else (exact, exact)
             return Known(kind, _places(exact), bounds, None if value is None else (value,), nullable=value is None)
         case Call("case", args):
-            return _picked([*args[1:-1:2], args[-1]], columns)
+            parts = [*args[1:-1:2], args[-1]]
+            return _picked(parts, [known(part, columns) for part in parts])
         case Call("coalesce", args):
-            found = _picked(args, columns)
-            return replace(found, nullable=all(known(arg, columns).nullable for arg in args))
+            each = [known(arg, columns) for arg in args]
+            return replace(_picked(args, each), nullable=all(found.nullable for found in each))
         case Call("to_float", (arg,)):
             return replace(known(arg, columns), kind="float", scale=None, origin=None, owner=False, values=None)
         case Call(_, _, kind):
@@ -319,9 +317,8 @@ def _places(value: Fraction | None) -> int | None:
     return next((places for places in range(13) if (value * 10**places).denominator == 1), None)
 
 
-def _picked(parts: Iterable[Scalar], columns: Mapping[str, Known]) -> Known:
-    """Return what is known of a value that is one of several."""
-    found = [known(part, columns) for part in parts]
+def _picked(parts: Sequence[Scalar], found: Sequence[Known]) -> Known:
+    """Return what is known of a value that is one of several, of each of which that is known."""
     some = [part for part, scalar in zip(found, parts, strict=True) if not _is_null(scalar)]
     kind = next((part.kind for part in some if part.kind == "float"), some[0].kind if some else found[0].kind)
     bounds = [part.bounds for part in some]
@@ -344,122 +341,6 @@ def _is_null(scalar: Scalar) -> bool:
     return isinstance(scalar, Constant) and scalar.value is None
 
 
-def conditions(relation: Relation) -> tuple[Scalar, ...]:
-    """Return conditions over a relation's columns that all of its rows meet.
-
-    Why this is sound: a filter keeps the rows for which it is true, and so do an inner join's condition and what was
-    true of either side; a left join keeps what was true of its left side alone.
-    """
-    match relation:
-        case Scan() | Fold() | Sort() | Release():
-            return ()
-        case Filter(source, predicate):
-            return (*conditions(source), *conjuncts(predicate))
-        case Project(source, columns):
-            kept = {name for name, scalar in columns if scalar == Ref(name, scalar.kind)}
-            return tuple(found for found in conditions(source) if _reads(found) <= kept)
-        case Join("inner", left, right, on):
-            own = () if on is None else conjuncts(on)
-            return (*conditions(left), *conditions(right), *own)
-        case Join(_, left) | SemiJoin(left):
-            return conditions(left)
-    assert_never(relation)
-
-
-def _reads(scalar: Scalar) -> frozenset[str]:
-    match scalar:
-        case Ref(name):
-            return frozenset({name})
-        case Constant():
-            return frozenset()
-        case Call(_, args):
-            return frozenset().union(*(_reads(arg) for arg in args))
-    assert_never(scalar)
-
-
-def never_null(scalar: Scalar, found: Known, holding: Iterable[Scalar]) -> bool:
-    """Whether no row holds NULL there.
-
-    Why this is sound: a filter keeps only rows whose condition is true, and a comparison with NULL is not; a column
-    that the policy or the catalogue calls not nullable has its NULLs dropped where that matters (keys) or counted as
-    nothing (measures), so that a wrong declaration costs meaning and never privacy.
-    """
-    if not found.nullable:
-        return True
-    for condition in holding:
-        match condition:
-            case Call("not", (Call("is_null", (subject,)),)) if subject == scalar:
-                return True
-            case Call(function, args) if function in _COMPARISONS and scalar in args:
-                return True
-            case Call("or", _) if _listed(condition, scalar) is not None:
-                return True
-            case _:
-                pass
-    return False
-
-
-def domain(scalar: Scalar, found: Known, holding: Iterable[Scalar], widest: int) -> tuple[Value, ...] | None:
-    """Return the public values that a group key may take, NULL last if it may, or None if they are not known.
-
-    They come from the policy's ``values``, from a list in WHERE, from a truth value, from constants that a CASE picks
-    among, or from declared bounds of a whole number that are at most ``widest`` apart.
-
-    Why this is sound: the list is made of the policy and the query's text alone, and the bounded SQL maps every other
-    value away before anything is counted, so that which groups appear says nothing about the data.
-    """
-    holding = tuple(holding)
-    public = _public(found, widest)
-    for condition in holding:
-        listed = _listed(condition, scalar)
-        if listed is not None and found.kind in ("integer", "text", "boolean", "date"):
-            public = tuple(value for value in public or () if value in listed) or listed
-    if public is None or found.kind == "float":
-        # Different constants may be one double, and one group drawn for twice would be two draws for one price.
-        return None
-    return public if never_null(scalar, found, holding) else (*public, None)
-
-
-def _public(found: Known, widest: int) -> tuple[Value, ...] | None:
-    if found.values is not None:
-        return tuple(dict.fromkeys(found.values))
-    if found.kind == "boolean":
-        return (False, True)
-    if found.kind == "integer" and found.bounds is not None and found.origin is not None:
-        first, last = math.ceil(found.bounds[0]), math.floor(found.bounds[1])
-        if last - first < widest:
-            return tuple(range(first, last + 1))
-    return None
-
-
-def _listed(condition: Scalar, subject: Scalar) -> tuple[Value, ...] | None:
-    """Return the constants of ``subject = c`` or ``subject = c OR subject = d``, None for any other condition."""
-    match condition:
-        case Call("eq", (found, Constant(value))) if found == subject and value is not None:
-            return (value,)
-        case Call("or", parts):
-            lists = [_listed(part, subject) for part in parts]
-            if any(found is None for found in lists):
-                return None
-            return tuple(dict.fromkeys(value for found in lists if found is not None for value in found))
-    return None
-
-
-def groups(domains: Iterable[tuple[Value, ...] | None], limit: int) -> int | None:
-    """Return how many groups public domains make together, None if one is private or there are more than ``limit``."""
-    count = 1
-    for values in domains:
-        if values is None:
-            return None
-        count *= len(values)
-    return count if count <= limit else None
-
-
-def combinations(domains: Iterable[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
-    """Return every combination of public key values, in the policy's order."""
-    return list(product(*domains))
-
-
 def tables_read(relation: Relation, dataset: Dataset) -> tuple[str, ...]:
     """Return the tables that a relation touches, those that owner paths pass through included."""
     match relation:
@@ -473,8 +354,3 @@ def tables_read(relation: Relation, dataset: Dataset) -> tuple[str, ...]:
         case Join(_, left, right) | SemiJoin(left, right):
             return tuple(dict.fromkeys((*tables_read(left, dataset), *tables_read(right, dataset))))
     assert_never(relation)
-
-
-def canonical_order(key: tuple[Value, ...]) -> tuple[tuple[object, ...], ...]:
-    """Return what key tuples are sorted by before noise is drawn, since the order in which rows come is data."""
-    return tuple((1,) if value is None else (0, value) for value in key)

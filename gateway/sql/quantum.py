@@ -53,7 +53,8 @@ def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> 
         step = Fraction(1, 10**places)
         how: Literal["integer", "decimal"] = "integer" if kind == "integer" else "decimal"
         return _ordered(Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step)))
-    exponent = 0 if widest == 0 else math.ceil(math.log2(widest)) - RESOLUTION
+    near = float(widest)  # zero for what no double can tell from it
+    exponent = 0 if near == 0 else math.ceil(math.log2(near)) - RESOLUTION
     step = Fraction(2) ** max(min(exponent, 900), -900)
     return _ordered(Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step)))
 

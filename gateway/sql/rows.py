@@ -203,8 +203,10 @@ def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: str) -
             assert about.bounds is not None  # lowering refuses to sum what has none
             exact = quantum(about.kind, about.scale, *about.bounds)
             whole = quantised(value, exact, dialect)
-            if aggregate.kind == "sum" and about.kind == "integer" and exact.how == "integer":
-                return f"COALESCE(SUM({whole}), 0)"
+            if aggregate.kind == "sum" and about.kind == "integer":
+                # A whole number in the engine too: a double would equal many keys of a table that it is joined with.
+                # Its step is 1, or a power of two above it where the bounds are wide.
+                return f"COALESCE(SUM({whole}) * {int(exact.step)}, 0)"
             step = constant(Constant(exact.step, "float"), dialect)
             total = f"CAST(SUM({whole}) AS {double(dialect)}) * {step}"
             if aggregate.kind == "sum":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from sqlglot import exp
 
@@ -161,6 +162,8 @@ def with_clause(select: exp.Select, context: Context) -> Context:
         if type(item) is not exp.CTE or type(item.this) is not exp.Select:
             refuse("subquery-unsupported", item)
         only(item, "this", "alias", code="subquery-unsupported")
+        # Read even if nothing uses it, so that what no arm admits is refused wherever it stands.
+        nested(item.this, replace(context, numbers=count()))
         context = replace(context, named=(*context.named, (_alias(item.args["alias"]), item.this, context)))
     return context
 

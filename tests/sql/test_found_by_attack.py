@@ -197,3 +197,45 @@ def test_bounds_beyond_64_bits_keep_their_order() -> None:
     for kind in ("integer", "decimal"):
         found = quantum(kind, 0, Fraction(2**63), Fraction(2**64))
         assert found.lower == found.upper
+
+
+def test_a_sum_over_wide_bounds_is_no_double_that_many_keys_equal(tmp_path: Path) -> None:
+    url = f"duckdb:///{tmp_path / 'wide.duckdb'}"
+    with duckdb.connect(str(tmp_path / "wide.duckdb")) as connection:
+        connection.execute("CREATE TABLE visit(person_id BIGINT, big BIGINT)")
+        connection.execute("CREATE TABLE pub(id BIGINT PRIMARY KEY)")
+        connection.execute(f"INSERT INTO visit VALUES (1, 9000000000000000000), (2, {2**40})")
+        connection.execute(f"INSERT INTO pub SELECT {2**62} + i FROM range(-250, 500) t(i)")
+    policy = f"""
+dataset: wide
+engine: {url}
+privacy_unit: {{key: person_id}}
+tables:
+  visit:
+    owner: person_id
+    max_rows_per_unit: 3
+    columns: {{big: {{type: integer, lower: 0, upper: 9000000000000000000}}}}
+  pub: {{public: true, key: id}}
+budget: {{epsilon: 20}}
+per_query: {{max_epsilon: 10}}
+"""
+    sums = "SELECT person_id, SUM(big) AS s FROM visit GROUP BY person_id"
+    sql = f"SELECT COUNT(*) FROM ({sums}) q JOIN pub ON pub.id = q.s"
+    (planned,) = plan(written(sql), _dataset(policy, url, ("visit", "pub"))).releases
+    with duckdb.connect(str(tmp_path / "wide.duckdb")) as connection:
+        whole = exact(planned, connection.sql(planned.sql).to_arrow_table())
+        connection.execute("DELETE FROM visit WHERE person_id = 1")
+        less = exact(planned, connection.sql(planned.sql).to_arrow_table())
+    assert list(breaches(planned, whole, less)) == []
+
+
+def test_deep_coalesces_are_read_once(attacked: tuple[Dataset, duckdb.DuckDBPyConnection]) -> None:
+    sql = "SELECT SUM(" + "COALESCE(" * 27 + "age" + ", 1)" * 27 + ") FROM person"
+    assert plan(written(sql), attacked[0]).releases
+
+
+@pytest.mark.parametrize("tiny", ["1e-324", "1e-350", "5e-324"])
+def test_constants_that_no_double_can_say_are_planned(
+    tiny: str, attacked: tuple[Dataset, duckdb.DuckDBPyConnection]
+) -> None:
+    assert plan(written(f"SELECT SUM(CASE WHEN age > 5 THEN {tiny} END) FROM person"), attacked[0]).releases

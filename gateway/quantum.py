@@ -1,0 +1,19 @@
+"""The latency quantum: when the outcome of a charge may first be seen, by whatever way somebody looks."""
+
+from __future__ import annotations
+
+import time
+
+from budget.records import Record
+
+
+def shows(record: Record, quantum_ms: int) -> bool:
+    """Return whether a charge's outcome may be seen yet: at multiples of the quantum since the charge itself.
+
+    Not since a poll: polls that are sent at many instants would tell the moment more finely than the quantum.
+    """
+    if quantum_ms == 0 or record.outcome is None:
+        return True
+    quantum = quantum_ms * 1000
+    steps = -((record.charge.at - record.outcome.at) // quantum)
+    return time.time_ns() // 1000 >= record.charge.at + max(steps, 1) * quantum
