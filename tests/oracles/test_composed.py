@@ -122,7 +122,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[C
 
 
 @pytest.mark.audit
-@settings(max_examples=5_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=800, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -132,7 +132,7 @@ def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, l
 
 
 @pytest.mark.audit
-@settings(max_examples=2_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_at_length(
     postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random

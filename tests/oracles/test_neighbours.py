@@ -81,7 +81,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[A
 
 
 @pytest.mark.audit
-@settings(max_examples=10_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -89,7 +89,7 @@ def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, l
 
 
 @pytest.mark.audit
-@settings(max_examples=4_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=500, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_at_length(
     postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random

@@ -70,7 +70,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[A
 
 
 @pytest.mark.audit
-@settings(max_examples=5_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=800, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
