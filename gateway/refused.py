@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from budget.errors import BudgetExhausted as LedgerExhausted
-from budget.errors import CommitUnknown, GaussianRefused, KeyReused, LedgerError, NoGrant
+from budget.errors import CommitUnknown, GaussianRefused, GrantExpired, GrantPaused, KeyReused, LedgerError, NoGrant
 from budget.errors import Suspended as LedgerSuspended
 from gateway.errors import BudgetExhausted, Conflict, Forbidden, OutcomeUnknown, Unavailable
 from mechanisms.loss import EPSILON_UNIT
@@ -14,6 +14,10 @@ from mechanisms.loss import EPSILON_UNIT
 def refused(refusal: LedgerError, dataset: str) -> NoReturn:
     """Raise a refusal of the ledger as the error that a client gets; nothing was charged."""
     match refusal:
+        case GrantPaused():
+            raise Forbidden("no-grant", f"Your grant on dataset {dataset}, or its cap, is suspended.") from None
+        case GrantExpired():
+            raise Forbidden("no-grant", f"Your grant on dataset {dataset}, or its cap, has expired.") from None
         case NoGrant():
             raise Forbidden("no-grant", f"You hold no grant on dataset {dataset}.") from None
         case LedgerSuspended():
