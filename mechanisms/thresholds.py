@@ -43,7 +43,7 @@ def threshold(noise: Noise, groups: int, delta: int) -> int:
     (1-p)^k <= delta as soon as p <= 1 - (1-delta)^(1/k). Apart from that event both worlds publish the same groups.
 
     Laplace, q = e^(-1/b): P[Z >= t] = q^t / (1+q) for t >= 0, solved for t. Gaussian: the discrete tail, as
-    ``tails`` sums or bounds it. (The continuous formulas of the literature exceed delta, up to twelvefold.)
+    ``tails`` sums or bounds it. (The continuous formulas of the literature exceed delta.)
     """
     if groups < 1:
         raise ValueError("an owner reaches at least one group")

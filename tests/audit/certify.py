@@ -20,7 +20,7 @@ Projections: TypeAlias = Mapping[str, Floats]
 """One number of each output, by what it is the number of; the same names for both neighbours."""
 
 FALSE_ALARM = 1e-9
-"""Probability that anything in this folder fails though the promise holds."""
+"""Probability that anything in this folder finds the claim exceeded though the promise holds."""
 
 MOST_BOUNDS = 1_000
 """More bounds than are ever computed on held-out samples in one run of this folder."""
