@@ -15,7 +15,8 @@ from typing import Literal, NoReturn
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Release, Scalar
 from gateway.sql.domains import conditions, domain, groups, never_null
-from gateway.sql.facts import MOST_ROWS, Facts, facts, known, tables_read
+from gateway.sql.facts import MOST_ROWS, Facts, facts, tables_read
+from gateway.sql.known import known
 from gateway.sql.layout import Layout, Vector, Wanted, shared, two_sided
 from gateway.sql.plan import (
     Block,

@@ -28,7 +28,7 @@ from gateway.sql.algebra import (
     conjuncts,
     references,
 )
-from gateway.sql.facts import Known
+from gateway.sql.known import Known
 
 _COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
 

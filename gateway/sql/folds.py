@@ -13,8 +13,9 @@ from sqlglot import exp
 
 from gateway.sql.algebra import Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
 from gateway.sql.constants import NUMERIC
-from gateway.sql.facts import Facts, facts, is_owned_key, known
+from gateway.sql.facts import Facts, facts, is_owned_key
 from gateway.sql.functions import Level
+from gateway.sql.known import known
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, only
 from gateway.sql.scalar import predicate, scalar

@@ -13,8 +13,8 @@ from sqlglot import exp
 
 from gateway.policy.model import Dataset, Table
 from gateway.sql.algebra import Ref, Scalar
-from gateway.sql.facts import Known
 from gateway.sql.functions import Level
+from gateway.sql.known import Known
 from gateway.sql.refusals import refuse
 
 

@@ -30,7 +30,8 @@ from gateway.sql.algebra import (
     SemiJoin,
     Sort,
 )
-from gateway.sql.facts import Facts, facts, known, owner_name
+from gateway.sql.facts import Facts, facts, owner_name
+from gateway.sql.known import known
 from gateway.sql.quantum import quantum
 from gateway.sql.render import canonical, constant, double, identifier, quantised, scalar
 
