@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert
 from budget import schema
 from budget.book import Book, opened
 from budget.errors import NoChange
-from budget.schema import TEXT_LENGTH
+from budget.rules import TEXT_LENGTH
 from budget.scopes import CAP, checked_name, checked_scope, of_analyst, of_project
 from budget.standing import Grant, Standing, terms
 from budget.windows import span

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, union_all
 from budget import schema
 from budget.book import opened
 from budget.chain import Head, canonical_json
-from budget.schema import TEXT_LENGTH
+from budget.rules import TEXT_LENGTH
 from budget.scopes import checked_name
 
 _PURPOSE: Final = "discreet ledger heads 1"

@@ -23,7 +23,7 @@ from budget.book import Book, opened
 from budget.chain import canonical_json
 from budget.errors import KeyReused, NotRefundable, Suspended
 from budget.records import Charge, Outcome, Record
-from budget.schema import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
+from budget.rules import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
 from budget.scopes import CAP, checked_name, of_analyst, paying
 from budget.standing import Standing
 from mechanisms.loss import DELTA_UNIT, MAX_EPSILON, Loss

@@ -43,6 +43,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from budget.rules import (
+    NAME_LENGTH,
+    RECORD_LENGTH,
+    SCOPE_LENGTH,
+    TEXT_LENGTH,
+    digests,
+    flags,
+    integers,
+    place,
+    place_rules,
+    texts,
+    within,
+)
 from mechanisms.loss import DELTA_UNIT, LIMIT, MAX_EPSILON
 
 metadata: Final = MetaData(
@@ -54,13 +67,6 @@ metadata: Final = MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
-
-NAME_LENGTH: Final = 200
-"""Longest name of a dataset or analyst, and longest idempotency key, in characters."""
-
-SCOPE_LENGTH: Final = NAME_LENGTH + 20
-TEXT_LENGTH: Final = 1000
-RECORD_LENGTH: Final = 1_000_000
 
 WINDOWS: Final = ("daily", "weekly", "monthly", "yearly")
 """How often a grant may renew."""
@@ -76,74 +82,6 @@ SUMS: Final = (
     "life_delta",
 )
 """What a balance adds up: in the window in force, and since the scope's first grant."""
-
-
-def _integers(*columns: str) -> list[CheckConstraint]:
-    """SQLite keeps 'abc' and 2.5 in an INTEGER column unless told otherwise."""
-    return [
-        CheckConstraint(f"typeof({name}) IN ('integer', 'null')", name=f"{name}_is_integer").ddl_if(dialect="sqlite")
-        for name in columns
-    ]
-
-
-def _flags(*columns: str) -> list[CheckConstraint]:
-    """Return what makes a flag on SQLite the integer 0 or 1 and nothing else."""
-    return [
-        CheckConstraint(f"typeof({name}) = 'integer' AND {name} IN (0, 1)", name=f"{name}_is_flag").ddl_if(
-            dialect="sqlite"
-        )
-        for name in columns
-    ]
-
-
-def _texts(**limits: int) -> list[CheckConstraint]:
-    """Text is text, not empty, and bounded, on both databases alike (SQLite knows no VARCHAR length)."""
-    return [
-        *(
-            CheckConstraint(f"typeof({name}) IN ('text', 'null')", name=f"{name}_is_text").ddl_if(dialect="sqlite")
-            for name in limits
-        ),
-        *(
-            CheckConstraint(f"length({name}) BETWEEN 1 AND {limit}", name=f"{name}_length")
-            for name, limit in limits.items()
-        ),
-    ]
-
-
-def _digests(*columns: str) -> list[CheckConstraint]:
-    """Return what holds a column to the 32 bytes of a SHA-256 digest."""
-    return [
-        *(
-            CheckConstraint(f"typeof({name}) = 'blob'", name=f"{name}_is_blob").ddl_if(dialect="sqlite")
-            for name in columns
-        ),
-        *(CheckConstraint(f"length({name}) = 32", name=f"{name}_length") for name in columns),
-    ]
-
-
-def _range(column: str, low: int, high: int) -> CheckConstraint:
-    return CheckConstraint(f"{column} BETWEEN {low} AND {high}", name=f"{column}_range")
-
-
-def _place() -> list[Column[int] | Column[str] | Column[bytes]]:
-    """Return the columns that every fact begins with: its place in its dataset's chain."""
-    return [
-        Column("dataset", String(NAME_LENGTH), nullable=False),
-        Column("seq", BigInteger, nullable=False),
-        Column("at", BigInteger, nullable=False),
-        Column("hash", LargeBinary(32), nullable=False),
-    ]
-
-
-def _place_rules() -> list[CheckConstraint | PrimaryKeyConstraint | UniqueConstraint]:
-    return [
-        PrimaryKeyConstraint("dataset", "seq"),
-        *_integers("seq", "at"),
-        *_digests("hash"),
-        *_texts(dataset=NAME_LENGTH),
-        CheckConstraint("seq >= 1", name="seq_range"),
-        CheckConstraint("at >= 0", name="at_range"),
-    ]
 
 
 def _of_charge(*, nullable: bool = False) -> Column[str]:
@@ -169,10 +107,10 @@ def _terms() -> list[Column[int] | Column[str] | Column[bool]]:
 
 def _terms_rules() -> list[CheckConstraint]:
     return [
-        *_integers("max_epsilon", "expires", "window_start", "window_end"),
-        *_flags("paused"),
-        *_texts(timezone=NAME_LENGTH),
-        _range("max_epsilon", 0, MAX_EPSILON),
+        *integers("max_epsilon", "expires", "window_start", "window_end"),
+        *flags("paused"),
+        *texts(timezone=NAME_LENGTH),
+        within("max_epsilon", 0, MAX_EPSILON),
         CheckConstraint("expires >= 0", name="expires_range"),
         CheckConstraint(f"renews IN ({', '.join(repr(kind) for kind in WINDOWS)})", name="renews_known"),
         CheckConstraint(
@@ -187,7 +125,7 @@ def _terms_rules() -> list[CheckConstraint]:
 grant: Final = Table(
     "ledger_grant",
     metadata,
-    *_place(),
+    *place(),
     Column("scope", String(SCOPE_LENGTH), nullable=False),
     Column("epsilon", BigInteger, nullable=False),
     Column("delta", BigInteger, nullable=False),
@@ -195,12 +133,12 @@ grant: Final = Table(
     *_terms(),
     Column("actor", String(NAME_LENGTH), nullable=False),
     Column("reason", String(TEXT_LENGTH)),
-    *_place_rules(),
-    *_integers("epsilon", "delta"),
-    *_flags("gaussian"),
-    *_texts(scope=SCOPE_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
-    _range("epsilon", 0, MAX_EPSILON),
-    _range("delta", 0, DELTA_UNIT - 1),
+    *place_rules(),
+    *integers("epsilon", "delta"),
+    *flags("gaussian"),
+    *texts(scope=SCOPE_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    within("epsilon", 0, MAX_EPSILON),
+    within("delta", 0, DELTA_UNIT - 1),
     *_terms_rules(),
     sqlite_with_rowid=False,
 )
@@ -208,7 +146,7 @@ grant: Final = Table(
 charge: Final = Table(
     "ledger_charge",
     metadata,
-    *_place(),
+    *place(),
     Column("id", String(32), nullable=False),
     Column("analyst", String(NAME_LENGTH), nullable=False),
     Column("scopes", Text, nullable=False),
@@ -225,13 +163,13 @@ charge: Final = Table(
     Column("mechanism", Text, nullable=False),
     Column("process", String(32), nullable=False),
     Column("publication", String(TEXT_LENGTH)),  # what an admin bought for everybody, from the cap alone
-    *_place_rules(),
+    *place_rules(),
     UniqueConstraint("id"),
     UniqueConstraint("id", "dataset"),
     UniqueConstraint("dataset", "analyst", "idempotency_key", "key_use"),
-    *_integers("epsilon", "rho", "delta", "price", "key_use", "policy_version", "data_version"),
-    *_digests("request_hash"),
-    *_texts(
+    *integers("epsilon", "rho", "delta", "price", "key_use", "policy_version", "data_version"),
+    *digests("request_hash"),
+    *texts(
         analyst=NAME_LENGTH,
         idempotency_key=NAME_LENGTH,
         plan_fingerprint=NAME_LENGTH,
@@ -241,10 +179,10 @@ charge: Final = Table(
     ),
     CheckConstraint("length(id) = 32", name="id_length"),
     CheckConstraint("length(process) = 32", name="process_length"),
-    _range("epsilon", 0, MAX_EPSILON),
-    _range("rho", 0, LIMIT),
-    _range("delta", 0, DELTA_UNIT),
-    _range("price", 0, MAX_EPSILON),
+    within("epsilon", 0, MAX_EPSILON),
+    within("rho", 0, LIMIT),
+    within("delta", 0, DELTA_UNIT),
+    within("price", 0, MAX_EPSILON),
     CheckConstraint("key_use >= 1", name="key_use_range"),
     CheckConstraint("policy_version >= 0 AND data_version >= 0", name="versions_range"),
     sqlite_with_rowid=False,
@@ -254,16 +192,16 @@ Index(None, charge.c.dataset, charge.c.analyst, charge.c.plan_fingerprint, charg
 outcome: Final = Table(
     "ledger_outcome",
     metadata,
-    *_place(),
+    *place(),
     _of_charge(),
     Column("status", String(8), nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("reason", String(TEXT_LENGTH)),
-    *_place_rules(),
+    *place_rules(),
     UniqueConstraint("charge"),
     _charge_exists(),
     CheckConstraint("typeof(payload) = 'blob'", name="payload_is_blob").ddl_if(dialect="sqlite"),
-    *_texts(reason=TEXT_LENGTH),
+    *texts(reason=TEXT_LENGTH),
     CheckConstraint("status IN ('answered', 'failed', 'void')", name="status_known"),
     CheckConstraint("status <> 'void' OR length(payload) = 0", name="void_is_empty"),
     sqlite_with_rowid=False,
@@ -272,10 +210,10 @@ outcome: Final = Table(
 attempt: Final = Table(
     "ledger_attempt",
     metadata,
-    *_place(),
+    *place(),
     _of_charge(),
     Column("process", String(32), nullable=False),
-    *_place_rules(),
+    *place_rules(),
     UniqueConstraint("charge"),
     _charge_exists(),
     CheckConstraint("length(process) = 32", name="process_length"),
@@ -285,15 +223,15 @@ attempt: Final = Table(
 suspension: Final = Table(
     "ledger_suspension",
     metadata,
-    *_place(),
+    *place(),
     Column("analyst", String(NAME_LENGTH), nullable=False),
     Column("action", String(8), nullable=False),
     _of_charge(nullable=True),
     Column("actor", String(NAME_LENGTH), nullable=False),
     Column("reason", String(TEXT_LENGTH)),
-    *_place_rules(),
+    *place_rules(),
     _charge_exists(),
-    *_texts(analyst=NAME_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    *texts(analyst=NAME_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
     CheckConstraint("action IN ('suspend', 'clear')", name="action_known"),
     sqlite_with_rowid=False,
 )
@@ -301,13 +239,13 @@ suspension: Final = Table(
 renewal: Final = Table(
     "ledger_renewal",
     metadata,
-    *_place(),
+    *place(),
     Column("scope", String(SCOPE_LENGTH), nullable=False),
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
-    *_place_rules(),
-    *_integers("window_start", "window_end"),
-    *_texts(scope=SCOPE_LENGTH),
+    *place_rules(),
+    *integers("window_start", "window_end"),
+    *texts(scope=SCOPE_LENGTH),
     CheckConstraint("window_start < window_end", name="window_range"),
     sqlite_with_rowid=False,
 )
@@ -315,14 +253,14 @@ renewal: Final = Table(
 membership: Final = Table(
     "ledger_membership",
     metadata,
-    *_place(),
+    *place(),
     Column("project", String(NAME_LENGTH), nullable=False),
     Column("analyst", String(NAME_LENGTH), nullable=False),
     Column("action", String(8), nullable=False),
     Column("actor", String(NAME_LENGTH), nullable=False),
     Column("reason", String(TEXT_LENGTH)),
-    *_place_rules(),
-    *_texts(project=NAME_LENGTH, analyst=NAME_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    *place_rules(),
+    *texts(project=NAME_LENGTH, analyst=NAME_LENGTH, actor=NAME_LENGTH, reason=TEXT_LENGTH),
     CheckConstraint("action IN ('join', 'leave')", name="action_known"),
     sqlite_with_rowid=False,
 )
@@ -330,16 +268,16 @@ membership: Final = Table(
 acknowledgement: Final = Table(
     "ledger_acknowledgement",
     metadata,
-    *_place(),
+    *place(),
     Column("signed_seq", BigInteger, nullable=False),
     Column("signed_at", BigInteger, nullable=False),
     Column("signed_hash", LargeBinary(32), nullable=False),
     Column("actor", String(NAME_LENGTH), nullable=False),
     Column("reason", String(TEXT_LENGTH), nullable=False),
-    *_place_rules(),
-    *_integers("signed_seq", "signed_at"),
-    *_digests("signed_hash"),
-    *_texts(actor=NAME_LENGTH, reason=TEXT_LENGTH),
+    *place_rules(),
+    *integers("signed_seq", "signed_at"),
+    *digests("signed_hash"),
+    *texts(actor=NAME_LENGTH, reason=TEXT_LENGTH),
     CheckConstraint("signed_seq >= 1", name="signed_seq_range"),
     CheckConstraint("signed_at >= 0", name="signed_at_range"),
     sqlite_with_rowid=False,
@@ -365,9 +303,9 @@ head: Final = Table(
     Column("at", BigInteger, nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
     PrimaryKeyConstraint("dataset"),
-    *_integers("seq", "at"),
-    *_digests("hash"),
-    *_texts(dataset=NAME_LENGTH),
+    *integers("seq", "at"),
+    *digests("hash"),
+    *texts(dataset=NAME_LENGTH),
     CheckConstraint("seq >= 0", name="seq_range"),
     CheckConstraint("at >= 0", name="at_range"),
     sqlite_with_rowid=False,
@@ -388,11 +326,11 @@ scope: Final = Table(
     Column("windows", BigInteger, nullable=False),
     *(Column(name, BigInteger, nullable=False) for name in SUMS),
     PrimaryKeyConstraint("dataset", "scope"),
-    *_integers("seq", "epsilon", "delta", "opened", "windows", *SUMS),
-    *_flags("gaussian", "suspended"),
-    *_texts(dataset=NAME_LENGTH, scope=SCOPE_LENGTH),
-    _range("epsilon", 0, MAX_EPSILON),
-    _range("delta", 0, DELTA_UNIT - 1),
+    *integers("seq", "epsilon", "delta", "opened", "windows", *SUMS),
+    *flags("gaussian", "suspended"),
+    *texts(dataset=NAME_LENGTH, scope=SCOPE_LENGTH),
+    within("epsilon", 0, MAX_EPSILON),
+    within("delta", 0, DELTA_UNIT - 1),
     *_terms_rules(),
     CheckConstraint(" AND ".join(f"{name} >= 0" for name in SUMS), name="sums_range"),
     CheckConstraint("opened >= 0 AND windows >= 1", name="windows_range"),
@@ -407,7 +345,7 @@ member: Final = Table(
     Column("project", String(NAME_LENGTH), nullable=False),
     Column("seq", BigInteger, nullable=False),
     PrimaryKeyConstraint("dataset", "analyst", "project"),
-    *_integers("seq"),
-    *_texts(dataset=NAME_LENGTH, analyst=NAME_LENGTH, project=NAME_LENGTH),
+    *integers("seq"),
+    *texts(dataset=NAME_LENGTH, analyst=NAME_LENGTH, project=NAME_LENGTH),
     sqlite_with_rowid=False,
 )

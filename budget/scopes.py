@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from budget.schema import NAME_LENGTH
+from budget.rules import NAME_LENGTH
 
 CAP: Final = "cap"
 """The dataset's own scope, over all analysts together."""

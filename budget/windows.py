@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from budget.schema import NAME_LENGTH, WINDOWS
+from budget.rules import NAME_LENGTH
+from budget.schema import WINDOWS
 
 Window: TypeAlias = Literal["daily", "weekly", "monthly", "yearly"]
 

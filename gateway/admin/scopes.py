@@ -12,7 +12,7 @@ from budget.errors import NoChange, NoGrant
 from budget.scopes import CAP, analyst_of, of_analyst, of_project, project_of
 from budget.standing import Grant, Standing
 from budget.windows import checked_window
-from gateway import wire
+from gateway import wire_admin
 from gateway.catalogue import unknown
 from gateway.errors import Conflict, NotFound, RequestInvalid
 from gateway.store import acts, policies, principals
@@ -35,7 +35,7 @@ def set_scope(
     expires: str | None = None,
     actor: str,
     reason: str | None = None,
-) -> wire.Scope:
+) -> wire_admin.Scope:
     """Grant an analyst, a project, or with neither the dataset's cap, in place of any earlier grant of theirs.
 
     Spending is never reset. Gaussian charges are admitted, but by a cap only if it is said. ``window`` (daily, weekly,
@@ -66,7 +66,7 @@ def set_scope(
         return shown(dataset, after)
 
 
-def list_scopes(control: Engine, dataset: str | None = None) -> list[wire.Scope]:
+def list_scopes(control: Engine, dataset: str | None = None) -> list[wire_admin.Scope]:
     """Return every grant, its terms, what is spent in its window and in all, and what remains."""
     with reader(control).connect() as conn:
         return [shown(name, standing) for name, standing in balance.all_of(conn, dataset)]
@@ -80,7 +80,7 @@ def suspend_grant(
     project: str | None = None,
     actor: str,
     reason: str | None = None,
-) -> wire.Scope:
+) -> wire_admin.Scope:
     """Suspend a grant (or the cap): it admits nothing until it is resumed; what was answered stays answered."""
     scope, why = _scope(analyst, project), _reason(reason)
 
@@ -98,7 +98,7 @@ def resume_grant(
     project: str | None = None,
     actor: str,
     reason: str | None = None,
-) -> wire.Scope:
+) -> wire_admin.Scope:
     """Resume a suspended grant as it was."""
     scope, why = _scope(analyst, project), _reason(reason)
 
@@ -110,7 +110,7 @@ def resume_grant(
 
 def join_project(
     control: Engine, dataset: str, project: str, analyst: str, *, actor: str, reason: str | None = None
-) -> wire.Scope:
+) -> wire_admin.Scope:
     """Let an analyst's charges on a dataset fall under a project's grant too, from now on."""
     scope, why = _scope(None, project), _reason(reason)
 
@@ -124,7 +124,7 @@ def join_project(
 
 def leave_project(
     control: Engine, dataset: str, project: str, analyst: str, *, actor: str, reason: str | None = None
-) -> wire.Scope:
+) -> wire_admin.Scope:
     """End an analyst's membership of a project; what they spent stays spent."""
     scope, why = _scope(None, project), _reason(reason)
 
@@ -135,11 +135,11 @@ def leave_project(
     return _acted(control, dataset, scope, "project-leave", actor, act)
 
 
-def shown(dataset: str, standing: Standing) -> wire.Scope:
+def shown(dataset: str, standing: Standing) -> wire_admin.Scope:
     """Return a scope as admins read it; each figure is the nearest float to the ledger's exact one."""
     grant = standing.grant
     analyst, project = analyst_of(standing.scope), project_of(standing.scope)
-    return wire.Scope(
+    return wire_admin.Scope(
         dataset=dataset,
         kind="analyst" if analyst is not None else "project" if project is not None else "cap",
         name=analyst or project,
@@ -164,7 +164,7 @@ def shown(dataset: str, standing: Standing) -> wire.Scope:
 
 def _acted(
     control: Engine, dataset: str, scope: str, act: str, actor: str, change: Callable[[Connection], Standing]
-) -> wire.Scope:
+) -> wire_admin.Scope:
     with control.begin() as conn:
         if policies.current(conn, dataset) is None:
             raise unknown(dataset)

@@ -14,7 +14,7 @@ from gateway.cli.output import fail, misused, say, show_json, show_table
 from gateway.client import display
 
 if TYPE_CHECKING:
-    from gateway.wire import Scope
+    from gateway.wire_admin import Scope
 
 Dataset = Annotated[str, typer.Option("--dataset", show_default=False)]
 Analyst = Annotated[str | None, typer.Option("--analyst", help="Whose grant.", show_default=False)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway import wire
+from gateway import wire_admin
 
 if TYPE_CHECKING:
     from budget.entries import Entry
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from gateway.store.principals import Record
 
 
-def dataset(record: DatasetRecord) -> wire.DatasetAdmin:
+def dataset(record: DatasetRecord) -> wire_admin.DatasetAdmin:
     """Return a dataset as admins see it."""
-    return wire.DatasetAdmin(
+    return wire_admin.DatasetAdmin(
         name=record.name,
         version=record.version,
         data_version=record.data_version,
@@ -28,29 +28,29 @@ def dataset(record: DatasetRecord) -> wire.DatasetAdmin:
     )
 
 
-def principal(record: Record) -> wire.AnalystInfo:
+def principal(record: Record) -> wire_admin.AnalystInfo:
     """Return an analyst or admin."""
-    return wire.AnalystInfo(
+    return wire_admin.AnalystInfo(
         name=record.name, role=record.role, disabled=record.disabled, created_at=when(record.created_at)
     )
 
 
-def entry(fact: Entry) -> wire.LedgerEntry:
+def entry(fact: Entry) -> wire_admin.LedgerEntry:
     """Return one fact of the ledger."""
     says = {name: value.hex() if isinstance(value, bytes) else value for name, value in fact.says.items()}
-    return wire.LedgerEntry(
+    return wire_admin.LedgerEntry(
         dataset=fact.dataset, seq=fact.seq, at=when(fact.at), kind=fact.kind, hash=fact.hash.hex(), says=says
     )
 
 
-def report(found: Report) -> wire.LedgerReport:
+def report(found: Report) -> wire_admin.LedgerReport:
     """Return what verifying the ledger found."""
     faults = [each.fault for each in found.datasets if each.fault is not None]
-    return wire.LedgerReport(
+    return wire_admin.LedgerReport(
         ok=found.ok,
         facts={each.dataset: each.facts for each in found.datasets},
         faults=[
-            wire.LedgerFault(dataset=fault.dataset, kind=fault.kind, row=fault.row, problem=fault.problem)
+            wire_admin.LedgerFault(dataset=fault.dataset, kind=fault.kind, row=fault.row, problem=fault.problem)
             for fault in faults
         ],
         missing_triggers=list(found.missing_triggers),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 
 from budget import entries
-from gateway import admin, wire
+from gateway import admin, wire, wire_admin
 from gateway.admin.datasets import DatasetRecord
 from gateway.http.ask import iso
 from gateway.http.entry import SCHEME, AdminOnly, Caller, Services
@@ -37,7 +37,7 @@ _POLICY: Final[dict[str, Any]] = {
 
 
 @router.get("/datasets", summary="List datasets")
-async def datasets(services: Services) -> list[wire.DatasetAdmin]:
+async def datasets(services: Services) -> list[wire_admin.DatasetAdmin]:
     """List all datasets in force."""
     service, threads = services
     found = await threads.control(partial(admin.list_datasets, service.control))
@@ -45,41 +45,41 @@ async def datasets(services: Services) -> list[wire.DatasetAdmin]:
 
 
 @router.get("/datasets/{name}", summary="Show a dataset", responses=problems(404, 422))
-async def dataset(name: Name, services: Services) -> wire.DatasetAdmin:
+async def dataset(name: Name, services: Services) -> wire_admin.DatasetAdmin:
     """Show a dataset in force, with its policy's text."""
     service, threads = services
     return _dataset(await threads.control(partial(admin.show_dataset, service.control, name)))
 
 
 @router.post("/datasets", summary="Apply a policy", responses=_BODY | problems(409), openapi_extra=_POLICY)
-async def apply(request: Request, caller: Caller, services: Services) -> wire.DatasetAdmin:
+async def apply(request: Request, caller: Caller, services: Services) -> wire_admin.DatasetAdmin:
     """Check a policy against its database and put it in force; what is spent stays spent."""
     return await _apply(request, caller.name, services, None)
 
 
 @router.put("/datasets/{name}", summary="Apply a policy", responses=_BODY | problems(409), openapi_extra=_POLICY)
-async def replace(name: Name, request: Request, caller: Caller, services: Services) -> wire.DatasetAdmin:
+async def replace(name: Name, request: Request, caller: Caller, services: Services) -> wire_admin.DatasetAdmin:
     """Put a policy of this dataset in force."""
     return await _apply(request, caller.name, services, name)
 
 
 @router.post("/datasets/{name}/data-version", summary="Say that the data changed", responses=problems(404, 409, 422))
-async def data_version(name: Name, caller: Caller, services: Services) -> wire.DataVersion:
+async def data_version(name: Name, caller: Caller, services: Services) -> wire_admin.DataVersion:
     """Open the next data version: answers stored for the last no longer stand for the dataset."""
     service, threads = services
     bump = partial(admin.bump_data_version, service.control, name, actor=caller.name)
-    return wire.DataVersion(dataset=name, data_version=await threads.control(bump))
+    return wire_admin.DataVersion(dataset=name, data_version=await threads.control(bump))
 
 
 @router.get("/analysts", summary="List analysts and admins")
-async def analysts(services: Services) -> list[wire.AnalystInfo]:
+async def analysts(services: Services) -> list[wire_admin.AnalystInfo]:
     """List all analysts and admins."""
     service, threads = services
     return [_analyst(each) for each in await threads.control(partial(admin.list_analysts, service.control))]
 
 
 @router.post("/analysts", status_code=201, summary="Add an analyst", responses=_BODY | problems(409))
-async def add_analyst(body: wire.AnalystRequest, caller: Caller, services: Services) -> wire.AnalystInfo:
+async def add_analyst(body: wire_admin.AnalystRequest, caller: Caller, services: Services) -> wire_admin.AnalystInfo:
     """Add an analyst, or by role an admin."""
     service, threads = services
     add = partial(admin.add_analyst, service.control, body.name, role=body.role, actor=caller.name)
@@ -87,21 +87,21 @@ async def add_analyst(body: wire.AnalystRequest, caller: Caller, services: Servi
 
 
 @router.post("/analysts/{name}/disable", summary="Disable an analyst", responses=problems(404, 422))
-async def disable(name: Name, caller: Caller, services: Services) -> wire.AnalystInfo:
+async def disable(name: Name, caller: Caller, services: Services) -> wire_admin.AnalystInfo:
     """Refuse an analyst from the next request on."""
     service, threads = services
     return _analyst(await threads.control(partial(admin.disable_analyst, service.control, name, actor=caller.name)))
 
 
 @router.post("/analysts/{name}/enable", summary="Enable an analyst", responses=problems(404, 422))
-async def enable(name: Name, caller: Caller, services: Services) -> wire.AnalystInfo:
+async def enable(name: Name, caller: Caller, services: Services) -> wire_admin.AnalystInfo:
     """Admit an analyst again."""
     service, threads = services
     return _analyst(await threads.control(partial(admin.enable_analyst, service.control, name, actor=caller.name)))
 
 
 @router.post("/analysts/{name}/resume", summary="Clear a suspension", responses=_BODY | problems(404, 409))
-async def resume(name: Name, body: wire.ResumeRequest, caller: Caller, services: Services) -> wire.Budget:
+async def resume(name: Name, body: wire_admin.ResumeRequest, caller: Caller, services: Services) -> wire.Budget:
     """Let an analyst who was suspended after a failure ask again on a dataset."""
     service, threads = services
 
@@ -116,15 +116,15 @@ async def resume(name: Name, body: wire.ResumeRequest, caller: Caller, services:
 @router.get("/tokens", summary="List issued tokens", responses=problems(422))
 async def list_tokens(
     services: Services, name: Annotated[str | None, Query(max_length=200)] = None
-) -> list[wire.TokenInfo]:
+) -> list[wire_admin.TokenInfo]:
     """List issued tokens, never their texts."""
     service, threads = services
     found = await threads.control(partial(admin.list_tokens, service.control, name))
-    return [wire.TokenInfo(**_token(each)) for each in found]
+    return [wire_admin.TokenInfo(**_token(each)) for each in found]
 
 
 @router.post("/tokens", status_code=201, summary="Issue a token", responses=_BODY | problems(404, 409))
-async def issue_token(body: wire.TokenRequest, caller: Caller, services: Services) -> wire.TokenIssued:
+async def issue_token(body: wire_admin.TokenRequest, caller: Caller, services: Services) -> wire_admin.TokenIssued:
     """Issue a token; its text is shown this once."""
     service, threads = services
     text, issued = await threads.control(
@@ -140,7 +140,7 @@ async def issue_token(body: wire.TokenRequest, caller: Caller, services: Service
             kind=body.kind,
         )
     )
-    return wire.TokenIssued(**_token(issued), token=text)
+    return wire_admin.TokenIssued(**_token(issued), token=text)
 
 
 @router.delete("/tokens/{token_id}", summary="Revoke a token", responses=problems(404, 422))
@@ -171,7 +171,7 @@ async def budgets(
 
 
 @router.put("/budgets", summary="Grant a budget", responses=_BODY | problems(404))
-async def set_budget(body: wire.BudgetRequest, caller: Caller, services: Services) -> wire.Budget:
+async def set_budget(body: wire_admin.BudgetRequest, caller: Caller, services: Services) -> wire.Budget:
     """Grant an analyst a budget on a dataset, in place of an earlier one; what is spent stays spent."""
     service, threads = services
     grant = partial(
@@ -194,7 +194,7 @@ async def ledger(
     dataset: Annotated[str, Query(min_length=1, max_length=200)],
     after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[wire.LedgerEntry]:
+) -> list[wire_admin.LedgerEntry]:
     """Read a dataset's facts in the order of their chain."""
     service, threads = services
     found = await threads.control(partial(admin.list_entries, service.control, dataset, after=after, limit=limit))
@@ -204,23 +204,23 @@ async def ledger(
 @router.get("/ledger/verify", summary="Verify the ledger", responses=problems(422))
 async def verify(
     services: Services, dataset: Annotated[str | None, Query(min_length=1, max_length=200)] = None
-) -> wire.LedgerReport:
+) -> wire_admin.LedgerReport:
     """Fold the ledger anew, and name the first row of each dataset that is wrong."""
     service, threads = services
     report = await threads.control(partial(admin.verify_ledger, service.control, dataset))
     faults = [each.fault for each in report.datasets if each.fault is not None]
-    return wire.LedgerReport(
+    return wire_admin.LedgerReport(
         ok=report.ok,
         facts={each.dataset: each.facts for each in report.datasets},
         faults=[
-            wire.LedgerFault(dataset=fault.dataset, kind=fault.kind, row=fault.row, problem=fault.problem)
+            wire_admin.LedgerFault(dataset=fault.dataset, kind=fault.kind, row=fault.row, problem=fault.problem)
             for fault in faults
         ],
         missing_triggers=list(report.missing_triggers),
     )
 
 
-async def _apply(request: Request, actor: str, services: Services, name: str | None) -> wire.DatasetAdmin:
+async def _apply(request: Request, actor: str, services: Services, name: str | None) -> wire_admin.DatasetAdmin:
     service, threads = services
     try:
         source = (await request.body()).decode()
@@ -235,8 +235,8 @@ def _applied(service: Service, source: str, actor: str, name: str | None) -> Dat
     )
 
 
-def _dataset(record: DatasetRecord) -> wire.DatasetAdmin:
-    return wire.DatasetAdmin(
+def _dataset(record: DatasetRecord) -> wire_admin.DatasetAdmin:
+    return wire_admin.DatasetAdmin(
         name=record.name,
         version=record.version,
         data_version=record.data_version,
@@ -248,8 +248,8 @@ def _dataset(record: DatasetRecord) -> wire.DatasetAdmin:
     )
 
 
-def _analyst(record: principals.Record) -> wire.AnalystInfo:
-    return wire.AnalystInfo(
+def _analyst(record: principals.Record) -> wire_admin.AnalystInfo:
+    return wire_admin.AnalystInfo(
         name=record.name, role=record.role, disabled=record.disabled, created_at=iso(record.created_at)
     )
 
@@ -267,8 +267,8 @@ def _token(issued: tokens.Issued) -> dict[str, Any]:
     }
 
 
-def _entry(entry: entries.Entry) -> wire.LedgerEntry:
+def _entry(entry: entries.Entry) -> wire_admin.LedgerEntry:
     says = {name: value.hex() if isinstance(value, bytes) else value for name, value in entry.says.items()}
-    return wire.LedgerEntry(
+    return wire_admin.LedgerEntry(
         dataset=entry.dataset, seq=entry.seq, at=iso(entry.at), kind=entry.kind, hash=entry.hash.hex(), says=says
     )

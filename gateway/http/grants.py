@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 from starlette.responses import Response
 
-from gateway import admin, heads, wire
+from gateway import admin, heads, wire, wire_admin
 from gateway.http.entry import SCHEME, AdminOnly, Caller, Services
 from gateway.http.openapi import problems
 from gateway.service import Service
@@ -33,14 +33,14 @@ _MEDIA: Final = {
 @router.get("/grants", summary="List grants with all their terms", responses=problems(422))
 async def grants(
     services: Services, dataset: Annotated[str | None, Query(min_length=1, max_length=200)] = None
-) -> list[wire.Scope]:
+) -> list[wire_admin.Scope]:
     """List the grants of analysts and projects, and the caps, with what is spent in each window and in all."""
     service, threads = services
     return await threads.control(partial(admin.list_scopes, service.control, dataset))
 
 
 @router.put("/grants", summary="Grant with all terms", responses=_BODY)
-async def grant(body: wire.ScopeRequest, caller: Caller, services: Services) -> wire.Scope:
+async def grant(body: wire_admin.ScopeRequest, caller: Caller, services: Services) -> wire_admin.Scope:
     """Grant an analyst, a project or the dataset's cap, in place of an earlier grant; what is spent stays spent."""
     service, threads = services
     given = body.model_dump(exclude={"dataset"})
@@ -48,7 +48,7 @@ async def grant(body: wire.ScopeRequest, caller: Caller, services: Services) -> 
 
 
 @router.post("/grants/suspend", summary="Suspend a grant", responses=_ACT)
-async def suspend(body: wire.ScopeAct, caller: Caller, services: Services) -> wire.Scope:
+async def suspend(body: wire_admin.ScopeAct, caller: Caller, services: Services) -> wire_admin.Scope:
     """Let a grant admit nothing until it is resumed."""
     service, threads = services
     given = body.model_dump(exclude={"dataset"})
@@ -57,7 +57,7 @@ async def suspend(body: wire.ScopeAct, caller: Caller, services: Services) -> wi
 
 
 @router.post("/grants/resume", summary="Resume a grant", responses=_ACT)
-async def resume(body: wire.ScopeAct, caller: Caller, services: Services) -> wire.Scope:
+async def resume(body: wire_admin.ScopeAct, caller: Caller, services: Services) -> wire_admin.Scope:
     """Let a suspended grant admit again."""
     service, threads = services
     given = body.model_dump(exclude={"dataset"})
@@ -66,7 +66,7 @@ async def resume(body: wire.ScopeAct, caller: Caller, services: Services) -> wir
 
 
 @router.post("/projects/{name}/join", summary="Join a project", responses=_ACT)
-async def join(name: Name, body: wire.MemberAct, caller: Caller, services: Services) -> wire.Scope:
+async def join(name: Name, body: wire_admin.MemberAct, caller: Caller, services: Services) -> wire_admin.Scope:
     """Let an analyst's charges on a dataset fall under the project's grant too."""
     service, threads = services
     act = partial(
@@ -82,7 +82,7 @@ async def join(name: Name, body: wire.MemberAct, caller: Caller, services: Servi
 
 
 @router.post("/projects/{name}/leave", summary="Leave a project", responses=_ACT)
-async def leave(name: Name, body: wire.MemberAct, caller: Caller, services: Services) -> wire.Scope:
+async def leave(name: Name, body: wire_admin.MemberAct, caller: Caller, services: Services) -> wire_admin.Scope:
     """End an analyst's membership; what they spent stays spent."""
     service, threads = services
     act = partial(
@@ -98,15 +98,15 @@ async def leave(name: Name, body: wire.MemberAct, caller: Caller, services: Serv
 
 
 @router.get("/ledger/head", summary="Sign the ledger's head")
-async def head(services: Services) -> wire.SignedHead:
+async def head(services: Services) -> wire_admin.SignedHead:
     """Sign the heads of all datasets as they stand now, to be kept elsewhere."""
     service, threads = services
     signed = await threads.control(partial(admin.sign_head, service.control, service.key))
-    return wire.SignedHead.model_validate(heads.to_json(signed))
+    return wire_admin.SignedHead.model_validate(heads.to_json(signed))
 
 
 @router.post("/ledger/acknowledge", summary="Acknowledge a ledger behind its head", responses=_ACT)
-async def acknowledge(body: wire.Acknowledgement, caller: Caller, services: Services) -> wire.Status:
+async def acknowledge(body: wire_admin.Acknowledgement, caller: Caller, services: Services) -> wire.Status:
     """Note in the ledger that a dataset is served although its ledger is behind; it is, from the next start on."""
     service, threads = services
     act = partial(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select
 
 from budget import chain
-from budget.schema import TEXT_LENGTH
+from budget.rules import TEXT_LENGTH
 from gateway.store.tables import act
 
 

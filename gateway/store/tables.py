@@ -24,7 +24,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from budget.schema import NAME_LENGTH, TEXT_LENGTH, metadata
+from budget.rules import NAME_LENGTH, TEXT_LENGTH
+from budget.schema import metadata
 
 TOKEN_ID_LENGTH: Final = 200
 """Longest token id; own ids have 32 characters, an identity provider's ``jti`` may have more."""
