@@ -16,7 +16,7 @@ from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import facts, folds, lower, rewrite, rows, sources
+from gateway.sql import facts, folds, noisy, rewrite, rows, sources
 from gateway.sql.algebra import Aggregate, Fold, FoldAggregate, Join, Relation, SemiJoin
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, tidy
@@ -179,8 +179,8 @@ def left_join_computed_behind(patch: pytest.MonkeyPatch) -> None:
 
 
 def filter_dropped(patch: pytest.MonkeyPatch) -> None:
-    honest = lower._Noisy._aggregate
-    patch.setattr(lower._Noisy, "_aggregate", lambda self, node, kind, _condition: honest(self, node, kind, None))
+    honest = noisy.Noisy._aggregate
+    patch.setattr(noisy.Noisy, "_aggregate", lambda self, node, kind, _condition: honest(self, node, kind, None))
 
 
 def no_domain(patch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def limit_let_through(patch: pytest.MonkeyPatch) -> None:
 
 def owners_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
     every = Aggregate("count_rows", None, "integer")
-    patch.setattr(lower._Noisy, "_distinct", lambda self, _node, _kind, _where: self._add(every))
+    patch.setattr(noisy.Noisy, "_distinct", lambda self, _node, _kind, _where: self._add(every))
 
 
 def distinct_dropped_in_a_fold(patch: pytest.MonkeyPatch) -> None:

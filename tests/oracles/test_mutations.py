@@ -13,7 +13,7 @@ import pytest
 from gateway import release as releasing
 from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
-from gateway.sql import choose, layout, lower, render, rewrite, rows
+from gateway.sql import choose, layout, noisy, render, rewrite, rows
 from gateway.sql import compile as compiling
 from gateway.sql.algebra import Aggregate, Ref
 from gateway.sql.plan import Measure, PlannedRelease
@@ -160,13 +160,13 @@ def no_threshold_reach(patch: pytest.MonkeyPatch) -> None:
 
 
 def values_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
-    honest = lower._Noisy._add
+    honest = noisy.Noisy._add
 
     def add(self: Any, aggregate: Aggregate) -> Ref:
         rows = Aggregate("count_rows", None, "integer")
         return honest(self, rows if aggregate.kind == "count" else aggregate)
 
-    patch.setattr(lower._Noisy, "_add", add)
+    patch.setattr(noisy.Noisy, "_add", add)
 
 
 def ownerless_rows(patch: pytest.MonkeyPatch) -> None:
