@@ -28,12 +28,11 @@ def unknown(name: str) -> NotFound:
 
 def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
     """Return the dataset that a stored policy version declares."""
-    match stored.dialect:
-        case "duckdb" | "postgres" as dialect:
-            document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
-            return resolve(document, shapes, dialect, stored.version, data_version)
-        case _:
-            raise ValueError("a stored policy of an unknown dialect")
+    dialect = next((name for name in model.DIALECTS if name == stored.dialect), None)
+    if dialect is None:
+        raise ValueError("a stored policy of an unknown dialect")
+    document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
+    return resolve(document, shapes, dialect, stored.version, data_version)
 
 
 class Catalogue:

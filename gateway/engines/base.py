@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
-from gateway.policy.model import TableShape
-
-Dialect = Literal["duckdb", "postgres"]
+from gateway.policy.model import Dialect, TableShape
 
 
 class EngineError(Exception):

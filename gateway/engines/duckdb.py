@@ -19,10 +19,10 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from gateway.engines.base import Dialect, EngineError, EngineUnavailable, Limits
+from gateway.engines.base import EngineError, EngineUnavailable, Limits
 from gateway.engines.keys import enforced_key
 from gateway.engines.watchdog import Watchdog
-from gateway.policy.model import ForeignKey, Physical, TableShape
+from gateway.policy.model import Dialect, ForeignKey, Physical, TableShape
 
 _INTEGERS: Final = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"} | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}

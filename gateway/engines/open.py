@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from gateway.engines.base import Dialect, Engine
+from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.postgres import Address, PostgresEngine
+from gateway.policy.model import Dialect
 
 _POSTGRES: Final = ("postgresql", "postgres")
 _LIBPQ: Final = frozenset(

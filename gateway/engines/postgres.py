@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from gateway.engines import pgcatalog
-from gateway.engines.base import Dialect, EngineError, EngineUnavailable, Limits
+from gateway.engines.base import EngineError, EngineUnavailable, Limits
 from gateway.engines.pgarrow import to_arrow
 from gateway.engines.watchdog import Watchdog
-from gateway.policy.model import TableShape
+from gateway.policy.model import Dialect, TableShape
 
 if TYPE_CHECKING:
     import psycopg

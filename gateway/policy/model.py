@@ -8,13 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 Type: TypeAlias = Literal["integer", "number", "text", "boolean", "date", "timestamp"]
 """The types of the policy file; a scalar expression has one of them."""
 
 Value: TypeAlias = int | Fraction | str | bool | date | datetime | None
 """One canonical value of a column: numbers exact, dates as dates, NULL as None."""
+
+
+Dialect: TypeAlias = Literal["duckdb", "postgres"]
+"""The dialects in which bounded SQL is written, by sqlglot's names."""
+
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,7 @@ class Dataset:
     name: str
     version: int
     engine: str
-    dialect: Literal["duckdb", "postgres"]
+    dialect: Dialect
     tables: tuple[Table, ...]
     cap: Cap
     per_query: PerQuery

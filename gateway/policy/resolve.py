@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Literal
 
 from gateway.policy.document import Document, PolicyInvalid, Problem, TableSpec, UnitSpec, exact
-from gateway.policy.model import Cap, Column, Dataset, PerQuery, Table, TableShape
+from gateway.policy.model import Cap, Column, Dataset, Dialect, PerQuery, Table, TableShape
 from gateway.policy.owners import find_owners, names_units
 from gateway.policy.typed import declared, undeclared
 from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
@@ -16,7 +15,7 @@ from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
 def resolve(
     document: Document,
     shapes: Mapping[str, TableShape],
-    dialect: Literal["duckdb", "postgres"],
+    dialect: Dialect,
     version: int,
     data_version: int = 1,
 ) -> Dataset:

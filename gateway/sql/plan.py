@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
-from gateway.policy.model import Value
+from gateway.policy.model import Dialect, Value
 from gateway.sql.algebra import Kind, Query, Release, Scalar
 from gateway.sql.quantum import Quantum
 from mechanisms.loss import Loss
@@ -159,7 +159,7 @@ class Plan:
     dataset: str
     policy_version: int
     data_version: int
-    dialect: Literal["duckdb", "postgres"]
+    dialect: Dialect
     query: Query
     releases: tuple[PlannedRelease, ...]
     loss: Loss

@@ -11,48 +11,34 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import assert_never
 
-from gateway.policy.model import Column
+from gateway.policy.model import Column, Dialect
 from gateway.sql.algebra import Call, Constant, Ref, Scalar
+from gateway.sql.dialects.registry import writer
 from gateway.sql.functions import FUNCTIONS, template
 from gateway.sql.quantum import Quantum
 
-SQL_TYPES = {"integer": "BIGINT", "decimal": "DECIMAL", "text": "VARCHAR", "boolean": "BOOLEAN"}
+
+def identifier(name: str, dialect: Dialect = "duckdb") -> str:
+    """Return a name as a quoted identifier; the sandbox's dialect is DuckDB's."""
+    return writer(dialect).identifier(name)
 
 
-def identifier(name: str) -> str:
-    """Return a name as a quoted identifier (the same in both engines)."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def double(dialect: str) -> str:
-    """Return the engine's word for a 64-bit float."""
-    return "DOUBLE PRECISION" if dialect == "postgres" else "DOUBLE"
-
-
-def text(value: str) -> str:
-    """Return a string literal; both engines take backslashes as they are, which each session asserts."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def constant(found: Constant, dialect: str) -> str:
+def constant(found: Constant, dialect: Dialect) -> str:
     """Return a literal of the constant's own kind, so that no engine has to guess or convert one."""
-    value, kind = found.value, found.kind
-    if value is None:
-        # The narrowest decimal: beside a column it changes nothing, where the default type would add decimals.
-        narrow = {"decimal": "DECIMAL(1, 0)", "float": double(dialect), "date": "DATE", "timestamp": "TIMESTAMP"}
-        words = {**SQL_TYPES, **narrow}
-        return f"CAST(NULL AS {words[kind]})"
+    value, kind, write = found.value, found.kind, writer(dialect)
     match value:
+        case None:
+            return write.null(kind)
         case bool():
-            return "TRUE" if value else "FALSE"
+            return write.boolean(value)
         case str():
-            return text(value)
+            return write.text(value)
         case datetime():
-            return f"TIMESTAMP {text(value.isoformat(' '))}"
+            return write.timestamp(value)
         case date():
-            return f"DATE {text(value.isoformat())}"
+            return write.date(value)
         case int() | Fraction() if kind == "float":
-            return f"CAST({text(repr(float(value)))} AS {double(dialect)})"
+            return write.double(float(value))
         case int():
             return str(value) if value >= 0 else f"({value})"
         case Fraction():
@@ -72,7 +58,7 @@ def decimal(value: Fraction) -> str:
     return whole if value >= 0 else f"(-{whole})"
 
 
-def scalar(found: Scalar, column: Callable[[str], str], dialect: str) -> str:
+def scalar(found: Scalar, column: Callable[[str], str], dialect: Dialect) -> str:
     """Return a scalar as SQL; ``column`` says how the relation below writes a column of that name."""
     match found:
         case Ref(name):
@@ -85,7 +71,7 @@ def scalar(found: Scalar, column: Callable[[str], str], dialect: str) -> str:
     assert_never(found)
 
 
-def _applied(function: str, parts: list[str], dialect: str) -> str:
+def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
     if function == "case":
         pairs = zip(parts[:-1:2], parts[1:-1:2], strict=True)
         return "CASE " + " ".join(f"WHEN {when} THEN {then}" for when, then in pairs) + f" ELSE {parts[-1]} END"
@@ -95,56 +81,30 @@ def _applied(function: str, parts: list[str], dialect: str) -> str:
     return written.format(*parts)
 
 
-def canonical(column: Column, table: str, dialect: str) -> str:
+def canonical(column: Column, table: str, dialect: Dialect) -> str:
     """Return a stored column made canonical, so that equal values are identical whatever the database keeps."""
-    raw = f"{table}.{identifier(column.name)}"
-    match column.physical.kind:
-        case "integer" | "boolean":
-            return raw
-        case "text" if dialect == "postgres":
-            return f'(CAST({raw} AS TEXT) COLLATE "C")'
-        case "text":
-            return f'({raw} COLLATE "binary")'
-        case "float" if dialect == "postgres":
-            wide = f"CAST({raw} AS DOUBLE PRECISION)"
-            return f"(CASE WHEN {wide} = 'NaN' THEN NULL ELSE {wide} + 0.0 END)"
-        case "float":
-            return f"(CASE WHEN isnan({raw}) THEN NULL ELSE CAST({raw} AS DOUBLE) + 0.0 END)"
-        case "decimal" if dialect == "postgres":
-            return f"(CASE WHEN {raw} > '-Infinity' AND {raw} < 'Infinity' THEN trim_scale({raw}) END)"
-        case "decimal":
-            return raw
-        case "date":
-            return f"(CASE WHEN {raw} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' THEN {raw} END)"
-        case "timestamp":
-            ends = "TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999'"
-            return f"(CASE WHEN {raw} BETWEEN {ends} THEN {raw} END)"
-    assert_never(column.physical.kind)
+    write = writer(dialect)
+    return write.canonical(column, f"{table}.{write.identifier(column.name)}")
 
 
-def quantised(value: str, found: Quantum, dialect: str) -> str:
+def quantised(value: str, found: Quantum, dialect: Dialect) -> str:
     """Return a row's integer between the quantum's ends, NULL for NULL: clamped, then rounded once.
 
     The clamp stands inside the cast, so that no value can make the cast fail.
     """
+    write = writer(dialect)
     if found.how == "integer":
-        return f"CAST({clamped(value, str(found.lower), str(found.upper))} AS BIGINT)"
+        return write.whole(clamped(value, str(found.lower), str(found.upper)))
     low, high = found.lower * found.step, found.upper * found.step
     if found.how == "decimal":
-        # 38 digits: the bound is below 2^40 and is multiplied by 10^scale twice, once by the type and once here.
-        exact = f"CAST({clamped(value, decimal(low), decimal(high))} AS DECIMAL(38, {found.scale}))"
-        return f"CAST({exact} * {10**found.scale} AS BIGINT)"
+        return write.scaled(clamped(value, decimal(low), decimal(high)), found.scale)
     # Converted first and clamped as a double: between two doubles the rounding below keeps order (quantum._rounded).
-    wide = value if found.kind == "float" else template("to_float", dialect).format(value)
-    near = clamped(wide, _float(low, dialect), _float(high, dialect))
-    half, step = _float(found.step / 2, dialect), _float(found.step, dialect)
-    return f"CAST(FLOOR(({near} + {half}) / {step}) AS BIGINT)"
+    wide = value if found.kind == "float" else write.to_double(value)
+    near = clamped(wide, write.double(float(low)), write.double(float(high)))
+    half, step = write.double(float(found.step / 2)), write.double(float(found.step))
+    return write.floored(f"({near} + {half}) / {step}")
 
 
 def clamped(value: str, low: str, high: str) -> str:
     """Return a value held between two others; CASE, since GREATEST and LEAST take NaN and NULL otherwise."""
     return f"CASE WHEN {value} <= {low} THEN {low} WHEN {value} >= {high} THEN {high} ELSE {value} END"
-
-
-def _float(value: Fraction, dialect: str) -> str:
-    return constant(Constant(value, "float"), dialect)

@@ -15,16 +15,15 @@ owner. All sums are of integers, which no order of rows and no number of threads
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import replace
-from fractions import Fraction
 
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Constant
+from gateway.sql.dialects.registry import writer
 from gateway.sql.facts import facts
 from gateway.sql.plan import Bounding, Cell, Key, Measure, MeasuredValue, PlannedRelease
 from gateway.sql.refusals import refuse
-from gateway.sql.render import constant, identifier, quantised, text
+from gateway.sql.render import constant, quantised
 from gateway.sql.rows import rows
 
 MOST_SQL = 4_000_000
@@ -36,7 +35,7 @@ def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
     selected = _selected(planned, dataset)
     match planned.bounding.how:
         case "one_row":
-            sql = _one_row(planned, selected)
+            sql = _one_row(planned, selected, dataset.dialect)
         case "weights":
             sql = _weights(planned, selected, dataset.dialect)
         case "owners":
@@ -54,7 +53,9 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     public = (key for key in planned.keys if key.values is not None)
     where = (*found.where, *(_within(found.write(key.scalar, dialect), key, dialect) for key in public))
     columns = [] if planned.bounding.how == "one_row" or owner is None else [f"{found.columns[owner]} AS o"]
-    columns += [f"{_key(found.write(key.scalar, dialect), key, dialect)} AS {key.name}" for key in planned.keys]
+    columns += [
+        f"{writer(dialect).key(found.write(key.scalar, dialect), key.kind)} AS {key.name}" for key in planned.keys
+    ]
     # Values are computed in a stage of their own, since clamping and rounding write them several times.
     columns += [f"{found.write(value.scalar, dialect)} AS x{value.name}" for value in planned.values]
     condition = f" WHERE {' AND '.join(where)}" if where else ""
@@ -67,25 +68,14 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
 
 
-def _integer(value: MeasuredValue, dialect: str) -> str:
+def _integer(value: MeasuredValue, dialect: Dialect) -> str:
     """Return a value of a row as its exact integer, or only whether it is there."""
     if value.quantum is None:
         return f"CASE WHEN x{value.name} IS NULL THEN NULL ELSE 1 END"
     return quantised(f"x{value.name}", value.quantum, dialect)
 
 
-def _key(value: str, key: Key, dialect: str) -> str:
-    """Return a group key; values that no client could be shown (infinities, numbers beyond 2^63) become NULL."""
-    if key.kind == "float":
-        most = constant(Constant(Fraction(sys.float_info.max), "float"), dialect)
-        return f"CASE WHEN {value} BETWEEN -{most} AND {most} THEN {value} END"
-    if key.kind in ("integer", "decimal"):
-        value = f"trim_scale(ROUND({value}, 18))" if (key.kind, dialect) == ("decimal", "postgres") else value
-        return f"CASE WHEN {value} BETWEEN {-(2**63)} AND {2**63 - 1} THEN {value} END"
-    return value
-
-
-def _within(value: str, key: Key, dialect: str) -> str:
+def _within(value: str, key: Key, dialect: Dialect) -> str:
     """Return the condition that a key lies in its public domain; canonical values that are equal are identical."""
     listed = [found for found in key.values or () if found is not None]
     parts = []
@@ -113,40 +103,34 @@ def _cell(cell: Cell) -> str:
     return f"CASE WHEN {value} IS NULL THEN 0 ELSE {amount} END"
 
 
-def _keys(planned: PlannedRelease) -> tuple[list[str], str]:
-    """Return the key columns under the analyst's names, and the GROUP BY clause."""
-    named = [f"{key.name} AS {identifier(key.label)}" for key in planned.keys]
+def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
+    """Return the key columns under their labels, and the GROUP BY clause."""
+    write = writer(dialect)
+    named = [f"{write.shown(key.name, key.kind)} AS {write.identifier(key.label)}" for key in planned.keys]
     grouped = f" GROUP BY {', '.join(key.name for key in planned.keys)}" if planned.keys else ""
     return named, grouped
 
 
-def _summed(measure: Measure, amount: str) -> str:
-    return f"COALESCE(SUM({amount}), 0) AS {measure.name}"
+def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
+    return f"{writer(dialect).total(amount)} AS {measure.name}"
 
 
-def _one_row(planned: PlannedRelease, selected: str) -> str:
-    named, grouped = _keys(planned)
+def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
+    named, grouped = _keys(planned, dialect)
     cells = [(measure, measure.cell) for measure in planned.measures]
-    named += [_summed(measure, _cell(cell)) for measure, cell in cells if cell is not None]
+    named += [_summed(measure, _cell(cell), dialect) for measure, cell in cells if cell is not None]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
-def _weighted(amount: str, total: str, rows: int, dialect: str) -> str:
-    """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
-    if dialect == "postgres":
-        return f"div(CAST({amount} AS NUMERIC) * {rows}, CAST({total} AS NUMERIC))"
-    return f"(CAST({amount} AS HUGEINT) * {rows}) // CAST({total} AS HUGEINT)"
-
-
-def _weights(planned: PlannedRelease, selected: str, dialect: str) -> str:
+def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     most = planned.bounding.rows
     assert most is not None
-    named, grouped = _keys(planned)
+    named, grouped = _keys(planned, dialect)
     for measure in planned.measures:
         assert measure.cell is not None
         amount = _cell(measure.cell)
-        heavy = _weighted(amount, "n", most, dialect)
-        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END"))
+        heavy = writer(dialect).weighted(amount, "n", most)
+        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END", dialect))
     return (
         f"WITH discreet_r AS ({selected}), "
         f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most}) "
@@ -155,9 +139,9 @@ def _weights(planned: PlannedRelease, selected: str, dialect: str) -> str:
 
 
 def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
-    keys = [key.name for key in planned.keys]
+    keys, dialect = [key.name for key in planned.keys], dataset.dialect
     cells = [(measure, measure.cell) for measure in planned.measures if measure.cell is not None]
-    sums = [f"SUM({_cell(cell)}) AS {measure.name}" for measure, cell in cells]
+    sums = [f"{writer(dialect).part(_cell(cell))} AS {measure.name}" for measure, cell in cells]
     by_owner = ", ".join(["o", *keys])
     stages = [
         f"discreet_r AS ({selected})",
@@ -175,17 +159,17 @@ def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
     if bounding.rows is not None:
         stages.append(f"discreet_w AS (SELECT *, SUM(n) OVER (PARTITION BY o) AS t FROM {last})")
         last = "discreet_w"
-    named, grouped = _keys(planned)
-    named += [_owned(measure, bounding, dataset.dialect) for measure in planned.measures]
+    named, grouped = _keys(planned, dialect)
+    named += [_owned(measure, bounding, dialect) for measure in planned.measures]
     return f"WITH {', '.join(stages)} SELECT {', '.join(named)} FROM {last}{grouped}"
 
 
-def _owned(measure: Measure, bounding: Bounding, dialect: str) -> str:
+def _owned(measure: Measure, bounding: Bounding, dialect: Dialect) -> str:
     if measure.cell is None:
         return f"COUNT(*) AS {measure.name}"
     assert bounding.rows is not None
-    heavy = _weighted(measure.name, "t", bounding.rows, dialect)
-    return _summed(measure, f"CASE WHEN t > {bounding.rows} THEN {heavy} ELSE {measure.name} END")
+    heavy = writer(dialect).weighted(measure.name, "t", bounding.rows)
+    return _summed(measure, f"CASE WHEN t > {bounding.rows} THEN {heavy} ELSE {measure.name} END", dialect)
 
 
 def _lot(keys: list[str], dataset: Dataset) -> str:
@@ -195,6 +179,4 @@ def _lot(keys: list[str], dataset: Dataset) -> str:
     privacy does not rest on the salt, which is fixed for a dataset so that the same question keeps the same groups.
     """
     salt = hashlib.sha256(f"discreet group lot: {dataset.name}".encode()).hexdigest()[:16]
-    parts = [text(salt), *(f"COALESCE(CAST({name} AS VARCHAR), '')" for name in ("o", *keys))]
-    hashed = " || '|' || ".join(parts)
-    return ", ".join([f"md5({hashed})", *keys])
+    return ", ".join([writer(dataset.dialect).lot(salt, ("o", *keys)), *keys])

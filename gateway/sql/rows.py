@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from gateway.policy.model import Dataset, Owner, Table
+from gateway.policy.model import Dataset, Dialect, Owner, Table
 from gateway.sql.algebra import (
     Constant,
     Filter,
@@ -30,10 +30,11 @@ from gateway.sql.algebra import (
     SemiJoin,
     Sort,
 )
+from gateway.sql.dialects.registry import writer
 from gateway.sql.facts import Facts, facts, owner_name
 from gateway.sql.known import known
 from gateway.sql.quantum import quantum
-from gateway.sql.render import canonical, constant, double, identifier, quantised, scalar
+from gateway.sql.render import canonical, constant, identifier, quantised, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Rows:
     columns: Mapping[str, str]
     joined: bool = False
 
-    def write(self, found: Scalar, dialect: str) -> str:
+    def write(self, found: Scalar, dialect: Dialect) -> str:
         """Return a scalar over the relation's columns as SQL."""
         return scalar(found, self.columns.__getitem__, dialect)
 
@@ -84,7 +85,7 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
     assert table is not None
     here = f"t{scan.number}"
     columns = {scan.name(column.name): canonical(column, here, dataset.dialect) for column in table.columns}
-    source = f"{identifier(table.name)} AS {here}"
+    source = f"{identifier(table.name, dataset.dialect)} AS {here}"
     if not isinstance(table.owner, Owner):
         return Rows(source, (), columns)
     last = table
@@ -93,7 +94,7 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
         reached = dataset.table(hop.table)
         assert reached is not None
         equal = f"{_key(last, hop.column, here, dataset)} = {_key(reached, hop.key, there, dataset)}"
-        source += f" JOIN {identifier(hop.table)} AS {there} ON {equal}"
+        source += f" JOIN {identifier(hop.table, dataset.dialect)} AS {there} ON {equal}"
         last, here = reached, there
     owner = _key(last, table.owner.column, here, dataset)
     return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, joined=bool(table.owner.hops))
@@ -185,7 +186,7 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
     return Rows(f"(SELECT {named} FROM {below.source}{below.condition} GROUP BY {keys}) AS {here}", (), columns)
 
 
-def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: str) -> str:
+def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialect) -> str:
     """Return one owner's aggregate: over exact integers, dividing last, whatever the order of rows."""
     if aggregate.argument is None:
         return "COUNT(*)"
@@ -207,9 +208,9 @@ def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: str) -
             if aggregate.kind == "sum" and about.kind == "integer":
                 # A whole number in the engine too: a double would equal many keys of a table that it is joined with.
                 # Its step is 1, or a power of two above it where the bounds are wide.
-                return f"COALESCE(SUM({whole}) * {int(exact.step)}, 0)"
+                return writer(dialect).folded_sum(whole, int(exact.step))
             step = constant(Constant(exact.step, "float"), dialect)
-            total = f"CAST(SUM({whole}) AS {double(dialect)}) * {step}"
+            total = f"{writer(dialect).folded_double(whole)} * {step}"
             if aggregate.kind == "sum":
                 return f"COALESCE({total}, 0)"
             return f"{total} / NULLIF(COUNT({whole}), 0)"

@@ -14,7 +14,7 @@ import pytest
 
 from gateway import release as releasing
 from gateway.errors import SqlRefused
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.sandbox import Sandbox
 from gateway.sql import facts, folds, noisy, rewrite, rows, sources
 from gateway.sql.algebra import Aggregate, Fold, FoldAggregate, Join, Relation, SemiJoin
@@ -228,7 +228,7 @@ def owners_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
 def distinct_dropped_in_a_fold(patch: pytest.MonkeyPatch) -> None:
     honest = rows._folded
 
-    def folded(aggregate: FoldAggregate, below: Any, found: Any, dialect: str) -> str:
+    def folded(aggregate: FoldAggregate, below: Any, found: Any, dialect: Dialect) -> str:
         every = replace(aggregate, kind="count") if aggregate.kind == "count_distinct" else aggregate
         return honest(every, below, found, dialect)
 

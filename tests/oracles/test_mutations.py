@@ -16,6 +16,7 @@ from gateway.sandbox import Sandbox
 from gateway.sql import choose, layout, noisy, render, rewrite, rows
 from gateway.sql import compile as compiling
 from gateway.sql.algebra import Aggregate, Ref
+from gateway.sql.dialects.writer import Writer
 from gateway.sql.plan import Measure, PlannedRelease
 from mechanisms import thresholds
 from tests.oracles import naive, neighbours
@@ -121,13 +122,11 @@ def no_clamp(patch: pytest.MonkeyPatch) -> None:
 
 
 def float_aggregate(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        rewrite, "_summed", lambda measure, amount: f"COALESCE(SUM(CAST({amount} AS DOUBLE)), 0) AS {measure.name}"
-    )
+    patch.setattr(Writer, "total", lambda _self, amount: f"COALESCE(SUM(CAST({amount} AS DOUBLE)), 0)")
 
 
 def no_weights(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite, "_weighted", lambda amount, _total, _rows, _dialect: amount)
+    patch.setattr(Writer, "weighted", lambda _self, amount, _total, _rows: amount)
 
 
 def wrong_join(patch: pytest.MonkeyPatch) -> None:

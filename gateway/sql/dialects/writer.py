@@ -1,0 +1,137 @@
+"""What an engine's SQL is made of; each dialect overrides what it says in other words.
+
+The words here are DuckDB's, which most engines share. A dialect that is not DuckDB's or PostgreSQL's names every
+function that it offers: one whose totality nobody has shown there is refused there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, assert_never
+
+from gateway.policy.model import Column
+
+if TYPE_CHECKING:
+    from gateway.sql.algebra import Kind  # which asks the functions how often each writes its arguments
+
+EARLIEST, LATEST = "0001-01-01", "9999-12-31"
+
+
+class Writer:
+    """One engine's SQL: literals, types, columns made canonical, and the arithmetic of exact integers."""
+
+    types: ClassVar[Mapping[Kind, str]] = MappingProxyType(
+        {
+            "integer": "BIGINT",
+            # The narrowest decimal: beside a column it changes nothing, where the default type would add decimals.
+            "decimal": "DECIMAL(1, 0)",
+            "float": "DOUBLE",
+            "text": "VARCHAR",
+            "boolean": "BOOLEAN",
+            "date": "DATE",
+            "timestamp": "TIMESTAMP",
+        }
+    )
+
+    def identifier(self, name: str) -> str:
+        """Return a name as a quoted identifier."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def text(self, value: str) -> str:
+        """Return a string literal; where an engine could read backslashes, its sessions assert that it does not."""
+        return "'" + value.replace("'", "''") + "'"
+
+    def double(self, value: float) -> str:
+        """Return the very double, whatever the engine makes of decimal digits."""
+        return f"CAST('{value!r}' AS {self.types['float']})"
+
+    def boolean(self, value: bool) -> str:
+        """Return a truth value."""
+        return "TRUE" if value else "FALSE"
+
+    def date(self, value: date) -> str:
+        """Return a date."""
+        return f"DATE '{value.isoformat()}'"
+
+    def timestamp(self, value: datetime) -> str:
+        """Return an instant of UTC."""
+        return f"TIMESTAMP '{value.isoformat(' ')}'"
+
+    def null(self, kind: Kind) -> str:
+        """Return a NULL of a kind."""
+        return f"CAST(NULL AS {self.types[kind]})"
+
+    def canonical(self, column: Column, raw: str) -> str:
+        """Return a stored column made canonical, so that equal values are identical whatever the database keeps."""
+        match column.physical.kind:
+            case "integer" | "boolean" | "decimal":
+                return raw
+            case "text":
+                return f'({raw} COLLATE "binary")'
+            case "float":
+                return f"(CASE WHEN isnan({raw}) THEN NULL ELSE CAST({raw} AS DOUBLE) + 0.0 END)"
+            case "date":
+                return f"(CASE WHEN {raw} BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}' THEN {raw} END)"
+            case "timestamp":
+                ends = f"TIMESTAMP '{EARLIEST} 00:00:00' AND TIMESTAMP '{LATEST} 23:59:59.999999'"
+                return f"(CASE WHEN {raw} BETWEEN {ends} THEN {raw} END)"
+        assert_never(column.physical.kind)
+
+    def to_double(self, value: str) -> str:
+        """Return the nearest double of a whole number or decimal."""
+        return f"CAST({value} AS {self.types['float']})"
+
+    def whole(self, value: str) -> str:
+        """Return a whole number, known to be below 2^63, in the type whose sums are exact."""
+        return f"CAST({value} AS BIGINT)"
+
+    def scaled(self, value: str, scale: int) -> str:
+        """Return a decimal, known to be below 2^40 steps, as its whole number of steps of 10^-scale."""
+        # 38 digits: the bound is below 2^40 and is multiplied by 10^scale twice, once by the type and once here.
+        return f"CAST(CAST({value} AS DECIMAL(38, {scale})) * {10**scale} AS BIGINT)"
+
+    def floored(self, value: str) -> str:
+        """Return the largest whole number not above a double that is known to be below 2^63."""
+        return f"CAST(FLOOR({value}) AS BIGINT)"
+
+    def key(self, value: str, kind: Kind) -> str:
+        """Return a group key; what cannot be shown to a client (infinities, numbers beyond 2^63) becomes NULL."""
+        if kind == "float":
+            most = self.double(1.7976931348623157e308)
+            return f"CASE WHEN {value} BETWEEN -{most} AND {most} THEN {value} END"
+        if kind in ("integer", "decimal"):
+            return f"CASE WHEN {value} BETWEEN {-(2**63)} AND {2**63 - 1} THEN {value} END"
+        return value
+
+    def shown(self, name: str, kind: Kind) -> str:
+        """Return a group key as it leaves the engine; ``name`` is a column of the last stage."""
+        del kind
+        return name
+
+    def total(self, amount: str) -> str:
+        """Return the exact sum of whole numbers over a group, 0 over nothing."""
+        return f"COALESCE(SUM({amount}), 0)"
+
+    def part(self, amount: str) -> str:
+        """Return the exact sum over one owner's rows, NULL over nothing, in a form that ``weighted`` takes."""
+        return f"SUM({amount})"
+
+    def weighted(self, amount: str, total: str, rows: int) -> str:
+        """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
+        return f"(CAST({amount} AS HUGEINT) * {rows}) // CAST({total} AS HUGEINT)"
+
+    def folded_sum(self, whole: str, step: int) -> str:
+        """Return the sum of an owner's whole numbers, each of that many units; 0 over nothing."""
+        return f"COALESCE(SUM({whole}) * {step}, 0)"
+
+    def folded_double(self, whole: str) -> str:
+        """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing."""
+        return f"CAST(SUM({whole}) AS {self.types['float']})"
+
+    def lot(self, salt: str, names: Sequence[str]) -> str:
+        """Return a keyed hash of columns, which orders an owner's groups; it depends on nothing but their values."""
+        parts = [self.text(salt), *(f"COALESCE(CAST({name} AS VARCHAR), '')" for name in names)]
+        hashed = " || '|' || ".join(parts)
+        return f"md5({hashed})"
