@@ -86,6 +86,15 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Values:
+    """Constant rows that the query writes out: a public relation of as many rows, with no table behind it."""
+
+    number: int
+    columns: tuple[tuple[str, Kind], ...]
+    rows: tuple[tuple[Constant, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Pairs of rows for which ``on`` is true; ``left`` keeps the left side's rows without a pair.
 
@@ -110,9 +119,12 @@ class SemiJoin:
 
 @dataclass(frozen=True, slots=True)
 class FoldAggregate:
-    """One aggregate among the rows of one owner: exact, and the same whatever the order of rows."""
+    """One aggregate among the rows of one owner: exact, and the same whatever the order of rows.
 
-    kind: Literal["count_rows", "count", "count_distinct", "sum", "average", "least", "greatest"]
+    ``exists`` is whether there is any row; ``only`` the value of the one row that there may be.
+    """
+
+    kind: Literal["count_rows", "count", "count_distinct", "sum", "average", "least", "greatest", "exists", "only"]
     argument: Scalar | None
 
 
@@ -124,6 +136,83 @@ class Fold:
     number: int
     keys: tuple[tuple[str, Scalar], ...]
     aggregates: tuple[tuple[str, FoldAggregate], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The left rows, each with aggregates over its pairs on the right: what a subquery in an expression says of a row.
+
+    Two owned sides share the owner too. ``aggregates`` are over columns of the right side alone.
+    """
+
+    left: Relation
+    right: Relation
+    number: int
+    on: Scalar | None
+    aggregates: tuple[tuple[str, FoldAggregate], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which rows around the current one a window is over; None is the end of the partition on that side."""
+
+    unit: Literal["rows", "range"]
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFunction:
+    """One value for each row out of the rows of its partition, the owner always among what partitions.
+
+    ``ties`` says whether the order has to be total: then every column of the relation below is appended to it.
+    """
+
+    kind: Literal[
+        "row_number",
+        "rank",
+        "dense_rank",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "count_rows",
+        "count",
+        "sum",
+        "average",
+        "least",
+        "greatest",
+    ]
+    argument: Scalar | None
+    partition: tuple[Scalar, ...]
+    order: tuple[Ordering, ...]
+    frame: Frame | None
+    offset: int
+    default: Constant | None
+    ties: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rows of a relation, each with what window functions say of it."""
+
+    source: Relation
+    number: int
+    functions: tuple[tuple[str, WindowFunction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Rows of two relations put together by position: all of both, or what a set operation keeps of them.
+
+    ``columns`` names each column above and says what it is on the left and on the right; owners share the last place.
+    """
+
+    kind: Literal["append", "union", "except", "intersect"]
+    left: Relation
+    right: Relation
+    number: int
+    columns: tuple[tuple[str, Scalar, Scalar], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +271,9 @@ class Release:
     aggregates: tuple[tuple[str, Aggregate], ...]
 
 
-Relation: TypeAlias = Scan | Filter | Project | Join | SemiJoin | Fold | Sort | Release
+Relation: TypeAlias = (
+    Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine | Sort | Release
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +301,11 @@ class OutputColumn:
 def inputs(relation: Relation) -> tuple[Relation, ...]:
     """Return the relations that one is built from."""
     match relation:
-        case Scan():
+        case Scan() | Values():
             return ()
-        case Filter(source) | Project(source) | Fold(source) | Sort(source) | Release(source):
+        case Filter(source) | Project(source) | Fold(source) | Window(source) | Sort(source) | Release(source):
             return (source,)
-        case Join(_, left, right) | SemiJoin(left, right):
+        case Join(_, left, right) | SemiJoin(left, right) | Lookup(left, right) | Combine(_, left, right):
             return (left, right)
 
 

@@ -13,10 +13,12 @@ from typing import assert_never
 from gateway.policy.model import Value
 from gateway.sql.algebra import (
     Call,
+    Combine,
     Constant,
     Filter,
     Fold,
     Join,
+    Lookup,
     Project,
     Ref,
     Relation,
@@ -25,6 +27,8 @@ from gateway.sql.algebra import (
     Scan,
     SemiJoin,
     Sort,
+    Values,
+    Window,
     conjuncts,
     references,
 )
@@ -40,7 +44,7 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
     true of either side; a left join keeps what was true of its left side alone.
     """
     match relation:
-        case Scan() | Fold() | Sort() | Release():
+        case Scan() | Values() | Fold() | Combine() | Sort() | Release():
             return ()
         case Filter(source, predicate):
             return (*conditions(source), *conjuncts(predicate))
@@ -50,7 +54,7 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
         case Join("inner", left, right, on):
             own = () if on is None else conjuncts(on)
             return (*conditions(left), *conditions(right), *own)
-        case Join(_, left) | SemiJoin(left):
+        case Join(_, left) | SemiJoin(left) | Lookup(left) | Window(left):
             return conditions(left)
     assert_never(relation)
 

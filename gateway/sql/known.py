@@ -50,10 +50,10 @@ def known(scalar: Scalar, columns: Mapping[str, Known]) -> Known:
             return Known(kind, _places(exact), bounds, None if value is None else (value,), nullable=value is None)
         case Call("case", args):
             parts = [*args[1:-1:2], args[-1]]
-            return _picked(parts, [known(part, columns) for part in parts])
+            return picked(parts, [known(part, columns) for part in parts])
         case Call("coalesce", args):
             each = [known(arg, columns) for arg in args]
-            return replace(_picked(args, each), nullable=all(found.nullable for found in each))
+            return replace(picked(args, each), nullable=all(found.nullable for found in each))
         case Call("to_float", (arg,)):
             return replace(known(arg, columns), kind="float", scale=None, origin=None, owner=False, values=None)
         case Call(_, _, kind):
@@ -68,7 +68,7 @@ def _places(value: Fraction | None) -> int | None:
     return next((places for places in range(13) if (value * 10**places).denominator == 1), None)
 
 
-def _picked(parts: Sequence[Scalar], found: Sequence[Known]) -> Known:
+def picked(parts: Sequence[Scalar], found: Sequence[Known]) -> Known:
     """Return what is known of a value that is one of several, of each of which that is known."""
     some = [part for part, scalar in zip(found, parts, strict=True) if not _is_null(scalar)]
     kind = next((part.kind for part in some if part.kind == "float"), some[0].kind if some else found[0].kind)

@@ -16,11 +16,14 @@ from typing import assert_never
 
 from gateway.policy.model import Dataset, Dialect, Owner, Table
 from gateway.sql.algebra import (
+    Combine,
     Constant,
     Filter,
     Fold,
     FoldAggregate,
+    Frame,
     Join,
+    Lookup,
     Project,
     Ref,
     Relation,
@@ -29,9 +32,12 @@ from gateway.sql.algebra import (
     Scan,
     SemiJoin,
     Sort,
+    Values,
+    Window,
+    WindowFunction,
 )
 from gateway.sql.dialects.registry import writer
-from gateway.sql.facts import Facts, facts, owner_name
+from gateway.sql.facts import Facts, combined_owner, facts, owner_name
 from gateway.sql.known import known
 from gateway.sql.quantum import quantum
 from gateway.sql.render import canonical, constant, identifier, quantised, scalar
@@ -73,8 +79,16 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
             return _join(relation, dataset)
         case SemiJoin():
             return _semi_join(relation, dataset)
+        case Lookup():
+            return _lookup(relation, dataset)
         case Fold():
             return _fold(relation, dataset)
+        case Window():
+            return _window(relation, dataset)
+        case Combine():
+            return _combined(relation, dataset)
+        case Values():
+            return _values(relation, dataset.dialect)
         case Sort() | Release():
             raise AssertionError("a released relation is not among an engine's rows")
     assert_never(relation)
@@ -150,13 +164,137 @@ def _nested(found: Rows, relation: Relation) -> Rows:
 def _first(relation: Relation) -> int:
     """Return the number of the first scan or fold of a relation, which no other relation of the query has."""
     match relation:
-        case Scan(_, number) | Fold(_, number):
+        case Scan(_, number) | Fold(_, number) | Window(_, number) | Values(number):
+            return number
+        case Lookup(_, _, number) | Combine(_, _, _, number):
             return number
         case Filter(source) | Project(source) | Sort(source) | Release(source):
             return _first(source)
         case Join(_, left) | SemiJoin(left):
             return _first(left)
     assert_never(relation)
+
+
+def _stage(below: Rows, added: dict[str, str], number: int) -> Rows:
+    """Return rows as a query of their own, with further columns computed beside theirs."""
+    here = f"t{number}"
+    selected = {name: f"g{index}" for index, name in enumerate(below.columns)}
+    named = [f"{written} AS {selected[name]}" for name, written in below.columns.items()]
+    named += [f"{written} AS f{index}" for index, written in enumerate(added.values())]
+    columns = {name: f"{here}.{short}" for name, short in selected.items()}
+    columns |= {name: f"{here}.f{index}" for index, name in enumerate(added)}
+    return Rows(f"(SELECT {', '.join(named)} FROM {below.source}{below.condition}) AS {here}", (), columns)
+
+
+def _lookup(lookup: Lookup, dataset: Dataset) -> Rows:
+    """Return rows with what a subquery says of each.
+
+    Why this is sound: the pairs of a row are rows of its own owner, or public ones, and each aggregate over them is
+    exact, so that what is said of an owner's row is a function of that owner's rows and of public data.
+    """
+    left, right = rows(lookup.left, dataset), rows(lookup.right, dataset)
+    about, there = facts(lookup.left, dataset), facts(lookup.right, dataset)
+    where = [*right.where, *_tie(about, there, left, right)]
+    if lookup.on is not None:
+        where.append(Rows("", (), {**right.columns, **left.columns}).write(lookup.on, dataset.dialect))
+    behind = f"FROM {right.source}{' WHERE ' + ' AND '.join(where) if where else ''}"
+    added = {}
+    for name, aggregate in lookup.aggregates:
+        if aggregate.kind == "exists":
+            added[name] = f"EXISTS (SELECT 1 {behind})"
+        else:
+            added[name] = f"(SELECT {_folded(aggregate, right, there, dataset.dialect)} {behind})"
+    return _stage(left, added, lookup.number)
+
+
+def _window(window: Window, dataset: Dataset) -> Rows:
+    """Return rows with what window functions say of each.
+
+    Why this is sound: the owner always is among what partitions, so that each value is made of one owner's rows; where
+    the order of rows decides, every column of the input breaks ties, so that rows which still tie are identical and it
+    does not matter which of them an engine takes first.
+    """
+    below, about = rows(window.source, dataset), facts(window.source, dataset)
+    added = {name: _over(function, below, about, dataset.dialect) for name, function in window.functions}
+    return _stage(below, added, window.number)
+
+
+def _over(function: WindowFunction, below: Rows, about: Facts, dialect: Dialect) -> str:
+    partition = [] if about.owner is None else [below.columns[about.owner]]
+    partition += [below.write(found, dialect) for found in function.partition]
+    order = [_ordered(below.write(o.by, dialect), o.descending, o.nulls_first) for o in function.order]
+    if function.ties:
+        order += [_ordered(written, False, False) for written in below.columns.values() if written not in partition]
+    clauses = [f"PARTITION BY {', '.join(dict.fromkeys(partition))}"] if partition else []
+    clauses += [f"ORDER BY {', '.join(dict.fromkeys(order))}"] if order else []
+    clauses += [_framed(function.frame)] if function.frame is not None else []
+    return _windowed(function, f"OVER ({' '.join(clauses)})", below, about, dialect)
+
+
+def _ordered(written: str, descending: bool, nulls_first: bool) -> str:
+    return f"{written} {'DESC' if descending else 'ASC'} NULLS {'FIRST' if nulls_first else 'LAST'}"
+
+
+def _framed(frame: Frame) -> str:
+    def end(at: int | None, otherwise: str) -> str:
+        if at is None:
+            return f"UNBOUNDED {otherwise}"
+        return "CURRENT ROW" if at == 0 else f"{abs(at)} {'PRECEDING' if at < 0 else 'FOLLOWING'}"
+
+    return f"{frame.unit.upper()} BETWEEN {end(frame.first, 'PRECEDING')} AND {end(frame.last, 'FOLLOWING')}"
+
+
+def _windowed(function: WindowFunction, over: str, below: Rows, about: Facts, dialect: Dialect) -> str:
+    match function.kind:
+        case "row_number" | "rank" | "dense_rank":
+            return f"{function.kind.upper()}() {over}"
+        case "lag" | "lead":
+            assert function.argument is not None
+            args = [below.write(function.argument, dialect), str(function.offset)]
+            args += [] if function.default is None else [constant(function.default, dialect)]
+            return f"{function.kind.upper()}({', '.join(args)}) {over}"
+        case "first_value" | "last_value":
+            assert function.argument is not None
+            return f"{function.kind.upper()}({below.write(function.argument, dialect)}) {over}"
+        case "count_rows" | "count" | "sum" | "average" | "least" | "greatest":
+            return _folded(FoldAggregate(function.kind, function.argument), below, about, dialect, f" {over}")
+    assert_never(function.kind)
+
+
+_SET = {"append": "UNION ALL", "union": "UNION", "except": "EXCEPT", "intersect": "INTERSECT"}
+
+
+def _combined(combine: Combine, dataset: Dataset) -> Rows:
+    """Return rows of two relations put together, the owner in the last place of both.
+
+    Why this is sound: what UNION, EXCEPT and INTERSECT find equal is equal in the owner too, so that whether a row
+    stays is decided by rows of its own owner; UNION ALL keeps every row as it is.
+    """
+    here, sides = f"t{combine.number}", []
+    owners = facts(combine.left, dataset).owner, facts(combine.right, dataset).owner
+    for place, (side, owner) in enumerate(zip((combine.left, combine.right), owners, strict=True)):
+        found = rows(side, dataset)
+        named = [found.write((left, right)[place], dataset.dialect) for _, left, right in combine.columns]
+        named += [] if owner is None else [found.columns[owner]]
+        selected = ", ".join(f"{written} AS g{index}" for index, written in enumerate(named))
+        sides.append(f"SELECT {selected} FROM {found.source}{found.condition}")
+    names = [name for name, _, _ in combine.columns]
+    names += [] if owners[0] is None else [combined_owner(combine)]
+    columns = {name: f"{here}.g{index}" for index, name in enumerate(names)}
+    return Rows(f"({f' {_SET[combine.kind]} '.join(sides)}) AS {here}", (), columns)
+
+
+def _values(values: Values, dialect: Dialect) -> Rows:
+    """Return constant rows as a query of SELECTs, which names its columns in every engine."""
+    here = f"t{values.number}"
+    lines = []
+    for row in values.rows:
+        typed = (
+            constant(Constant(cell.value, kind), dialect) for cell, (_, kind) in zip(row, values.columns, strict=True)
+        )
+        lines.append("SELECT " + ", ".join(f"{cell} AS g{index}" for index, cell in enumerate(typed)))
+    columns = {name: f"{here}.g{index}" for index, (name, _) in enumerate(values.columns)}
+    return Rows(f"({' UNION ALL '.join(lines)}) AS {here}", (), columns)
 
 
 def _semi_join(semi: SemiJoin, dataset: Dataset) -> Rows:
@@ -186,20 +324,25 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
     return Rows(f"(SELECT {named} FROM {below.source}{below.condition} GROUP BY {keys}) AS {here}", (), columns)
 
 
-def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialect) -> str:
-    """Return one owner's aggregate: over exact integers, dividing last, whatever the order of rows."""
+def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialect, over: str = "") -> str:
+    """Return one owner's aggregate: over exact integers, dividing last, whatever the order of rows.
+
+    ``over`` makes it a window of the owner's rows.
+    """
     if aggregate.argument is None:
-        return "COUNT(*)"
+        return f"COUNT(*){over}"
     value = below.write(aggregate.argument, dialect)
     match aggregate.kind:
-        case "count" | "count_rows":
-            return f"COUNT({value})"
+        case "count" | "count_rows" | "exists":
+            return f"COUNT({value}){over}"
         case "count_distinct":
-            return f"COUNT(DISTINCT {value})"
-        case "least":
-            return f"MIN({value})"
+            return f"COUNT(DISTINCT {value}){over}"
+        case "only" if aggregate.argument.kind == "boolean":
+            return f"BOOL_OR({value}){over}"
+        case "least" | "only":
+            return f"MIN({value}){over}"
         case "greatest":
-            return f"MAX({value})"
+            return f"MAX({value}){over}"
         case "sum" | "average":
             about = known(aggregate.argument, found.columns)
             assert about.bounds is not None  # lowering refuses to sum what has none
@@ -208,10 +351,10 @@ def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialec
             if aggregate.kind == "sum" and about.kind == "integer":
                 # A whole number in the engine too: a double would equal many keys of a table that it is joined with.
                 # Its step is 1, or a power of two above it where the bounds are wide.
-                return writer(dialect).folded_sum(whole, int(exact.step))
+                return writer(dialect).folded_sum(whole, int(exact.step), over)
             step = constant(Constant(exact.step, "float"), dialect)
-            total = f"{writer(dialect).folded_double(whole)} * {step}"
+            total = f"{writer(dialect).folded_double(whole, over)} * {step}"
             if aggregate.kind == "sum":
                 return f"COALESCE({total}, 0)"
-            return f"{total} / NULLIF(COUNT({whole}), 0)"
+            return f"{total} / NULLIF(COUNT({whole}){over}, 0)"
     assert_never(aggregate.kind)

@@ -122,13 +122,13 @@ class Writer:
         """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
         return f"(CAST({amount} AS HUGEINT) * {rows}) // CAST({total} AS HUGEINT)"
 
-    def folded_sum(self, whole: str, step: int) -> str:
-        """Return the sum of an owner's whole numbers, each of that many units; 0 over nothing."""
-        return f"COALESCE(SUM({whole}) * {step}, 0)"
+    def folded_sum(self, whole: str, step: int, over: str = "") -> str:
+        """Return the sum of an owner's whole numbers, each of that many units; 0 over nothing; ``over`` as a window."""
+        return f"COALESCE(SUM({whole}){over} * {step}, 0)"
 
-    def folded_double(self, whole: str) -> str:
-        """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing."""
-        return f"CAST(SUM({whole}) AS {self.types['float']})"
+    def folded_double(self, whole: str, over: str = "") -> str:
+        """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing; ``over`` as a window."""
+        return f"CAST(SUM({whole}){over} AS {self.types['float']})"
 
     def lot(self, salt: str, names: Sequence[str]) -> str:
         """Return a keyed hash of columns, which orders an owner's groups; it depends on nothing but their values."""
