@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway import wire
 from gateway.errors import RequestInvalid
+from gateway.parameters import parameters
 from gateway.policy.model import Dataset
 from gateway.settings import Settings
 from gateway.sql.choose import Bounds, Price
@@ -28,6 +29,7 @@ def question(request: wire.QueryRequest, dataset: Dataset, settings: Settings, *
         price_epsilon=stated,
         limits=TextLimits(settings.sql_bytes, nesting=settings.sql_nesting, joins=settings.joins),
         bounds=Bounds(request.max_groups_contributed, settings.public_groups, settings.integer_domain),
+        parameters=parameters(request, settings.sql_bytes),
     )
 
 

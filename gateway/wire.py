@@ -25,6 +25,16 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class TypedParameter(Request):
+    """The value of a parameter with its type, where JSON has no word for it: a date, a timestamp, a typed NULL."""
+
+    type: Literal["integer", "number", "text", "boolean", "date", "timestamp"]
+    value: JsonValue
+
+
+ParameterValue = JsonValue | TypedParameter
+
+
 class QueryRequest(Request):
     """One question: SQL over one dataset, and the price of the whole request (``epsilon`` or ``rho``)."""
 
@@ -35,6 +45,11 @@ class QueryRequest(Request):
     mechanism: Literal["auto", "laplace", "gaussian"] = "auto"
     max_groups_contributed: int | None = Field(None, ge=1, description="Groups that one privacy unit may reach.")
     dialect: str | None = Field(None, description="SQL dialect of the text; the dataset's own by default.")
+    parameters: list[ParameterValue] | dict[str, ParameterValue] | None = Field(
+        None,
+        max_length=1000,
+        description="Values of the text's parameters: a list for `?` and `$1`, by name for `:name`, `@name`, `$name`.",
+    )
     dry_run: bool = False
     confidence: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")
     use_cache: bool = True

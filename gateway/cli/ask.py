@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import secrets
 import sys
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from gateway.cli.opened import control, service, settings
 from gateway.cli.output import fail, failing, misused, say, show_json, show_table
 from gateway.client import display
-from gateway.wire import Budget, QueryRequest, QueryResponse
+from gateway.wire import Budget, JsonValue, QueryRequest, QueryResponse
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +37,10 @@ Groups = Annotated[
     int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
 ]
 Dialect = Annotated[str | None, typer.Option("--dialect", help="SQL dialect of the text; the database's by default.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the text: a number, true, null, else a text."),
+]
 Confidence = Annotated[float, typer.Option("--confidence", help="Coverage of the intervals, between 0 and 1.")]
 Analyst = Annotated[
     str | None, typer.Option("--analyst", help="Ask as this analyst on this machine's control database, not over HTTP.")
@@ -72,6 +78,7 @@ def query(
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     dialect: Dialect = None,
+    param: Param = None,
     confidence: Confidence = 0.95,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Take an answer already paid for.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only, at no charge.")] = False,
@@ -93,6 +100,7 @@ def query(
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         dialect=dialect,
+        parameters=_parameters(param),
         confidence=confidence,
         use_cache=cache,
         dry_run=dry_run,
@@ -119,6 +127,7 @@ def explain(
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     dialect: Dialect = None,
+    param: Param = None,
     confidence: Confidence = 0.95,
     analyst: Analyst = None,
     url: Url = None,
@@ -134,6 +143,7 @@ def explain(
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         dialect=dialect,
+        parameters=_parameters(param),
         confidence=confidence,
         dry_run=True,
     )
@@ -195,6 +205,22 @@ def _request(*, sql: str, **fields: Any) -> QueryRequest:
     except ValidationError as error:
         names = ", ".join(sorted({"--" + str(problem["loc"][0]).replace("_", "-") for problem in error.errors()}))
         misused(f"not a possible value of {names}")
+
+
+def _parameters(given: list[str] | None) -> dict[str, JsonValue] | None:
+    """Return what ``--param`` options say: ``least=30`` a number, ``city="30"`` and ``city=Ulm`` texts."""
+    found: dict[str, JsonValue] = {}
+    for option in given or ():
+        name, equals, text = option.partition("=")
+        if not name or not equals or name in found:
+            misused("--param is NAME=VALUE, each name once")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        no_scalar = isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value))
+        found[name] = text if no_scalar else value
+    return found or None
 
 
 def _where(analyst: str | None, url: str | None, token: str | None) -> Remote | Local:

@@ -6,7 +6,8 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -16,9 +17,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.client.errors import GatewayError, QueryRefused, ServerError, from_response, out_of_reach
 from gateway.client.result import Explanation, Result
-from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse, QuerySummary
+from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse, QuerySummary, TypedParameter
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
+Parameter = None | bool | int | float | str | date
+"""A value of a parameter; a ``datetime`` is a timestamp."""
+Parameters = Sequence[Parameter | TypedParameter] | Mapping[str, Parameter | TypedParameter] | None
 Model = TypeVar("Model", bound=BaseModel)
 
 RETRIED = frozenset({429, 502, 503, 504})
@@ -93,6 +97,7 @@ class Client:
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         dialect: str | None = None,
+        parameters: Parameters = None,
         dry_run: bool = False,
         confidence: float = 0.95,
         use_cache: bool = True,
@@ -102,8 +107,9 @@ class Client:
     ) -> Result:
         """Ask one question at a total price of ``epsilon`` (or ``rho``), and return the noisy answer.
 
-        One ``idempotency_key`` gets one answer at one price, however often it is sent; without it a fresh one is used
-        for all attempts of this call. Raises the errors of ``gateway.client.errors``.
+        ``parameters`` are values for ``?`` and ``$1`` (a sequence) or for ``:name`` (a mapping): numbers, texts, truth
+        values, dates, None. One ``idempotency_key`` gets one answer at one price, however often it is sent; without it
+        a fresh one is used for all attempts of this call. Raises the errors of ``gateway.client.errors``.
         """
         body: dict[str, Any] = {
             "sql": text,
@@ -113,6 +119,7 @@ class Client:
             "mechanism": mechanism,
             "max_groups_contributed": max_groups_contributed,
             "dialect": dialect,
+            "parameters": _sent(parameters),
             "dry_run": dry_run,
             "confidence": confidence,
             "use_cache": use_cache,
@@ -142,6 +149,7 @@ class Client:
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         dialect: str | None = None,
+        parameters: Parameters = None,
         confidence: float = 0.95,
     ) -> Explanation:
         """Return how a question would be answered, with its expected errors, at no price and without touching data."""
@@ -153,6 +161,7 @@ class Client:
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
             dialect=dialect,
+            parameters=parameters,
             confidence=confidence,
             dry_run=True,
         )
@@ -240,6 +249,27 @@ def _visible_ascii(text: str) -> bool:
 def _passing(failure: GatewayError, response: httpx.Response) -> bool:
     """Whether asking again can help; never after a charge, whose outcome is final."""
     return not failure.charged and (response.status_code in RETRIED or failure.code == STILL_RUNNING)
+
+
+def _sent(parameters: Parameters) -> list[Any] | dict[str, Any] | None:
+    """Return parameters as JSON has them, dates with their type."""
+    if parameters is None:
+        return None
+    if isinstance(parameters, str):
+        raise TypeError("parameters are a sequence or a mapping of values, not a text")
+    if isinstance(parameters, Mapping):
+        return {name: _value(value) for name, value in parameters.items()}
+    return [_value(value) for value in parameters]
+
+
+def _value(value: Parameter | TypedParameter) -> Any:
+    if isinstance(value, TypedParameter):
+        return value.model_dump()
+    if isinstance(value, date):
+        return {"type": "timestamp" if isinstance(value, datetime) else "date", "value": value.isoformat()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a parameter is a finite number")
+    return value
 
 
 def _not_a_price() -> QueryRefused:

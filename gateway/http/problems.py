@@ -25,6 +25,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 CODES: Final[Mapping[str, str]] = {
     "json-invalid": "The body is no JSON, or names a key twice.",
     "request-invalid": "The request has not the form that this address takes; `problems` says where.",
+    "parameter-invalid": "A parameter's value is not of its type, or out of range.",
     "price-invalid": "The price is not a positive, finite number within range.",
     "idempotency-key-invalid": "The Idempotency-Key header is not one of 1 to 200 visible ASCII characters.",
     "token-missing": "The request carries no bearer token.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import releases
+from gateway.sql.bind import Parameter, bind
 from gateway.sql.choose import Bounds, Price, choose
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
@@ -26,6 +27,7 @@ class Question:
     price_epsilon: int
     limits: TextLimits
     bounds: Bounds
+    parameters: tuple[Parameter, ...] = ()
 
 
 def compile_query(question: Question, dataset: Dataset) -> Plan:
@@ -39,6 +41,7 @@ def compile_query(question: Question, dataset: Dataset) -> Plan:
 
 def _compiled(question: Question, dataset: Dataset) -> Plan:
     tree = parse(question.text, question.dialect or dataset.dialect, question.limits)
+    bind(tree, question.parameters)
     query = lower(tree, dataset)
     planned = tuple(
         rewrite(choose(release, dataset, question.price, question.bounds), dataset)

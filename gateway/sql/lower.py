@@ -22,6 +22,7 @@ from gateway.sql.algebra import (
     Scalar,
     Sort,
 )
+from gateway.sql.bind import Given
 from gateway.sql.facts import facts
 from gateway.sql.noisy import Noisy
 from gateway.sql.refusals import refuse
@@ -138,6 +139,9 @@ def _whole(node: exp.Expression | None) -> int | None:
     else:
         only(node, "expression", code="limit-invalid")
         value = node.expression
+    if type(value) is Given:
+        number = value.args["constant"].value
+        return number if type(number) is int and 0 <= number < 10**18 else refuse("limit-invalid", node)
     if (
         type(value) is not exp.Literal
         or value.args.get("is_string")

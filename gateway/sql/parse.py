@@ -14,10 +14,9 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.errors import Position, SqlRefused
+from gateway.sql.dialects import DIALECTS, parser
 from gateway.sql.position import TEXT, locate
 from gateway.sql.refusals import CODES, refuse
-
-DIALECTS = ("duckdb", "postgres", "bigquery", "snowflake", "spark", "mysql", "tsql")
 
 # sqlglot logs the text of statements that it cannot read: analysts' literals have no place in a log.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -50,9 +49,7 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Select:
     try:
         tokens = sqlglot.tokenize(text, read=dialect)
         _check(tokens, text, limits)
-        trees = [
-            tree for tree in sqlglot.Dialect.get_or_raise(dialect).parser().parse(tokens, text) if tree is not None
-        ]
+        trees = [tree for tree in parser(dialect).parse(tokens, text) if tree is not None]
     except (TokenError, ParseError) as error:
         raise SqlRefused("sql-syntax", CODES["sql-syntax"], position=_place(error)) from None
     except (RecursionError, SqlglotError, ValueError, KeyError, AttributeError, TypeError, IndexError):

@@ -17,6 +17,8 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "sql-syntax": "The SQL does not parse.",
         "sql-not-one-select": "Exactly one SELECT statement can be asked.",
         "dialect-unknown": "That SQL dialect is not known here.",
+        "parameter-missing": "The text refers to a parameter that the request gives no value for.",
+        "parameter-unused": "The request gives a value for a parameter that the text does not refer to.",
         "not-supported": "This part of SQL is not supported.",
         "table-unknown": "No table of that name is declared in the dataset.",
         "column-unknown": "No column of that name is declared in the tables of the query.",

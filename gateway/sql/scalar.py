@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from gateway.sql import constants
 from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar
+from gateway.sql.bind import Given
 from gateway.sql.constants import FLIPPED, NUMERIC
 from gateway.sql.functions import FUNCTIONS, Level
 from gateway.sql.refusals import refuse
@@ -110,6 +111,12 @@ def _column(node: exp.Expression, names: Names, _depth: int) -> Scalar:
 def _literal(node: exp.Expression, _names: Names, _depth: int) -> Scalar:
     assert isinstance(node, exp.Literal)
     return constants.literal(node)
+
+
+def _given(node: exp.Expression, _names: Names, _depth: int) -> Scalar:
+    found = node.args["constant"]
+    assert isinstance(found, Constant)
+    return found
 
 
 def _boolean(node: exp.Expression, _names: Names, _depth: int) -> Scalar:
@@ -355,6 +362,7 @@ ARMS: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = MappingProxyT
         exp.Column: (_column, ("this", "table")),
         exp.Literal: (_literal, ("this", "is_string")),
         exp.Boolean: (_boolean, ("this",)),
+        Given: (_given, ("constant",)),
         exp.Null: (_null, ()),
         exp.Neg: (_negative, ("this",)),
         exp.Cast: (_date, ("this", "to", "_type")),

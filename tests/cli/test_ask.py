@@ -150,6 +150,9 @@ def test_other_refusals(call: Call, gateway: Gateway, status: int, code: str) ->
         (("--mechanism", "magic", "--analyst", "ada"), {}),
         (("--max-groups-contributed", "0", "--analyst", "ada"), {}),
         (("--epsilon", "much", "--analyst", "ada"), {}),
+        (("--param", "least", "--analyst", "ada"), {}),
+        (("--param", "=30", "--analyst", "ada"), {}),
+        (("--param", "a=1", "--param", "a=2", "--analyst", "ada"), {}),
         (("--idempotency-key", "two words", "--analyst", "ada"), {}),
         (("--idempotency-key", "", "--analyst", "ada"), {}),
         (("--idempotency-key", "x" * 201, "--analyst", "ada"), {}),
@@ -167,3 +170,22 @@ def test_a_price_that_is_no_number(call: Call, gateway: Gateway) -> None:
     assert refused.exit_code == 1
     assert "[price-invalid]" in refused.stderr
     assert gateway.received == []
+
+
+def test_parameters(call: Call, gateway: Gateway) -> None:
+    gateway.reply = (200, answer())
+    words = [
+        f"--param={option}"
+        for option in ("least=30", "much=1e999", "share=0.5", "city=Ulm", 'code="30"', "old=true", "none=")
+    ]
+    asked = call(*QUESTION, "--epsilon", "0.5", *words, env=gateway.environment)
+    assert asked.exit_code == 0, asked.stderr
+    assert gateway.received[0][3]["parameters"] == {
+        "least": 30,
+        "much": "1e999",
+        "share": 0.5,
+        "city": "Ulm",
+        "code": "30",
+        "old": True,
+        "none": "",
+    }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway.client.client import Client
+from gateway.client.client import Client, Parameters
 from gateway.client.errors import (
     BudgetExhausted,
     Conflict,
@@ -21,9 +22,11 @@ from gateway.client.errors import (
     ServerError,
     Unavailable,
 )
+from gateway.wire import QueryRequest, TypedParameter
 from tests.client.answers import BUDGET, SUMMARY, answer, problem
 
 Reply = httpx.Response | Exception
+AT = datetime.fromisoformat("2024-01-31 10:00:00")
 
 
 def client(*replies: Reply, retries: int = 4) -> tuple[Client, list[httpx.Request]]:
@@ -302,3 +305,29 @@ def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
         Client.from_env()
     monkeypatch.setenv("DISCREET_URL", "http://gw.test")
     assert repr(Client.from_env()) == "Client('http://gw.test')"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ([30, 0.5, "Ulm", True, None], [30, 0.5, "Ulm", True, None]),
+        ({"least": 30}, {"least": 30}),
+        ([date(2024, 1, 31)], [{"type": "date", "value": "2024-01-31"}]),
+        ({"at": AT}, {"at": {"type": "timestamp", "value": "2024-01-31T10:00:00"}}),
+        ([TypedParameter(type="text", value=None)], [{"type": "text", "value": None}]),
+    ],
+)
+def test_parameters_are_sent_with_their_types(given: Parameters, sent: object) -> None:
+    gateway, received = client(httpx.Response(200, json=answer()))
+    ask(gateway, parameters=given)
+    body = json.loads(received[0].content)
+    assert body["parameters"] == sent
+    assert QueryRequest.model_validate_json(received[0].content).parameters is not None
+
+
+@pytest.mark.parametrize("given", ["30", [float("nan")]])
+def test_parameters_that_are_none(given: Any) -> None:
+    gateway, received = client()
+    with pytest.raises((TypeError, ValueError)):
+        ask(gateway, parameters=given)
+    assert received == []
