@@ -14,7 +14,7 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.errors import Position, SqlRefused
-from gateway.sql.dialects import DIALECTS, parser
+from gateway.sql.grammar import DIALECTS, parser
 from gateway.sql.position import TEXT, locate
 from gateway.sql.refusals import CODES, refuse
 

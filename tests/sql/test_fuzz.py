@@ -11,8 +11,8 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token
 
 from gateway.errors import SqlRefused
-from gateway.sql.dialects import DIALECTS
 from gateway.sql.explain import cost, explain
+from gateway.sql.grammar import DIALECTS
 from gateway.sql.plan import Plan
 from gateway.sql.refusals import CODES
 from tests.oracles.databases import duckdb_dataset

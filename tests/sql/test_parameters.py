@@ -15,7 +15,7 @@ from gateway.sql.algebra import Constant
 from gateway.sql.bind import Parameter
 from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.dialects import DIALECTS
+from gateway.sql.grammar import DIALECTS
 from gateway.sql.parse import TextLimits
 from gateway.sql.plan import Plan
 from mechanisms.loss import EPSILON_UNIT

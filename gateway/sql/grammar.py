@@ -1,4 +1,4 @@
-"""The input dialects: sqlglot's parsers, taught GoogleSQL's privacy clause and where parameters stand.
+"""The grammars of the input dialects: sqlglot's parsers, taught GoogleSQL's privacy clause and where parameters stand.
 
 ``SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS(epsilon = 1) SUM(cost, contribution_bounds_per_row => (0, 9)) FROM visit``
 →  a ``Select`` whose ``hint`` is ``Privacy(epsilon = 1)``, over ``Bounded(Sum(cost), per_row => (0, 9))``
