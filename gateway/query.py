@@ -38,7 +38,6 @@ from gateway.refused import refused
 from gateway.release import decode
 from gateway.service import Service
 from gateway.sql import explain
-from gateway.sql.compile import compile_query
 from gateway.sql.plan import Plan
 from gateway.standing import shown
 
@@ -117,7 +116,7 @@ def _planned(service: Service, principal: Principal, request: wire.QueryRequest)
         dataset = service.catalogue.current(conn, request.dataset)
         standing = _standing(conn, dataset.name, principal)
     question = price.question(request, dataset, service.settings, gaussian=standing.gaussian and standing.gaussian_used)
-    plan = compile_query(question, dataset)
+    plan = service.plans.get(question, dataset)
     price.check(plan, dataset)
     if request.plan_id is not None and request.plan_id != plan.fingerprint:
         raise Conflict("plan-changed", "The plan is no longer the one named.", hint="Look at a new dry run.")
@@ -259,7 +258,7 @@ def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, rec
     """Return the plan that was charged, None if this gateway, or its settings, would make another of the request."""
     gaussian = record.charge.loss.epsilon is None
     try:
-        plan = compile_query(price.question(request, dataset, service.settings, gaussian=gaussian), dataset)
+        plan = service.plans.get(price.question(request, dataset, service.settings, gaussian=gaussian), dataset)
     except DiscreetError:
         return None
     return plan if plan.fingerprint == record.charge.plan_fingerprint else None

@@ -20,6 +20,7 @@ from gateway.auth.authenticate import Verifier, verifier
 from gateway.catalogue import Catalogue
 from gateway.control import open_control
 from gateway.engines.base import Engine, EngineUnavailable
+from gateway.plans import Plans
 from gateway.policy.model import Dataset
 from gateway.settings import Settings
 from gateway.slots import Slots
@@ -102,6 +103,7 @@ class Service:
     verifier: Verifier
     engines: EnginePool
     catalogue: Catalogue
+    plans: Plans
     slots: Slots
     sandbox: Sandbox
     faults: tuple[str, ...] = ()
@@ -148,6 +150,7 @@ def open_service(settings: Settings) -> Service:
         verifier=verifier(settings, key),
         engines=engines,
         catalogue=Catalogue(settings.stored_datasets),
+        plans=Plans(settings.stored_plans),
         slots=Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         sandbox=sandbox,
     )

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
         True, description="Whether an engine failure after a charge suspends the analyst on that dataset."
     )
     stored_datasets: int = Field(256, ge=1, description="Resolved policy versions kept in memory.")
+    stored_plans: int = Field(
+        256, ge=0, description="Plans kept in memory, so that a question asked again is planned at once."
+    )
     api_docs: bool = Field(True, description="Whether `/openapi.json` is served.")
 
     @classmethod

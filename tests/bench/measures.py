@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from itertools import count
+from statistics import median
 
 from budget import ledger
 from gateway import price, query, wire
@@ -16,9 +17,12 @@ from mechanisms.accounting import rho_of_pure
 from mechanisms.loss import Loss
 from tests.bench.figures import BLOCKS, Figure, Work, figure, interleaved, ratios
 from tests.bench.world import ASKER, World
+from tests.tpch import world as tpch
+from tests.tpch.status import status
 
 GROUPED = "SELECT bucket, COUNT(*) AS n, SUM(amount) AS s, AVG(amount) AS a FROM {} GROUP BY bucket"
 FLAT = "SELECT COUNT(*) AS n FROM {}"
+SHAPES = {"flat": FLAT, "32 groups": GROUPED}
 PLANS = 20
 CHARGES = 50
 
@@ -37,11 +41,34 @@ def planning(world: World) -> Iterator[Figure]:
 
     works = {
         f"plan, {shape}, {kind}": partial(several, sql.format("single"), fresh=kind == "first at its price")
-        for shape, sql in (("flat", FLAT), ("32 groups", GROUPED))
+        for shape, sql in SHAPES.items()
         for kind in ("first at its price", "price seen before")
     }
     for name, seconds in interleaved(works).items():
         yield figure(name, "ms", [each / PLANS * 1000 for each in seconds])
+
+
+def kept(world: World) -> Iterator[Figure]:
+    """Yield milliseconds from request to plan where the same question was planned before."""
+    settings, plans = world.service.settings, world.service.plans
+
+    def again(sql: str) -> None:
+        for _ in range(PLANS):
+            request = wire.QueryRequest(sql=sql, dataset="bench", epsilon=0.05)
+            plans.get(price.question(request, world.dataset, settings, gaussian=False), world.dataset)
+
+    works = {f"plan, {shape}, kept": partial(again, sql.format("single")) for shape, sql in SHAPES.items()}
+    for name, seconds in interleaved(works).items():
+        yield figure(name, "ms", [each / PLANS * 1000 for each in seconds])
+
+
+def standard(_: World) -> Iterator[Figure]:
+    """Yield milliseconds from text to plan of the TPC-H query that takes longest, of those that are planned."""
+    works = {name: partial(tpch.planned, name) for name in tpch.QUERIES if status(name).planned}
+    if works:
+        found = interleaved(works, BLOCKS - 2)
+        longest = max(found, key=lambda name: median(found[name]))
+        yield figure(f"plan, TPC-H {longest}", "ms", [each * 1000 for each in found[longest]])
 
 
 def requests(world: World) -> Iterator[Figure]:
@@ -109,4 +136,4 @@ def small(world: World) -> Iterator[Figure]:
     yield figure("whole request, answered before", "ms", [each * 1000 for each in seconds["stored"]])
 
 
-MEASUREMENTS = (planning, requests, small, charging)
+MEASUREMENTS = (planning, kept, standard, requests, small, charging)

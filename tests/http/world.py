@@ -22,6 +22,7 @@ from gateway.catalogue import Catalogue
 from gateway.control import open_control
 from gateway.engines.open import open_engine
 from gateway.http.app import create_app
+from gateway.plans import Plans
 from gateway.service import EnginePool, Service
 from gateway.settings import Settings
 from gateway.slots import Slots
@@ -76,6 +77,7 @@ def make_service(settings: Settings, **changes: Any) -> Service:
         "verifier": verifier(settings, key),
         "engines": EnginePool(open_engine),
         "catalogue": Catalogue(settings.stored_datasets),
+        "plans": Plans(settings.stored_plans),
         "slots": Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         "sandbox": NoSandbox(),
     }

@@ -16,12 +16,13 @@ class Status:
     word: str
     at: str = ""
     said: str = ""
+    planned: bool = False
 
 
 def status(name: str) -> Status:
     """What becomes of a standard query today."""
     try:
-        return Status(word(planned(name)))
+        return Status(word(planned(name)), planned=True)
     except SqlRefused as refusal:
         at = refusal.position
         if at is None:

@@ -1,0 +1,49 @@
+"""Plans by question: the same text at the same price, under the same policy and data version, is planned once.
+
+Why this is sound: planning is a function of the question, the dataset's versions and nothing else (``gateway.sql`` is
+pure), so that a kept plan is the plan that would be made. Refusals are not kept. Who asks is no part of the key: that a
+plan was made before shows only in time, which the promise excludes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+from gateway.policy.model import Dataset
+from gateway.sql.compile import Question, compile_query
+from gateway.sql.plan import Plan
+
+LARGEST = 200_000
+"""Characters of bounded SQL and question beyond which a plan is made anew each time."""
+
+_Key = tuple[str, int, int, Question]
+
+
+class Plans:
+    """The plans used last, at most ``size`` of them, shared by threads."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._kept: OrderedDict[_Key, Plan] = OrderedDict()
+
+    def get(self, question: Question, dataset: Dataset) -> Plan:
+        """Return the plan that answers a question on a dataset, or refuse it; see ``compile_query``."""
+        key = (dataset.name, dataset.version, dataset.data_version, question)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+        made = compile_query(question, dataset)  # outside the lock: two threads may make the same
+        if len(question.text) + sum(len(release.sql) for release in made.releases) <= LARGEST:
+            with self._lock:
+                self._kept[key] = made
+                while len(self._kept) > self._size:
+                    self._kept.popitem(last=False)
+        return made
+
+    def __len__(self) -> int:
+        """Return how many plans are kept."""
+        return len(self._kept)

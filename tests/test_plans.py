@@ -1,0 +1,95 @@
+"""Plans are made once for each question, and for each of the versions it is asked under."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway import plans
+from gateway.errors import SqlRefused
+from gateway.plans import Plans
+from gateway.sql.algebra import Constant
+from gateway.sql.bind import Parameter
+from gateway.sql.choose import Bounds, Price
+from gateway.sql.compile import Question
+from gateway.sql.parse import TextLimits
+from mechanisms.loss import EPSILON_UNIT
+from tests.oracles.databases import duckdb_dataset
+from tests.sql.shop import SHOP
+
+PRICE = Price(EPSILON_UNIT, None, 10**9, "laplace", gaussian=False)
+COUNTED = Question(
+    "SELECT COUNT(*) FROM users WHERE age > ?",
+    None,
+    PRICE,
+    EPSILON_UNIT,
+    TextLimits(),
+    Bounds(None, 10_000, 256),
+    (Parameter("1", Constant(1, "integer")),),
+)
+OTHERS = (
+    replace(COUNTED, text="SELECT COUNT(*) FROM users WHERE age >= ?"),
+    replace(COUNTED, dialect="postgres"),
+    replace(COUNTED, price=replace(PRICE, epsilon=2 * EPSILON_UNIT)),
+    replace(COUNTED, price=replace(PRICE, delta=10**8)),
+    replace(COUNTED, price=replace(PRICE, mechanism="auto")),
+    replace(COUNTED, price_epsilon=2 * EPSILON_UNIT),
+    replace(COUNTED, bounds=Bounds(3, 10_000, 256)),
+    replace(COUNTED, parameters=(Parameter("1", Constant(2, "integer")),)),
+)
+
+
+def test_a_plan_is_made_once() -> None:
+    kept = Plans(8)
+    first = kept.get(COUNTED, duckdb_dataset(SHOP))
+    assert kept.get(replace(COUNTED), replace(duckdb_dataset(SHOP))) is first
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_question_is_another_plan(other: Question) -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    kept.get(COUNTED, dataset)
+    kept.get(other, dataset)
+    assert len(kept) == 2
+
+
+def test_values_that_python_calls_equal_are_different() -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    kept.get(COUNTED, dataset)
+    with pytest.raises(SqlRefused):
+        kept.get(replace(COUNTED, parameters=(Parameter("1", Constant(True, "boolean")),)), dataset)
+
+
+@pytest.mark.parametrize("changed", [{"version": 2}, {"data_version": 2}, {"name": "market"}])
+def test_another_version_is_another_plan(changed: dict[str, Any]) -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    first = kept.get(COUNTED, dataset)
+    assert kept.get(COUNTED, replace(dataset, **changed)).fingerprint != first.fingerprint
+    assert kept.get(COUNTED, dataset) is first
+
+
+def test_the_least_used_is_let_go() -> None:
+    kept, dataset = Plans(2), duckdb_dataset(SHOP)
+    first = kept.get(COUNTED, dataset)
+    kept.get(OTHERS[0], dataset)
+    assert kept.get(COUNTED, dataset) is first
+    kept.get(OTHERS[1], dataset)
+    assert len(kept) == 2
+    assert kept.get(COUNTED, dataset) is first
+
+
+def test_nothing_is_kept_of_what_is_refused_or_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    with pytest.raises(SqlRefused):
+        kept.get(replace(COUNTED, parameters=()), dataset)
+    monkeypatch.setattr(plans, "LARGEST", 50)
+    assert kept.get(COUNTED, dataset) == kept.get(COUNTED, dataset)
+    assert len(kept) == len(Plans(0)) == 0
+
+
+def test_a_gateway_may_keep_none() -> None:
+    kept, dataset = Plans(0), duckdb_dataset(SHOP)
+    assert kept.get(COUNTED, dataset) == kept.get(COUNTED, dataset)
+    assert len(kept) == 0
