@@ -1,13 +1,13 @@
 """The answer that an analyst sees, computed from noisy tables alone: rows, intervals, warnings.
 
 Everything here is post-processing. Rows are only picked, ordered and cut in Python; anything more is one SELECT of our
-own text in the sandbox, which returns the numbers of the rows that remain and the derived values.
+own text in the sandbox.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,11 @@ from gateway import wire
 from gateway.policy.model import Value
 from gateway.release import Estimated, NoisyTable, estimate
 from gateway.sandbox import Sandbox
-from gateway.sql.algebra import Kind, OutputColumn, Ref
+from gateway.sql.algebra import Kind, Ref
 from gateway.sql.explain import json_value
 from gateway.sql.plan import Plan, PlannedRelease
-from gateway.sql.post import ROW, TABLE, Above, above, post
+from gateway.sql.post import ROW, Plain, plain, post, table_name
+from gateway.sql.tables import OutputColumn, ends_of
 
 _ARROW: dict[Kind, pa.DataType] = {
     "integer": pa.int64(),
@@ -42,54 +43,64 @@ class Answer:
     warnings: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Released:
+    """One noisy table with its estimates, cut to the most groups that are shown."""
+
+    planned: PlannedRelease
+    table: NoisyTable
+    estimates: dict[str, Estimated]
+
+    @property
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """The columns by name: keys, estimates, and the ends of their intervals beside them."""
+        found: dict[str, Sequence[Any]] = {
+            key.name: [values[index] for values in self.table.keys] for index, key in enumerate(self.planned.keys)
+        }
+        for name, estimated in self.estimates.items():
+            found[name] = estimated.values
+            for which, end in enumerate(ends_of(name)):
+                found[end] = [interval[which] for interval in estimated.intervals]
+        return found
+
+
 def compose(plan: Plan, tables: Sequence[NoisyTable], sandbox: Sandbox, confidence: float, most_groups: int) -> Answer:
     """Return the answer to a plan, given its noisy tables; intervals cover the noise at ``confidence``."""
-    planned, table = plan.releases[0], tables[0]
     warnings = list(plan.notes)
-    if len(table.keys) > most_groups:
-        table = NoisyTable(table.keys[:most_groups], table.measures[:most_groups])
+    if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
-    estimates = estimate(planned, table, confidence)
-    parts = above(plan.query)
-    text = post(plan.query)
-    derived: dict[str, list[Any]]
-    if text is None:
-        numbers, derived = _picked(parts, planned, table, estimates), {}
-    else:
-        numbers, derived = _computed(sandbox, text, planned, table, estimates)
-    columns = [_column(column, planned, table, estimates, numbers, derived) for column in plan.query.columns]
-    noisy = {column.name: estimates[column.source] for column in plan.query.columns if column.source in estimates}
-    warnings += [
-        f"{name}: in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
-        for name, found in noisy.items()
-        if found.sparse
+    released = [
+        _Released(planned, cut, estimate(planned, cut, confidence))
+        for planned, table in zip(plan.releases, tables, strict=True)
+        for cut in [NoisyTable(table.keys[:most_groups], table.measures[:most_groups])]
     ]
+    parts = plain(plan.query)
+    if parts is not None:
+        [only] = released
+        columns: Mapping[str, Sequence[Any]] = _picked(parts, only)
+    else:
+        columns = _computed(sandbox, plan, released, most_groups)
+    outputs = plan.query.columns
+    warnings += [
+        f"{column.name}: in some groups the noisy number of rows is below one; the middle of the declared bounds stands"
+        " there."
+        for column in outputs
+        if any(released[place].estimates[name].sparse for place, name in column.sources)
+    ]
+    shown = [[_shown(value, column) for value in columns[column.column]] for column in outputs]
     return Answer(
-        rows=[list(row) for row in zip(*columns, strict=True)],
-        intervals={name: [found.intervals[number] for number in numbers] for name, found in noisy.items()},
+        rows=[list(row) for row in zip(*shown, strict=True)],
+        intervals={
+            column.name: [_interval(*ends) for ends in zip(*(columns[end] for end in column.interval), strict=True)]
+            for column in outputs
+            if column.interval is not None
+        },
         warnings=warnings,
     )
 
 
-def _keys(planned: PlannedRelease, table: NoisyTable) -> dict[str, list[Value]]:
-    return {key.name: [values[index] for values in table.keys] for index, key in enumerate(planned.keys)}
-
-
-def _column(
-    column: OutputColumn,
-    planned: PlannedRelease,
-    table: NoisyTable,
-    estimates: dict[str, Estimated],
-    numbers: list[int],
-    derived: dict[str, list[Any]],
-) -> list[wire.JsonValue]:
-    if column.source is None:
-        return [_shown(value, column) for value in derived[column.column]]
-    if column.source in estimates:
-        values: Sequence[Value | float] = estimates[column.source].values
-    else:
-        values = _keys(planned, table)[column.source]
-    return [_shown(values[number], column) for number in numbers]
+def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
 
 
 def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:
@@ -101,36 +112,41 @@ def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:
     return json_value(value)
 
 
-def _picked(parts: Above, planned: PlannedRelease, table: NoisyTable, estimates: dict[str, Estimated]) -> list[int]:
-    """Return the numbers of the rows that plain ordering and cutting leaves, in order."""
-    numbers = list(range(len(table.keys)))
-    if parts.sort is None:
-        return numbers
-    values: dict[str, Sequence[Any]] = {name: found.values for name, found in estimates.items()}
-    values |= _keys(planned, table)
-    for ordering in reversed(parts.sort.order):
-        assert isinstance(ordering.by, Ref)
-        column = values[ordering.by.name]
-        present = [number for number in numbers if column[number] is not None]
-        absent = [number for number in numbers if column[number] is None]
-        present.sort(key=lambda number, column=column: column[number], reverse=ordering.descending)  # type: ignore[misc]
-        numbers = absent + present if ordering.nulls_first else present + absent
-    end = None if parts.sort.limit is None else parts.sort.offset + parts.sort.limit
-    return numbers[parts.sort.offset : end]
+def _picked(parts: Plain, released: _Released) -> dict[str, list[Any]]:
+    """Return the columns of the answer after plain ordering and cutting."""
+    columns = released.columns
+    numbers = list(range(len(released.table.keys)))
+    if parts.sort is not None:
+        for ordering in reversed(parts.sort.order):
+            assert isinstance(ordering.by, Ref)
+            column = columns[ordering.by.name]
+            present = [number for number in numbers if column[number] is not None]
+            absent = [number for number in numbers if column[number] is None]
+            present.sort(key=lambda number, column=column: column[number], reverse=ordering.descending)  # type: ignore[misc]
+            numbers = absent + present if ordering.nulls_first else present + absent
+        end = None if parts.sort.limit is None else parts.sort.offset + parts.sort.limit
+        numbers = numbers[parts.sort.offset : end]
+    return {name: [columns[source][number] for number in numbers] for name, source in parts.columns}
 
 
-def _computed(
-    sandbox: Sandbox, text: str, planned: PlannedRelease, table: NoisyTable, estimates: dict[str, Estimated]
-) -> tuple[list[int], dict[str, list[Any]]]:
-    """Return the numbers of the rows that the SELECT over the noisy table leaves, and its derived columns."""
-    columns: dict[str, pa.Array[Any]] = {ROW: pa.array(range(len(table.keys)), type=pa.int64())}
-    keys = _keys(planned, table)
-    for key in planned.keys:
-        values = [json_value(value) if key.kind in ("float", "decimal") else value for value in keys[key.name]]
-        columns[key.name] = pa.array(values, type=_ARROW[key.kind])
-    for name, found in estimates.items():
-        columns[name] = pa.array([float(value) for value in found.values], type=pa.float64())
-    result = sandbox.run(text, {TABLE: pa.table(columns)})
-    derived = {name: result.column(name).to_pylist() for name in result.column_names if name != ROW}
-    numbers: list[Any] = result.column(ROW).to_pylist()
-    return [int(number) for number in numbers], derived
+def _computed(sandbox: Sandbox, plan: Plan, released: Sequence[_Released], most: int) -> dict[str, list[Any]]:
+    """Return the columns of the answer that the SELECT over the noisy tables gives."""
+    text = post(plan.query, most)
+    assert text is not None
+    result = sandbox.run(text, {table_name(place): _arrow(found) for place, found in enumerate(released)})
+    return {name: result.column(name).to_pylist() for name in result.column_names}
+
+
+def _arrow(released: _Released) -> pa.Table:
+    """Return a noisy table for the sandbox, its rows numbered in canonical order; noisy numbers are doubles there."""
+    kinds = {key.name: key.kind for key in released.planned.keys}
+    columns: dict[str, pa.Array[Any]] = {ROW: pa.array(range(len(released.table.keys)), type=pa.int64())}
+    for name, values in released.columns.items():
+        kind = kinds.get(name, "float")
+        found = [_float(value) for value in values] if kind in ("float", "decimal") else values
+        columns[name] = pa.array(found, type=_ARROW[kind])
+    return pa.table(columns)
+
+
+def _float(value: Value) -> float | None:
+    return None if value is None else float(value)  # type: ignore[arg-type]

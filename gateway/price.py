@@ -28,7 +28,13 @@ def question(request: wire.QueryRequest, dataset: Dataset, settings: Settings, *
         price=Price(epsilon, rho, dataset.per_query.delta, request.mechanism, gaussian),
         price_epsilon=stated,
         limits=TextLimits(settings.sql_bytes, nesting=settings.sql_nesting, joins=settings.joins),
-        bounds=Bounds(request.max_groups_contributed, settings.public_groups, settings.integer_domain),
+        bounds=Bounds(
+            request.max_groups_contributed,
+            settings.public_groups,
+            settings.integer_domain,
+            settings.released_groups,
+            settings.releases,
+        ),
         parameters=parameters(request, settings.sql_bytes),
     )
 

@@ -6,7 +6,6 @@ the parser's tree that lowering did not read cannot slip through when every node
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -162,6 +161,15 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordering:
+    """One sort key."""
+
+    by: Scalar
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WindowFunction:
     """One value for each row out of the rows of its partition, the owner always among what partitions.
 
@@ -232,25 +240,6 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
-    """An order and a limit; only over public relations."""
-
-    source: Relation
-    order: tuple[Ordering, ...]
-    limit: int | None
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ordering:
-    """One sort key."""
-
-    by: Scalar
-    descending: bool
-    nulls_first: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Aggregate:
     """One aggregate of a release.
 
@@ -271,31 +260,8 @@ class Release:
     aggregates: tuple[tuple[str, Aggregate], ...]
 
 
-Relation: TypeAlias = (
-    Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine | Sort | Release
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A lowered question: a public relation and the names and roles of its columns, in the analyst's order."""
-
-    relation: Relation
-    columns: tuple[OutputColumn, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OutputColumn:
-    """One column of the answer: ``name`` as the analyst sees it, ``column`` in the relation.
-
-    ``source`` names the release's column that it is, where it is one unchanged (so that its interval is known).
-    """
-
-    name: str
-    column: str
-    type: Type
-    role: Literal["key", "noisy", "derived", "public"]
-    source: str | None
+Relation: TypeAlias = Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine
+"""What stands below the frontier: rows of owners, or public rows that may meet them."""
 
 
 def inputs(relation: Relation) -> tuple[Relation, ...]:
@@ -303,24 +269,10 @@ def inputs(relation: Relation) -> tuple[Relation, ...]:
     match relation:
         case Scan() | Values():
             return ()
-        case Filter(source) | Project(source) | Fold(source) | Window(source) | Sort(source) | Release(source):
+        case Filter(source) | Project(source) | Fold(source) | Window(source):
             return (source,)
         case Join(_, left, right) | SemiJoin(left, right) | Lookup(left, right) | Combine(_, left, right):
             return (left, right)
-
-
-def releases(relation: Relation) -> Iterator[Release]:
-    """Yield the releases of a relation, inner ones first, each once."""
-    seen: set[Release] = set()
-
-    def walk(node: Relation) -> Iterator[Release]:
-        for below in inputs(node):
-            yield from walk(below)
-        if isinstance(node, Release) and node not in seen:
-            seen.add(node)
-            yield node
-
-    return walk(relation)
 
 
 def type_of(kind: Kind) -> Type:

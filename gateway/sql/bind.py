@@ -32,7 +32,7 @@ class Parameter:
     constant: Constant
 
 
-def bind(select: exp.Select, parameters: tuple[Parameter, ...]) -> None:
+def bind(select: exp.Expression, parameters: tuple[Parameter, ...]) -> None:
     """Put the values of a request's parameters where the text refers to them; refuse one that is missing or unused."""
     given: Mapping[str, Constant] = {parameter.name: parameter.constant for parameter in parameters}
     used: set[str] = set()

@@ -60,11 +60,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What requests and settings bound: groups one owner may reach, public groups in all, width of integer domains."""
+    """What requests and settings bound.
+
+    Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
+    release, and releases in all.
+    """
 
     max_groups_contributed: int | None
     public_groups: int
     integer_domain: int
+    released_groups: int = 100_000
+    releases: int = 16
 
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
-from gateway.sql.algebra import releases
 from gateway.sql.bind import Parameter, bind
-from gateway.sql.choose import Bounds, Price, choose
+from gateway.sql.choose import Bounds, Price
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
 from gateway.sql.plan import Plan, PlannedRelease
-from gateway.sql.refusals import CODES
+from gateway.sql.refusals import CODES, refuse
 from gateway.sql.rewrite import rewrite
+from gateway.sql.shares import share
+from gateway.sql.sizes import check
 from mechanisms.loss import FREE
 
 
@@ -43,10 +44,11 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     tree = parse(question.text, question.dialect or dataset.dialect, question.limits)
     bind(tree, question.parameters)
     query = lower(tree, dataset)
-    planned = tuple(
-        rewrite(choose(release, dataset, question.price, question.bounds), dataset)
-        for release in releases(query.relation)
-    )
+    if len(query.releases) > question.bounds.releases:
+        refuse("releases-too-many", hint=f"At most {question.bounds.releases} in one request.")
+    shared = share(query.releases, dataset, question.price, question.bounds)
+    check(query, shared, question.bounds.released_groups)
+    planned = tuple(rewrite(found, dataset) for found in shared)
     loss = sum((release.loss for release in planned), FREE)
     return Plan(
         dataset=dataset.name,

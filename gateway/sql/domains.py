@@ -22,11 +22,9 @@ from gateway.sql.algebra import (
     Project,
     Ref,
     Relation,
-    Release,
     Scalar,
     Scan,
     SemiJoin,
-    Sort,
     Values,
     Window,
     conjuncts,
@@ -44,7 +42,7 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
     true of either side; a left join keeps what was true of its left side alone.
     """
     match relation:
-        case Scan() | Values() | Fold() | Combine() | Sort() | Release():
+        case Scan() | Values() | Fold() | Combine():
             return ()
         case Filter(source, predicate):
             return (*conditions(source), *conjuncts(predicate))

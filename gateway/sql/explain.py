@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 from gateway import wire
 from gateway.policy.model import Value
-from gateway.sql.algebra import OutputColumn
 from gateway.sql.choose import expected_error
 from gateway.sql.plan import Mean, Plan, PlannedRelease
 from gateway.sql.post import post
+from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from mechanisms.noise import Noise, norm
@@ -134,16 +134,16 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
     if column.role != "noisy":
         note = "computed from the noisy columns" if column.role == "derived" else None
         return wire.PlanColumn(name=column.name, role=column.role, expected_error=None, note=note)
-    for release in planned:
-        estimator = dict(release.estimators).get(column.source or "")
-        if estimator is None:
-            continue
+    errors = []
+    for place, name in column.sources:
+        release = planned[place]
+        estimator = dict(release.estimators)[name]
         error = expected_error(estimator, _noises(release))
         if isinstance(estimator, Mean):
             note = f"within {error:.6g} / n of a group of n rows, for n well above {error:.3g}"
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
-        return wire.PlanColumn(name=column.name, role="noisy", expected_error=error)
-    raise AssertionError("a noisy column without an estimator")
+        errors.append(error)
+    return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None))
 
 
 def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:

@@ -26,11 +26,9 @@ from gateway.sql.algebra import (
     Project,
     Ref,
     Relation,
-    Release,
     Scalar,
     Scan,
     SemiJoin,
-    Sort,
     Values,
     Window,
     WindowFunction,
@@ -98,8 +96,6 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
             return replace(below, columns=MappingProxyType({**_settled(below.columns), **added}))
         case Combine():
             return _combined(relation, facts(relation.left, dataset), facts(relation.right, dataset))
-        case Sort() | Release():
-            raise AssertionError("a released relation has no facts")
     assert_never(relation)
 
 

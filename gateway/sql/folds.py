@@ -15,7 +15,7 @@ from gateway.sql.algebra import Constant, Filter, Fold, FoldAggregate, Project, 
 from gateway.sql.constants import NUMERIC
 from gateway.sql.facts import Facts, facts, is_owned_key
 from gateway.sql.functions import Level
-from gateway.sql.known import known
+from gateway.sql.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, only
 from gateway.sql.scalar import predicate, scalar
@@ -67,6 +67,23 @@ def folded(
     return Project(relation, columns), shown
 
 
+def folds(select: exp.Select, source: Relation, scope: Scope, context: Context) -> bool:
+    """Whether a SELECT that aggregates groups by the owner or a key of the owner's things."""
+    group = select.args.get("group")
+    about = facts(source, context.dataset)
+    for item in [] if group is None or about.owner is None else group.expressions:
+        meant = _meant(item, select)
+        key = scope.find(meant) if type(meant) is exp.Column and not isinstance(meant.this, exp.Star) else None
+        if key is not None and key.name in about.columns and _owned(about.columns[key.name], context):
+            return True
+    return False
+
+
+def _owned(found: Known, context: Context) -> bool:
+    # The NULLs of a left join are one group, of many owners.
+    return found.owner or (not found.padded and is_owned_key(found, context.dataset))
+
+
 def _meant(item: exp.Expression, select: exp.Select) -> exp.Expression:
     """Return the item of the select list that a position in GROUP BY names, else what is written there."""
     if type(item) is not exp.Literal or item.args.get("is_string") or not item.this.isdigit():
@@ -90,11 +107,8 @@ def per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: C
     """Refuse a grouping whose keys do not say whose rows they are."""
     if about.owner is None:
         refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
-    for key in keys:
-        found = known(key, about.columns)
-        # The NULLs of a left join are one group, of many owners.
-        if found.owner or (not found.padded and is_owned_key(found, context.dataset)):
-            return
+    if any(_owned(known(key, about.columns), context) for key in keys):
+        return
     owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
     hint = None if owner is None else f"Group by {owner} too, or aggregate only once."
     refuse("subquery-crosses-owners", node, hint=hint)

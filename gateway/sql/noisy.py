@@ -1,4 +1,4 @@
-"""What names mean over the noisy table of a release: group keys, aggregates, and the aliases of the items before.
+"""What names mean over the noisy table of a release: group keys and aggregates.
 
 ``SUM(cost) / COUNT(*)`` over one release  →  ``divide(to_float(a0), to_float(a1))`` with ``a0``, ``a1`` released once
 """
@@ -15,19 +15,15 @@ from gateway.sql.algebra import (
     Aggregate,
     Call,
     Constant,
-    Ordering,
-    OutputColumn,
     Ref,
     Scalar,
-    references,
-    type_of,
 )
 from gateway.sql.facts import Facts
 from gateway.sql.folds import bounded
 from gateway.sql.functions import Level
 from gateway.sql.known import known
 from gateway.sql.refusals import refuse
-from gateway.sql.resolve import RowNames, matches, only
+from gateway.sql.resolve import RowNames, only
 from gateway.sql.scalar import predicate, scalar
 
 MOST_AGGREGATES = 100
@@ -41,23 +37,17 @@ _AGGREGATES: dict[type[exp.Expression], Literal["count", "sum", "average"]] = {
 
 @dataclass(slots=True)
 class Noisy:
-    """What names mean over the noisy table: group keys, aggregates, and the aliases of the items before."""
+    """What names mean over the noisy table: group keys and aggregates."""
 
     rows: RowNames
     about: Facts
     keys: list[tuple[str, Scalar]]
     aggregates: dict[str, Aggregate] = field(default_factory=dict)
-    aliases: list[tuple[exp.Identifier, Scalar]] = field(default_factory=list)
-    items: list[Scalar] = field(default_factory=list)
 
     level: Level = field(default="post", init=False)
 
     def column(self, node: exp.Column) -> Scalar:
-        """Return what a name that is no key means: an alias of the select list; refuse any other."""
-        if node.args.get("table") is None:
-            for alias, meaning in self.aliases:
-                if isinstance(node.this, exp.Identifier) and matches(node.this, alias.this):
-                    return meaning
+        """Refuse a name that is no key."""
         if isinstance(node.this, exp.Star):
             refuse("no-aggregate", node)
         self.rows.column(node)
@@ -80,68 +70,6 @@ class Noisy:
         """Keys keep their grid; noisy numbers are doubles over the noisy table."""
         key = next((key for name, key in self.keys if name == ref.name), None)
         return self.rows.scale(key) if isinstance(key, Ref) else None
-
-    def item(self, node: exp.Expression) -> tuple[exp.Identifier | None, Scalar]:
-        """Return an item of the select list: its alias, if any, and what it means."""
-        alias = None
-        if type(node) is exp.Alias:
-            only(node, "this", "alias")
-            alias, node = node.args["alias"], node.this
-            only(alias, "this", "quoted")
-        if isinstance(node, exp.Star):
-            refuse("no-aggregate", node, hint="Ask for COUNT, SUM or AVG, grouped as you like.")
-        meaning = scalar(node, self)
-        self.items.append(meaning)
-        if alias is not None:
-            self.aliases.append((alias, meaning))
-        return alias or (node.this if type(node) is exp.Column else exp.to_identifier(node.key)), meaning
-
-    def ordering(self, node: exp.Expression) -> Ordering:
-        """Return an item of ORDER BY: a position, an alias, or an expression over the noisy table."""
-        only(node, "this", "desc", "nulls_first")
-        by = node.this
-        descending = bool(node.args.get("desc"))
-        nulls_first = bool(node.args.get("nulls_first"))
-        if type(by) is exp.Literal:
-            return Ordering(self._at(by), descending, nulls_first)
-        if type(by) is exp.Column and by.args.get("table") is None:
-            only(by, "this")
-            for alias, meaning in self.aliases:
-                if matches(by.this, alias.this):
-                    return Ordering(meaning, descending, nulls_first)
-        return Ordering(scalar(by, self), descending, nulls_first)
-
-    def outputs(self, columns: list[tuple[exp.Identifier | None, Scalar]]) -> tuple[OutputColumn, ...]:
-        """Return the columns of the answer with names that are all different."""
-        taken: set[str] = set()
-        found = []
-        for index, (identifier, meaning) in enumerate(columns):
-            name = base = identifier.this if identifier is not None else f"column_{index + 1}"
-            again = 1
-            while name in taken:
-                if any(identifier is alias for alias, _ in self.aliases):
-                    refuse("column-name-duplicate", identifier)
-                again += 1
-                name = f"{base}_{again}"
-            taken.add(name)
-            found.append(self._output(name, f"c{index}", meaning))
-        return tuple(found)
-
-    def _output(self, name: str, column: str, meaning: Scalar) -> OutputColumn:
-        keys = {key for key, _ in self.keys}
-        if isinstance(meaning, Ref) and meaning.name in keys:
-            return OutputColumn(name, column, type_of(meaning.kind), "key", meaning.name)
-        if isinstance(meaning, Ref):
-            return OutputColumn(name, column, type_of(self.aggregates[meaning.name].result), "noisy", meaning.name)
-        read = references(meaning)
-        role: Literal["derived", "public"] = "derived" if read else "public"
-        return OutputColumn(name, column, type_of(meaning.kind), role, None)
-
-    def _at(self, node: exp.Literal) -> Scalar:
-        only(node, "this", "is_string")
-        if node.args.get("is_string") or not node.this.isdigit() or not 1 <= int(node.this) <= len(self.items):
-            refuse("order-invalid", node)
-        return self.items[int(node.this) - 1]
 
     def _key(self, node: exp.Expression) -> Ref | None:
         """Return the group key that an expression is, None if none; an alias of its name does not hide it."""

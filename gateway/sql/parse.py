@@ -36,8 +36,8 @@ class TextLimits:
     joins: int = 32
 
 
-def parse(text: str, dialect: str, limits: TextLimits) -> exp.Select:
-    """Return the tree of the one SELECT that the text is, its root carrying the text for positions."""
+def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
+    """Return the tree of the one SELECT, or set operation of some; its root carries the text for positions."""
     if dialect not in DIALECTS:
         refuse("dialect-unknown", hint=f"Write one of: {', '.join(DIALECTS)}.")
     try:
@@ -55,9 +55,10 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Select:
     except (RecursionError, SqlglotError, ValueError, KeyError, AttributeError, TypeError, IndexError):
         # What a parser may stumble over in a hostile text is the text's fault; nothing of it is repeated.
         raise SqlRefused("sql-syntax", CODES["sql-syntax"]) from None
-    if len(trees) != 1 or type(trees[0]) is not exp.Select:
+    if len(trees) != 1 or type(trees[0]) not in (exp.Select, exp.Union, exp.Except, exp.Intersect):
         raise SqlRefused("sql-not-one-select", CODES["sql-not-one-select"], position=Position(1, 1))
     tree = trees[0]
+    assert isinstance(tree, exp.Expression)
     tree.meta[TEXT] = text
     return tree
 

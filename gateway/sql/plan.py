@@ -11,8 +11,9 @@ from fractions import Fraction
 from typing import Literal, TypeAlias
 
 from gateway.policy.model import Dialect, Value
-from gateway.sql.algebra import Kind, Query, Release, Scalar
+from gateway.sql.algebra import Kind, Release, Scalar
 from gateway.sql.quantum import Quantum
+from gateway.sql.tables import Query
 from mechanisms.loss import Loss
 from mechanisms.noise import Noise
 

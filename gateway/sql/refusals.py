@@ -47,6 +47,11 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "order-invalid": "ORDER BY takes output columns, their positions, or expressions over the aggregates.",
         "limit-invalid": "LIMIT and OFFSET take whole numbers written out.",
         "column-name-duplicate": "Two output columns have the same name.",
+        "interval-unknown": "DP_INTERVAL_LOW and DP_INTERVAL_HIGH take a noisy column as it was released.",
+        "window-unsupported": "This window is not supported.",
+        "set-unsupported": "This set operation is not supported.",
+        "releases-too-many": "The question needs more noisy tables than this gateway releases in one request.",
+        "post-too-large": "What is computed from the released tables may grow too large.",
         "scale-too-large": "At this price the noise would exceed what can be represented.",
         "mechanism-unavailable": "That mechanism cannot be used for this request.",
     }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -16,6 +16,7 @@ from gateway.sql.algebra import Ref, Scalar
 from gateway.sql.functions import Level
 from gateway.sql.known import Known
 from gateway.sql.refusals import refuse
+from gateway.sql.tables import Listed
 
 
 def only(node: exp.Expression, *admitted: str, code: str = "not-supported") -> None:
@@ -118,13 +119,27 @@ class RowNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A query of WITH: read anew wherever it is used, or ``listed`` once where it is one over public tables."""
+
+    name: exp.Identifier
+    query: exp.Expression
+    context: Context
+    listed: Listed | None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """What lowering one text has at hand: the dataset, a supply of numbers, and the queries of WITH so far."""
+    """What lowering one text has at hand: the dataset, a supply of numbers, and the queries of WITH so far.
+
+    ``subquery`` lowers a query inside an expression, which has to be one over public tables.
+    """
 
     dataset: Dataset
+    subquery: Callable[[exp.Expression, Context], Listed]
     most: int = 64
     numbers: Iterator[int] = field(default_factory=count)
-    named: tuple[tuple[exp.Identifier, exp.Expression, Context], ...] = ()
+    named: tuple[Named, ...] = ()
 
     def number(self, node: exp.Expression) -> int:
         """Return a fresh number for a relation; refuse a text whose WITH multiplies into more than ``most``."""

@@ -27,11 +27,9 @@ from gateway.sql.algebra import (
     Project,
     Ref,
     Relation,
-    Release,
     Scalar,
     Scan,
     SemiJoin,
-    Sort,
     Values,
     Window,
     WindowFunction,
@@ -89,8 +87,6 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
             return _combined(relation, dataset)
         case Values():
             return _values(relation, dataset.dialect)
-        case Sort() | Release():
-            raise AssertionError("a released relation is not among an engine's rows")
     assert_never(relation)
 
 
@@ -168,7 +164,7 @@ def _first(relation: Relation) -> int:
             return number
         case Lookup(_, _, number) | Combine(_, _, _, number):
             return number
-        case Filter(source) | Project(source) | Sort(source) | Release(source):
+        case Filter(source) | Project(source):
             return _first(source)
         case Join(_, left) | SemiJoin(left):
             return _first(left)

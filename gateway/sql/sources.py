@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import TypeAlias
 
 from sqlglot import exp
 
+from gateway.sql.above import aggregated
 from gateway.sql.algebra import (
     Call,
     Filter,
@@ -27,10 +29,13 @@ from gateway.sql.algebra import (
     references,
 )
 from gateway.sql.facts import Facts, facts, joined
-from gateway.sql.folds import folded, named, per_owner
+from gateway.sql.folds import folded, folds, named, per_owner
+from gateway.sql.frontier import frontier
+from gateway.sql.outer import CLAUSES, Placed, combined, over, placed
 from gateway.sql.refusals import refuse
-from gateway.sql.resolve import Context, RowNames, Scope, Source, matches, only
+from gateway.sql.resolve import Context, Named, RowNames, Scope, Source, matches, only
 from gateway.sql.scalar import compare, predicate, scalar
+from gateway.sql.tables import Listed
 from gateway.sql.ties import tie_hint, tied
 
 
@@ -44,6 +49,14 @@ class From:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """One item of a FROM clause below the frontier: rows of owners, or public rows that may meet them."""
+
+    relation: Relation
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     kind: str
     right: Relation
@@ -51,18 +64,28 @@ class _Step:
     node: exp.Expression
 
 
-def read(select: exp.Select, context: Context, outer: Scope | None = None) -> From:
-    """Return what a SELECT's FROM and WHERE mean; ``outer`` is the query around that may be referred to."""
+def items(select: exp.Select, context: Context) -> list[Owned | Placed]:
+    """Return the items of a FROM clause with its joins, each lowered."""
     if select.args.get("laterals"):
         refuse("join-unsupported", select.args["laterals"][0])
     if select.args.get("from_") is None:
-        refuse("public-only", select, hint=f"Name a table of dataset {context.dataset.name} in FROM.")
+        return []
     only(select.args["from_"], "this")
-    first, source = _item(select.args["from_"].this, context)
+    return [
+        _item(node, context) for node in (select.args["from_"].this, *(j.this for j in select.args.get("joins") or ()))
+    ]
+
+
+def read(select: exp.Select, found: Sequence[Owned | Placed], context: Context, outer: Scope | None = None) -> From:
+    """Return what a SELECT's FROM and WHERE mean; ``outer`` is the query around that may be referred to."""
+    owned = [item for item in found if isinstance(item, Owned)]
+    if len(owned) != len(found):
+        refuse("subquery-unsupported", select, message="Released tables do not meet tables of the database here yet.")
+    first, source = owned[0].relation, owned[0].source
     scope = Scope((source,), dict(facts(first, context.dataset).columns), outer)
     steps: list[_Step] = []
-    for join in select.args.get("joins") or ():
-        step, scope = _step(join, scope, context)
+    for join, item in zip(select.args.get("joins") or (), owned[1:], strict=True):
+        step, scope = _step(join, item, scope, context)
         steps.append(step)
     where = select.args.get("where")
     if where is not None:
@@ -116,23 +139,29 @@ def _subquery(node: exp.Expression) -> exp.Expression | None:
 # --- items of FROM
 
 
-def _item(node: exp.Expression, context: Context) -> tuple[Relation, Source]:
+def _item(node: exp.Expression, context: Context) -> Owned | Placed:
     if type(node) is exp.Subquery:
         only(node, "this", "alias")
         if node.args.get("alias") is None:
             refuse("subquery-unsupported", node, message="A subquery in FROM needs a name.")
-        return _query(node.this, _alias(node.args["alias"]), context)
+        return _named(query(node.this, context), _alias(node.args["alias"]), context)
     if type(node) is not exp.Table or not isinstance(node.this, exp.Identifier):
         refuse("table-unknown", node)
     only(node, "this", "alias")
     alias = node.this if node.args.get("alias") is None else _alias(node.args["alias"])
-    for name, query, around in reversed(context.named):
-        if matches(node.this, name.this):
-            return _query(query, alias, around)
+    for earlier in reversed(context.named):
+        if matches(node.this, earlier.name.this):
+            listed = earlier.listed
+            return _named(query(earlier.query, earlier.context) if listed is None else listed, alias, context)
     table = context.table(node)
     scan = Scan(table.name, context.number(node))
     columns = tuple((column.name, Ref(scan.name(column.name), column.physical.kind)) for column in table.columns)
-    return scan, Source(alias, columns)
+    return Owned(scan, Source(alias, columns))
+
+
+def _named(found: Listed | Rows, alias: exp.Identifier, context: Context) -> Owned | Placed:
+    """Return a query as an item of FROM."""
+    return placed(found, alias, context) if isinstance(found, Listed) else Owned(found[0], Source(alias, found[1]))
 
 
 def _alias(node: exp.Expression) -> exp.Identifier:
@@ -144,39 +173,33 @@ def _alias(node: exp.Expression) -> exp.Identifier:
     return found
 
 
-def _query(node: exp.Expression, alias: exp.Identifier, context: Context) -> tuple[Relation, Source]:
-    """Return a nested query over one owner's rows as an item of FROM."""
-    if type(node) is not exp.Select:
-        refuse("subquery-unsupported", node)
-    relation, columns = nested(node, context)
-    return relation, Source(alias, columns)
-
-
-def with_clause(select: exp.Select, context: Context) -> Context:
-    """Return the context in which a SELECT stands after its WITH."""
+def with_clause(select: exp.Expression, context: Context) -> Context:
+    """Return the context in which a query stands after its WITH."""
     clause = select.args.get("with_")
     if clause is None:
         return context
     only(clause, "expressions", code="subquery-unsupported")
     for item in clause.expressions:
-        if type(item) is not exp.CTE or type(item.this) is not exp.Select:
+        if type(item) is not exp.CTE:
             refuse("subquery-unsupported", item)
         only(item, "this", "alias", code="subquery-unsupported")
         # Read even if nothing uses it, so that what no arm admits is refused wherever it stands.
-        nested(item.this, replace(context, numbers=count()))
-        context = replace(context, named=(*context.named, (_alias(item.args["alias"]), item.this, context)))
+        found = query(item.this, replace(context, numbers=count()))
+        listed = found if isinstance(found, Listed) else None
+        named = Named(_alias(item.args["alias"]), item.this, context, listed)
+        context = replace(context, named=(*context.named, named))
     return context
 
 
 # --- joins
 
 
-def _step(join: exp.Join, scope: Scope, context: Context) -> tuple[_Step, Scope]:
+def _step(join: exp.Join, item: Owned, scope: Scope, context: Context) -> tuple[_Step, Scope]:
     only(join, "this", "side", "kind", "on", "using", code="join-unsupported")
     side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
     if side not in ("", "LEFT") or kind not in ("", "INNER", "CROSS", "OUTER"):
         refuse("join-unsupported", join, hint="Write JOIN, LEFT JOIN or CROSS JOIN.")
-    right, source = _item(join.this, context)
+    right, source = item.relation, item.source
     about = facts(right, context.dataset)
     using = join.args.get("using") or []
     merged = frozenset(name for name, _ in source.columns if any(matches(found, name) for found in using))
@@ -254,23 +277,25 @@ def _semi_join(relation: Relation, test: exp.Expression, scope: Scope, context: 
     on: list[Scalar] = []
     if type(inner) is exp.Exists:
         only(inner, "this")
-        query = inner.this
+        asked = inner.this
     else:
         only(inner, "this", "query")
-        query = inner.args["query"]
-    while type(query) in (exp.Subquery, exp.Paren):
-        only(query, "this")
-        query = query.this
-    if type(query) is not exp.Select:
+        asked = inner.args["query"]
+    while type(asked) in (exp.Subquery, exp.Paren):
+        only(asked, "this")
+        asked = asked.this
+    if type(asked) is not exp.Select:
         refuse("subquery-unsupported", test)
-    only(query, "expressions", "from_", "joins", "where", code="subquery-unsupported")
-    found = read(query, context, scope)
+    only(asked, "expressions", "from_", "joins", "where", code="subquery-unsupported")
+    if asked.args.get("from_") is None:
+        refuse("subquery-unsupported", test)
+    found = read(asked, items(asked, context), context, scope)
     on += found.correlated
     left, right = facts(relation, context.dataset), facts(found.relation, context.dataset)
     if type(inner) is exp.In:
-        on.append(_member(inner, query, (found.scope, right), (scope, left), anti=anti))
+        on.append(_member(inner, asked, (found.scope, right), (scope, left), anti=anti))
     else:
-        _check_items(query, found.scope)
+        _check_items(asked, found.scope)
     if any(not references(condition) <= left.columns.keys() | right.columns.keys() for condition in on):
         refuse("subquery-unsupported", test, message="A subquery refers to the query right around it alone.")
     if right.private and not left.private:
@@ -313,7 +338,49 @@ def _member(
 # --- nested queries
 
 
-def nested(select: exp.Select, context: Context) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
+Rows: TypeAlias = tuple[Relation, tuple[tuple[str, Ref], ...]]
+"""A query of one owner's rows, picked or folded among themselves, with its columns as the query around sees them."""
+
+
+def query(node: exp.Expression, context: Context, *, top: bool = False) -> Listed | Rows:
+    """Return what a query means: rows of owners, or a table above the frontier; ``top`` where the answer is asked for.
+
+    A SELECT over rows of owners that aggregates them is the frontier, unless it folds each owner's rows apart, which
+    inside another query leaves them rows of owners.
+    """
+    while type(node) in (exp.Subquery, exp.Paren):
+        only(node, "this")
+        node = node.this
+    if isinstance(node, exp.SetOperation):
+        return _combined(node, context)
+    if type(node) is not exp.Select:
+        refuse("subquery-unsupported", node)
+    context = with_clause(node, context)
+    found = items(node, context)
+    if all(isinstance(item, Placed) for item in found):
+        return over(node, [item for item in found if isinstance(item, Placed)], context)
+    only(node, *CLAUSES)
+    rows = read(node, found, context)
+    about = facts(rows.relation, context.dataset)
+    if top and not about.private:
+        refuse("public-only", node.args["from_"].this)
+    if top and node.args.get("distinct") is not None and not aggregated(node):
+        refuse("distinct-unsupported", node.args["distinct"])
+    if top or (about.private and aggregated(node) and not folds(node, rows.relation, rows.scope, context)):
+        return frontier(node, rows.relation, rows.scope, context)
+    return _rows(node, rows, context)
+
+
+def _combined(node: exp.SetOperation, context: Context) -> Listed:
+    """Return a set operation of two queries over public tables."""
+    context = with_clause(node, context)
+    left, right = (query(side, context) for side in (node.this, node.expression))
+    if not isinstance(left, Listed) or not isinstance(right, Listed):
+        refuse("subquery-unsupported", node, message="Set operations are taken of released tables alone.")
+    return combined(node, left, right, context)
+
+
+def _rows(select: exp.Select, found: From, context: Context) -> Rows:
     """Return a query inside FROM: one owner's rows picked, or folded among themselves; refuse what crosses owners."""
     for clause in ("limit", "offset", "order"):
         if select.args.get(clause) is not None:
@@ -322,29 +389,10 @@ def nested(select: exp.Select, context: Context) -> tuple[Relation, tuple[tuple[
                 select.args[clause],
                 message="An order or a limit below an aggregate lets other people's rows decide which rows count.",
             )
-    only(
-        select,
-        "expressions",
-        "from_",
-        "joins",
-        "where",
-        "group",
-        "having",
-        "distinct",
-        "with_",
-        code="subquery-unsupported",
-    )
-    context = with_clause(select, context)
-    found = read(select, context)
-    folds = select.args.get("group") is not None or any(
-        isinstance(node, exp.AggFunc) for item in select.expressions for node in item.find_all(exp.AggFunc)
-    )
-    if folds:
+    if aggregated(select):
         if select.args.get("distinct") is not None:
             refuse("distinct-unsupported", select.args["distinct"])
         return folded(select, found.relation, found.scope, context)
-    if select.args.get("having") is not None:
-        refuse("aggregate-misplaced", select.args["having"])
     items = _items(select, found.scope)
     number = context.number(select)
     columns = [(f"{name}#{number}", meaning) for name, meaning in items]

@@ -14,7 +14,10 @@ from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
+from gateway.sql.algebra import Release
 from gateway.sql.explain import explain
+from gateway.sql.plan import Plan
+from gateway.sql.tables import Pick
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, CLINICS, GAUGES, KEYED_CLINIC, KEYED_GAUGES, tidy
 from tests.oracles.composed import Composed, composed
@@ -27,7 +30,9 @@ from tests.oracles.worlds import Data, World, generate, shuffled, units, without
 
 REFUSED = frozenset(
     {
+        "aggregate-unsupported",  # of a query that is folded across owners: it would be a release of its own
         "bounds-missing",
+        "distinct-unsupported",
         "join-not-owned",
         "join-unsupported",
         "rows-unbounded",
@@ -87,6 +92,12 @@ def under_neighbours(
         assert explain(planned).model_dump_json()
 
 
+def released_at_the_top(planned: Plan) -> bool:
+    """Whether the aggregates of the question itself are the release, and not those of a query inside it."""
+    table = planned.query.table
+    return isinstance(table, Pick) and isinstance(table.source, Release)
+
+
 def under_answers(
     world: World, dataset: Dataset, base: Database, sandbox: Sandbox, asked: list[Composed], random: Random
 ) -> None:
@@ -100,6 +111,8 @@ def under_answers(
                 planned = plan(replace(written(each.text), groups=1000), dataset)
             except SqlRefused:
                 continue
+            if not released_at_the_top(planned):
+                continue  # a released table has all of its public groups, which SQLite's has not
             assert differences(each, shown(planned, base.fetch, sandbox), connection) == []
 
 

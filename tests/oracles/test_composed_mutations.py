@@ -198,12 +198,12 @@ def pairs_as_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def limit_let_through(patch: pytest.MonkeyPatch) -> None:
-    honest_nested, honest_rows = sources.nested, rows.rows
+    honest_picked, honest_rows = sources._rows, rows.rows
     limited: dict[Relation, str] = {}
 
-    def nested(select: Any, context: Any) -> Any:
+    def picked(select: Any, found: Any, context: Any) -> Any:
         limit = select.args.pop("limit", None)
-        made = honest_nested(select, context)
+        made = honest_picked(select, found, context)
         if limit is not None:
             limited[made[0]] = limit.sql()
         return made
@@ -215,7 +215,7 @@ def limit_let_through(patch: pytest.MonkeyPatch) -> None:
         apart = rows._nested(made, relation)
         return replace(apart, source=re.sub(r"\) AS (s\d+)$", rf" {limited[relation]}) AS \1", apart.source))
 
-    patch.setattr(sources, "nested", nested)
+    patch.setattr(sources, "_rows", picked)
     patch.setattr(rows, "rows", written_out)
     patch.setattr(rewrite, "rows", written_out)
 

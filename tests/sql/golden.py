@@ -56,13 +56,13 @@ def made(block: Block) -> str:
     asked = written(block.question, "gaussian" if options.get("noise") == "gaussian" else "laplace")
     for engine in ("duckdb", "postgres"):
         found = plan(asked, replace(dataset, dialect=engine), dialect)
-        shown.append(f"-- {engine}\n{found.releases[0].sql};")
-    [release] = found.releases
-    shown += [
-        f"-- {measure.name}: {measure.kind} in {measure.unit}, l1 {measure.l1}, linf {measure.linf}"
-        for measure in release.measures
-    ]
-    shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in release.blocks]
+        shown += [f"-- {engine}\n{release.sql};" for release in found.releases]
+    for release in found.releases:
+        shown += [
+            f"-- {measure.name}: {measure.kind} in {measure.unit}, l1 {measure.l1}, linf {measure.linf}"
+            for measure in release.measures
+        ]
+        shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in release.blocks]
     above = post(found.query)
     return "\n".join([*shown, *([f"-- post\n{above};"] if above else [])])
 

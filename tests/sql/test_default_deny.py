@@ -22,6 +22,8 @@ QUESTIONS = [(block.question, dict(block.options).get("dialect", "duckdb")) for 
 
 READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order", "limit", "offset")} | {
     (exp.Identifier, "quoted"),
+    (exp.Union, "distinct"),
+    (exp.Tuple, "expressions"),
     (exp.Column, "table"),
     (exp.Div, "typed"),  # whether whole numbers divide as such: decided again from the operands' types
     (exp.Div, "safe"),  # whether division by zero is NULL: here it always is

@@ -1,0 +1,68 @@
+"""Share one price among the releases of a request, and choose for all of them together.
+
+Why the shares may simply be added: the releases are composed one after the other, so that their epsilons, their rhos
+and their deltas add up (``mechanisms.loss``); no share is used twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import Release
+from gateway.sql.choose import Bounds, Price, choose, expected_error
+from gateway.sql.plan import Linear, PlannedRelease
+from mechanisms.accounting import rho_of_epsilon
+
+
+def share(releases: Sequence[Release], dataset: Dataset, cost: Price, bounds: Bounds) -> tuple[PlannedRelease, ...]:
+    """Return every release planned at an equal share of the price, with the mechanism that errs least over all."""
+
+    def planned(priced: Callable[[int], Price]) -> tuple[PlannedRelease, ...]:
+        return tuple(choose(release, dataset, priced(place), bounds) for place, release in enumerate(releases))
+
+    if len(releases) == 1:
+        return planned(lambda _: cost)
+    count = len(releases)
+    # Which releases have thresholds is a matter of their keys alone: asked once, so that only those share the delta.
+    hidden = sum(found.threshold is not None for found in planned(lambda _: _laplace(cost, count, 1)))
+    ways = []
+    if cost.mechanism != "gaussian":
+        ways.append(planned(lambda _: _laplace(cost, count, hidden)))
+    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
+        ways.append(planned(lambda _: _gaussian(cost, count, hidden)))
+    return min(ways, key=lambda way: sum(map(_log_error, way)))
+
+
+def _laplace(cost: Price, count: int, hidden: int) -> Price:
+    epsilon = None if cost.epsilon is None else cost.epsilon // count
+    rho = None if cost.rho is None else cost.rho // count
+    return replace(cost, epsilon=epsilon, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="laplace")
+
+
+def _gaussian(cost: Price, count: int, hidden: int) -> Price:
+    """Return a share of the rho whose conversion, at what thresholds leave of the delta, is the epsilon asked for.
+
+    Rho adds up, and is converted once for the request: n releases err by the root of n, not by n.
+    """
+    if cost.delta == 0 or cost.rho is not None:
+        rho = None if cost.rho is None else cost.rho // count
+        return replace(cost, epsilon=cost.epsilon, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="gaussian")
+    # A release with Gaussian noise gives half of its delta to its threshold (``choose``).
+    thresholds = sum(cost.delta // hidden // 2 for _ in range(hidden))
+    rho = rho_of_epsilon(cost.epsilon or 0, cost.delta - thresholds) // count
+    return replace(cost, epsilon=None, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="gaussian")
+
+
+def _log_error(planned: PlannedRelease) -> float:
+    """Return how much a release errs: the sum of the logarithms of what is expected of its columns."""
+    noises = {measure.name: block.noise for block in planned.blocks for measure in block.measures}
+    total = 0.0
+    for _, estimator in planned.estimators:
+        place = None if isinstance(estimator, Linear) else estimator.centre + (estimator.upper - estimator.lower) / 4
+        total += math.log(max(expected_error(estimator, noises, place), 1e-300))
+    if planned.threshold is not None:
+        total += math.log(planned.threshold.at)
+    return total

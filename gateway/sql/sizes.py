@@ -1,0 +1,156 @@
+"""How many rows what is computed above the frontier may have, from public facts alone.
+
+Why it is asked before anything is charged: a join of released tables multiplies their rows, and nothing but a static
+bound keeps a short text from filling memory. A release has at most as many rows as its public groups, or as are shown
+of any release; whatever stands above it is bounded by what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts
+from gateway.sql.plan import PlannedRelease
+from gateway.sql.refusals import refuse
+from gateway.sql.tables import (
+    Attach,
+    Distinct,
+    Group,
+    Keep,
+    Merge,
+    One,
+    Over,
+    Pair,
+    Pick,
+    Public,
+    Query,
+    Sort,
+    below,
+)
+
+MOST_ROWS = 4_000_000
+"""Rows of any table above the frontier."""
+
+MOST_NODES = 2_000
+"""Tables of one question, each counted as often as it is written out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The most rows that a table has, and sets of columns of which no two rows hold the same values."""
+
+    rows: int
+    unique: frozenset[frozenset[str]] = frozenset()
+
+
+def check(query: Query, planned: tuple[PlannedRelease, ...], most_groups: int) -> None:
+    """Refuse a question of which some table may have too many rows."""
+    sizes = {found.release: _released(found, most_groups) for found in planned}
+    _Sizes(sizes).of(query.table)
+
+
+def written_out(table: Public) -> int:
+    """Return how many tables one is made of, each counted as often as it stands in it; refuse too many."""
+    count = 0
+    rest = [table]
+    while rest:
+        count += 1
+        if count > MOST_NODES:
+            refuse(
+                "sql-too-deep", hint="Queries of WITH are counted wherever they are used; use fewer of them at once."
+            )
+        rest += below(rest.pop())
+    return count
+
+
+def _released(planned: PlannedRelease, most_groups: int) -> Size:
+    rows = most_groups
+    if planned.public:
+        groups = 1
+        for key in planned.keys:
+            groups *= len(key.values or ())
+        rows = min(groups, most_groups)
+    return Size(rows, frozenset({frozenset(key.name for key in planned.keys)}))
+
+
+@dataclass(slots=True)
+class _Sizes:
+    releases: Mapping[Release, Size]
+    seen: dict[Public, Size] = field(default_factory=dict)
+
+    def of(self, table: Public) -> Size:
+        found = self.seen.get(table)
+        if found is None:
+            found = self.seen[table] = self._size(table)
+            if found.rows > MOST_ROWS:
+                refuse(
+                    "post-too-large",
+                    hint="Join released tables on their group keys, or cut them by LIMIT before.",
+                )
+        return found
+
+    def _size(self, table: Public) -> Size:
+        match table:
+            case One():
+                return Size(1, frozenset({frozenset()}))
+            case Release():
+                return self.releases[table]
+            case Keep() | Over():
+                return self.of(table.source)
+            case Distinct():
+                return Size(self.of(table.source).rows)
+            case Attach():
+                self.of(table.table)
+                return self.of(table.source)
+            case Pick(source, found):
+                return _renamed(self.of(source), found)
+            case Group(source, keys):
+                rows = self.of(source).rows
+                return Size(rows if keys else 1, frozenset({frozenset(name for name, _ in keys)}))
+            case Sort(source, _, limit):
+                size = self.of(source)
+                return size if limit is None else Size(min(size.rows, limit), size.unique)
+            case Merge(kind, _, _, left, right):
+                rows, more = self.of(left).rows, self.of(right).rows
+                return Size(rows + more if kind == "union" else rows)
+            case Pair():
+                return self._pair(table)
+        assert_never(table)
+
+    def _pair(self, pair: Pair) -> Size:
+        """Return the size of a join: of one side where the other's rows are told apart by what they are joined by."""
+        left, right = self.of(pair.left), self.of(pair.right)
+        equal = {name for part in _parts(pair.on) for name in _equated(part)}
+        once_right = any(keys <= equal for keys in right.unique)
+        once_left = any(keys <= equal for keys in left.unique)
+        rows = min(
+            left.rows if once_right else left.rows * right.rows, right.rows if once_left else left.rows * right.rows
+        )
+        rows += (left.rows if pair.kind in ("left", "full") else 0) + (
+            right.rows if pair.kind in ("right", "full") else 0
+        )
+        kept = (left.unique if once_right else frozenset()) | (right.unique if once_left else frozenset())
+        return Size(rows, kept if pair.kind == "inner" else frozenset())
+
+
+def _parts(on: Scalar | None) -> tuple[Scalar, ...]:
+    return () if on is None else conjuncts(on)
+
+
+def _equated(part: Scalar) -> tuple[str, ...]:
+    """Return the columns that a condition says to be equal."""
+    match part:
+        case Call("eq", (Ref(first), Ref(second))):
+            return first, second
+    return ()
+
+
+def _renamed(size: Size, found: tuple[tuple[str, Scalar], ...]) -> Size:
+    new: dict[str, str] = {}
+    for name, meaning in found:
+        if isinstance(meaning, Ref):
+            new.setdefault(meaning.name, name)
+    kept = (keys for keys in size.unique if keys <= new.keys())
+    return Size(size.rows, frozenset(frozenset(new[name] for name in keys) for keys in kept))
