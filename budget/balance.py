@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, literal, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, literal, literal_column, or_, select, true
 
 from budget import chain, schema
 from budget.admission import fits
-from budget.errors import Contended, NoGrant
+from budget.chain import Head
+from budget.errors import NoGrant
 from budget.scopes import CAP, of_analyst, of_project, paying
-from budget.standing import Standing, columns, from_row
+from budget.standing import Standing, from_row
 from mechanisms.loss import LIMIT, Loss, Mechanism
 
 UNLIMITED = LIMIT
@@ -42,15 +43,21 @@ _PAID_BY: Final = (
 _READ: Final = select(_scope).where(
     _scope.c.dataset == bindparam("dataset"), _scope.c.scope.in_(bindparam("scopes", expanding=True))
 )
-_WRITE: Final = (
-    update(_scope)
-    .where(
-        _scope.c.dataset == bindparam("of"),
-        _scope.c.scope == bindparam("held"),
-        _scope.c.seq == bindparam("before"),
+
+
+def _locked(dialect: str) -> Select[Any]:
+    """Return the statement that locks a chain and reads head, time and balances; the clock is read after the lock."""
+    head, seen, paid = schema.head, schema.head.alias("seen"), _PAID_BY.subquery("paid")
+    named = (head.c.seq.label("held_seq"), head.c.at.label("held_at"), head.c.hash.label("held_hash"))
+    mine = select(*named).where(head.c.dataset == bindparam("dataset")).with_for_update()
+    held = mine.cte("held").prefix_with("MATERIALIZED", dialect="postgresql")
+    clock = literal_column(chain.TIME[dialect], BigInteger).label("now")
+    return select(held, clock, seen.c.seq.label("seen_seq"), paid).select_from(
+        held.join(seen, seen.c.dataset == bindparam("dataset")).outerjoin(paid, true())
     )
-    .values({column.name: bindparam(column.name) for column in _scope.columns if column.name != "dataset"})
-)
+
+
+_LOCKED: Final[Mapping[str, Select[Any]]] = {dialect: _locked(dialect) for dialect in ("sqlite", "postgresql")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,33 @@ class Held:
 def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
     """Return, in one statement, every scope that charges of these analysts fall under."""
     named = {"dataset": dataset, "analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
-    rows = conn.execute(_PAID_BY, named)
+    return _held(conn.execute(_PAID_BY, named))
+
+
+def locked(conn: Connection, dataset: str, analysts: Sequence[str]) -> tuple[Head, int, Held] | None:
+    """Lock a dataset's chain until the transaction ends, and return its head, the database's time then, and what
+    ``paid_by`` returns; None where the dataset has no facts.
+
+    On SQLite the transaction itself is the lock (it must have begun IMMEDIATE: gateway/store/engine.py); the
+    conditions under which head and balances are written catch one that did not.
+
+    Why one statement may lock and read: on PostgreSQL it reads from a snapshot that is older than a lock for which it
+    waited. But whoever writes anything about the dataset moves its head; so if the head as locked is the head of the
+    snapshot, nothing lies between the two. Otherwise everything is read again, under the lock.
+    """
+    named = {"dataset": dataset, "analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
+    statement = _LOCKED[conn.dialect.name]
+    rows = conn.execute(statement, named).all()
+    if rows and rows[0].seen_seq != rows[0].held_seq:
+        rows = conn.execute(statement, named).all()
+    if not rows:
+        return None
+    first = rows[0]
+    head = Head(dataset, first.held_seq, first.held_at, bytes(first.held_hash))
+    return head, int(first.now), _held(row for row in rows if row.scope is not None)
+
+
+def _held(rows: Iterable[Row[Any]]) -> Held:
     held = Held({}, {})
     for row in rows:
         held.standings[row.scope] = from_row(row)
@@ -154,15 +187,6 @@ def all_of(conn: Connection, dataset: str | None = None, analyst: str | None = N
             times[row.dataset] = chain.time(conn, row.dataset)
         found.append((row.dataset, from_row(row).as_of(times[row.dataset])))
     return found
-
-
-def write(conn: Connection, dataset: str, changes: Sequence[tuple[Standing, Standing]]) -> None:
-    """Replace derived rows, each given before and after; ``Contended`` if one is no longer what was read."""
-    if not changes:
-        return
-    rows = [columns(after) | {"of": dataset, "held": old.scope, "before": old.seq} for old, after in changes]
-    if conn.execute(_WRITE, rows).rowcount != len(rows):
-        raise Contended("a balance moved on")
 
 
 def how_many(balance: Balance, loss: Loss) -> int:

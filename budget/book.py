@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from budget import balance, chain, records, schema
+from budget import balance, chain, journal, records
 from budget.chain import Head
 from budget.errors import NoGrant
 from budget.records import Record
-from budget.standing import Standing, columns
+from budget.standing import Standing
 
 
 @dataclass(slots=True)
@@ -33,7 +33,8 @@ class Book:
     now: int
     standings: dict[str, Standing] = field(default_factory=dict)
     projects: dict[str, list[str]] = field(default_factory=dict)
-    keyed: dict[tuple[str, str], Record] = field(default_factory=dict)
+    keyed: dict[tuple[str, str], Record | None] = field(default_factory=dict)
+    charges: dict[str, Record] = field(default_factory=dict)
     _before: dict[str, Standing] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _facts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -50,7 +51,10 @@ class Book:
 
     def know(self, analysts: Sequence[str]) -> None:
         """Read every scope that charges of these analysts fall under."""
-        held = balance.paid_by(self.conn, self.dataset, analysts)
+        self.learn(analysts, balance.paid_by(self.conn, self.dataset, analysts))
+
+    def learn(self, analysts: Sequence[str], held: balance.Held) -> None:
+        """Take over what was read of these analysts under the lock."""
         for scope, standing in held.standings.items():
             self._before.setdefault(scope, standing)
             self.standings.setdefault(scope, standing)
@@ -80,7 +84,23 @@ class Book:
 
     def under_key(self, analyst: str, key: str) -> Record | None:
         """Return the last charge under an analyst's idempotency key, one that was posted meanwhile included."""
-        return self.keyed.get((analyst, key)) or records.find_key(self.conn, self.dataset, analyst, key)
+        if (analyst, key) not in self.keyed:
+            self.keyed[analyst, key] = records.find_key(self.conn, self.dataset, analyst, key)
+        return self.keyed[analyst, key]
+
+    def charge(self, charge_id: str) -> Record:
+        """Return a charge as it stands, what was posted meanwhile included; ``UnknownCharge``."""
+        if charge_id not in self.charges:
+            self.charges[charge_id] = records.get(self.conn, charge_id)
+        return self.charges[charge_id]
+
+    def foresee(self, keys: Sequence[tuple[str, str]], charges: Sequence[str]) -> None:
+        """Read at once what a group will ask for: charges by (analyst, idempotency key), and by id."""
+        if len(keys) > 1:
+            self.keyed |= dict.fromkeys(keys)
+            self.keyed |= records.find_keys(self.conn, self.dataset, keys)
+        if len(charges) > 1:
+            self.charges |= {each.charge.id: each for each in records.find_all(self.conn, charges)}
 
     def post(self, kind: str, values: Mapping[str, Any]) -> Head:
         """Post a fact at the end of the chain and return the new head."""
@@ -107,33 +127,30 @@ class Book:
         """Write what was posted: facts, balances, head."""
         if self.head == self.read:
             return
-        for kind in schema.FACTS:
-            rows = [row for each, row in self._facts if each == kind]
-            if rows:
-                chain.write(self.conn, kind, rows)
-        changed = []
+        made, changed = [], []
         for scope, after in sorted(self.standings.items()):
             before = self._before.get(scope)
             if before is None:
-                self.conn.execute(insert(schema.scope).values(dataset=self.dataset, **columns(after)))
+                made.append(after)
             elif before != after:
                 changed.append((before, after))
-        balance.write(self.conn, self.dataset, changed)
-        chain.move(self.conn, self.read, self.head)
+        journal.write(self.conn, self.read, self.head, self._facts, made=made, changed=changed)
 
 
 @contextmanager
-def opened(conn: Connection, dataset: str, *, begin: bool = False) -> Iterator[Book]:
+def opened(conn: Connection, dataset: str, analysts: Sequence[str] = (), *, begin: bool = False) -> Iterator[Book]:
     """Lock a dataset's chain and open its book; what was posted is written when the block ends without an error.
 
-    ``NoGrant`` where the dataset has no facts, unless ``begin`` begins them.
+    The balances of these analysts are read at once with the head, others when they are asked for. ``NoGrant`` where the
+    dataset has no facts, unless ``begin`` begins them.
     """
     if begin:
         chain.begin(conn, dataset)
-    found = chain.held(conn, dataset)
+    found = balance.locked(conn, dataset, analysts)
     if found is None:
         raise NoGrant(dataset)
-    head, now = found
+    head, now, held = found
     book = Book(conn, head, head, now)
+    book.learn(analysts, held)
     yield book
     book.write()

@@ -1,12 +1,11 @@
-"""Charging several requests in one transaction: one commit, and one turn at the dataset's lock, for all of them.
+"""Charging and settling for several requests in one transaction: one commit, and one turn at the dataset's lock.
 
 Each is admitted or refused as if it stood alone, in the order given; what one is refused leaves no trace in the others.
-Refusals are to be sent only after the commit: until then the charges that they were measured against may still roll
-back.
+Verdicts are to be sent only after the commit: until then the facts that they rest on may still roll back.
 
-Why no savepoint for each: a refusal happens before anything of its charge is posted (``book.py``), so that there is
+Why no savepoint for each: a refusal happens before anything of its request is posted (``book.py``), so that there is
 nothing to take back. What the database itself refuses (a duplicate id, a value out of range) undoes the whole dataset's
-part to the savepoint before it; then each is charged alone, under a savepoint of its own.
+part to the savepoint before it; then each is done alone, under a savepoint of its own.
 """
 
 from __future__ import annotations
@@ -18,58 +17,71 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from budget import ledger
-from budget.book import opened
+from budget.book import Book, opened
 from budget.errors import LedgerError, NoGrant
-from budget.ledger import ChargeRequest, Receipt
+from budget.ledger import ChargeRequest, OutcomeRequest, Receipt, Settlement
 from budget.scopes import of_analyst
 
-Verdict: TypeAlias = Receipt | Exception
-"""What became of one request of a group: a receipt, or why it was refused (a ``LedgerError``) or failed."""
+Act: TypeAlias = ChargeRequest | OutcomeRequest
+"""What may be committed together: charges, and outcomes of charges."""
+
+Verdict: TypeAlias = Receipt | Settlement | Exception
+"""What became of one request of a group: what it asked for, or why it was refused (a ``LedgerError``) or failed."""
 
 
-def charge_all(conn: Connection, requests: Sequence[ChargeRequest]) -> list[Verdict]:
-    """Charge each request, and return what became of each in the order given.
+def do_all(conn: Connection, acts: Sequence[Act]) -> list[Verdict]:
+    """Do each, and return what became of each in the order given.
 
     Datasets are locked in the order of their names, whatever the order of the requests, so that two groups never wait
     for each other. What the database itself refuses one request alone is raised, since nothing else stands beside it.
     """
-    if len(requests) == 1:
+    if len(acts) == 1:
         try:
-            return [ledger.charge(conn, requests[0])]
+            return [_alone(conn, acts[0])]
         except LedgerError as refusal:
             return [refusal]
     verdicts: dict[int, Verdict] = {}
-    for dataset in sorted({request.dataset for request in requests}):
-        of_dataset = {i: request for i, request in enumerate(requests) if request.dataset == dataset}
+    for dataset in sorted({act.dataset for act in acts}):
+        of_dataset = {i: act for i, act in enumerate(acts) if act.dataset == dataset}
         try:
             with conn.begin_nested():
                 found = _together(conn, dataset, of_dataset)
         except IntegrityError:
-            found = {i: _alone(conn, request) for i, request in of_dataset.items()}
+            found = {i: _apart(conn, act) for i, act in of_dataset.items()}
         verdicts |= found
-    return [verdicts[i] for i in range(len(requests))]
+    return [verdicts[i] for i in range(len(acts))]
 
 
-def _together(conn: Connection, dataset: str, requests: dict[int, ChargeRequest]) -> dict[int, Verdict]:
+def _together(conn: Connection, dataset: str, acts: dict[int, Act]) -> dict[int, Verdict]:
     verdicts: dict[int, Verdict] = {}
     try:
-        with opened(conn, dataset) as book:
-            book.know(sorted({request.analyst for request in requests.values()}))
-            for i, request in requests.items():
+        with opened(conn, dataset, sorted({act.analyst for act in acts.values()})) as book:
+            charges = [act for act in acts.values() if isinstance(act, ChargeRequest)]
+            keys = [(act.analyst, act.idempotency_key) for act in charges if act.idempotency_key is not None]
+            book.foresee(keys, [act.charge for act in acts.values() if isinstance(act, OutcomeRequest)])
+            for i, act in acts.items():
                 try:
-                    verdicts[i] = ledger.post(book, request)
+                    verdicts[i] = _post(book, act)
                 except LedgerError as refusal:
                     verdicts[i] = refusal
     except NoGrant:
-        if len(verdicts) < len(requests):  # the dataset has no facts at all
-            return {i: NoGrant(of_analyst(request.analyst)) for i, request in requests.items()}
+        if len(verdicts) < len(acts):  # the dataset has no facts at all
+            return {i: NoGrant(of_analyst(act.analyst)) for i, act in acts.items()}
         raise
     return verdicts
 
 
-def _alone(conn: Connection, request: ChargeRequest) -> Verdict:
+def _post(book: Book, act: Act) -> Verdict:
+    return ledger.post(book, act) if isinstance(act, ChargeRequest) else ledger.post_outcome(book, act)
+
+
+def _apart(conn: Connection, act: Act) -> Verdict:
     try:
         with conn.begin_nested():
-            return ledger.charge(conn, request)
+            return _alone(conn, act)
     except (LedgerError, IntegrityError) as refusal:
         return refusal
+
+
+def _alone(conn: Connection, act: Act) -> Verdict:
+    return ledger.charge(conn, act) if isinstance(act, ChargeRequest) else ledger.conclude(conn, act)

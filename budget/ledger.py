@@ -21,7 +21,7 @@ from budget import admission, records
 from budget.balance import Balance
 from budget.book import Book, opened
 from budget.chain import canonical_json
-from budget.errors import KeyReused, NotRefundable, Suspended
+from budget.errors import KeyReused, NotRefundable, Suspended, UnknownCharge
 from budget.records import Charge, Outcome, Record
 from budget.rules import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
 from budget.scopes import CAP, checked_name, of_analyst, paying
@@ -95,6 +95,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeRequest:
+    """An outcome to be stored for a charge, unless it has one; ``payload`` are the noisy tables, empty for a failure.
+
+    ``dataset`` and ``analyst`` are the charge's own: they say which chain to lock before the charge is read.
+    """
+
+    dataset: str
+    analyst: str
+    charge: str
+    status: Literal["answered", "failed"]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """The outcome that stands; ``won`` if this call stored it; ``withheld`` while the analyst is suspended."""
 
@@ -128,7 +142,7 @@ def charge(conn: Connection, request: ChargeRequest) -> Receipt:
     Why a suspended analyst gets nothing by asking again: an answer is withheld like any other; a failure is the same
     constant bytes that they were given when it happened.
     """
-    with opened(conn, request.dataset) as book:
+    with opened(conn, request.dataset, [request.analyst]) as book:
         return post(book, request)
 
 
@@ -165,14 +179,31 @@ def settle(conn: Connection, charge_id: str, status: Literal["answered", "failed
     The loser of two discards what it drew: otherwise noise could be drawn until it is liked. ``UnknownCharge`` if there
     is no such charge.
     """
-    with _opened(conn, charge_id) as (book, record):
-        own = None if record.charge.publication is not None else book.standing(of_analyst(record.charge.analyst))
-        withheld = own is not None and own.suspended
-        if record.outcome is not None:
-            return Settlement(record.outcome, won=False, withheld=withheld)
-        fact = {"charge": charge_id, "status": status, "payload": payload, "reason": None}
-        head = book.post("outcome", fact)
-        return Settlement(Outcome(charge_id, head.seq, head.at, status, payload), won=True, withheld=withheld)
+    charge = records.get(conn, charge_id).charge
+    return conclude(conn, OutcomeRequest(charge.dataset, charge.analyst, charge_id, status, payload))
+
+
+def conclude(conn: Connection, request: OutcomeRequest) -> Settlement:
+    """Settle a charge whose dataset is known, as ``settle`` does."""
+    with opened(conn, request.dataset, [request.analyst]) as book:
+        return post_outcome(book, request)
+
+
+def post_outcome(book: Book, request: OutcomeRequest) -> Settlement:
+    """Settle a charge in an open book, as ``settle`` does; ``group.py`` settles several at once."""
+    record = book.charge(request.charge)
+    charge = record.charge
+    if (charge.dataset, charge.analyst) != (request.dataset, request.analyst):
+        raise UnknownCharge(request.charge)
+    own = None if charge.publication is not None else book.standing(of_analyst(charge.analyst))
+    withheld = own is not None and own.suspended
+    if record.outcome is not None:
+        return Settlement(record.outcome, won=False, withheld=withheld)
+    fact = {"charge": charge.id, "status": request.status, "payload": request.payload, "reason": None}
+    head = book.post("outcome", fact)
+    outcome = Outcome(charge.id, head.seq, head.at, request.status, request.payload)
+    book.charges[charge.id] = Record(charge, outcome, record.retaken_by)
+    return Settlement(outcome, won=True, withheld=withheld)
 
 
 def void(conn: Connection, charge_id: str, *, process: str, reason: str) -> Outcome:
@@ -217,7 +248,7 @@ def claim_retry(conn: Connection, charge_id: str, *, process: str, is_dead: Call
 def _opened(conn: Connection, charge_id: str) -> Iterator[tuple[Book, Record]]:
     """Open the book of a charge's dataset, then read the charge: what it says cannot change before the commit."""
     with opened(conn, records.get(conn, charge_id).charge.dataset) as book:
-        yield book, records.get(conn, charge_id)
+        yield book, book.charge(charge_id)
 
 
 def _in_force(book: Book, scope: str) -> Standing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -80,6 +80,22 @@ def get(conn: Connection, charge_id: str) -> Record:
 def find_key(conn: Connection, dataset: str, analyst: str, idempotency_key: str) -> Record | None:
     """Return the last charge under an analyst's idempotency key on a dataset (a void one included), or None."""
     return _one(conn, _BY_KEY, {"dataset": dataset, "analyst": analyst, "idempotency_key": idempotency_key})
+
+
+def find_keys(conn: Connection, dataset: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Record]:
+    """Return the last charge under each (analyst, idempotency key) of a dataset that has one."""
+    analysts, names = {analyst for analyst, _ in keys}, {name for _, name in keys}
+    named = {"dataset": dataset, "analysts": list(analysts), "keys": list(names)}
+    found = {}
+    for row in conn.execute(_BY_KEYS, named):
+        if (row.analyst, row.idempotency_key) in keys:
+            found[row.analyst, row.idempotency_key] = _record(row)
+    return found
+
+
+def find_all(conn: Connection, charge_ids: Sequence[str]) -> list[Record]:
+    """Return the charges that there are of these ids."""
+    return [_record(row) for row in conn.execute(_BY_IDS, {"ids": list(charge_ids)})]
 
 
 def latest_answered(
@@ -170,6 +186,16 @@ _BY_KEY: Final = (
     .order_by(_charge.key_use.desc())
     .limit(1)
 )
+_BY_KEYS: Final = (
+    _records()
+    .where(
+        _charge.dataset == bindparam("dataset"),
+        _charge.analyst.in_(bindparam("analysts", expanding=True)),
+        _charge.idempotency_key.in_(bindparam("keys", expanding=True)),
+    )
+    .order_by(_charge.key_use)
+)
+_BY_IDS: Final = _records().where(_charge.id.in_(bindparam("ids", expanding=True)))
 
 
 def _one(conn: Connection, query: Select[Any], named: Mapping[str, Any] | None = None) -> Record | None:

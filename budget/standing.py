@@ -245,8 +245,6 @@ def terms(grant: Grant, span: tuple[int, int] | None, *, paused: bool) -> dict[s
 
 def columns(state: Standing) -> dict[str, Any]:
     """Return a standing as the columns of its derived row."""
-    sums = (state.totals, state.life)
-    figures = [figure for each in sums for figure in (each.epsilon, each.gaussians, each.rho, each.delta)]
     return {
         "scope": state.scope,
         "seq": state.seq,
@@ -254,5 +252,12 @@ def columns(state: Standing) -> dict[str, Any]:
         "suspended": state.suspended,
         "opened": state.opened,
         "windows": state.windows,
-        **dict(zip(SUMS, figures, strict=True)),
+        **sums(state),
     }
+
+
+def sums(state: Standing) -> dict[str, int]:
+    """Return what a standing adds up to as the columns of its derived row."""
+    now, life = state.totals, state.life
+    figures = (now.epsilon, now.gaussians, now.rho, now.delta, life.epsilon, life.gaussians, life.rho, life.delta)
+    return dict(zip(SUMS, figures, strict=True))

@@ -75,9 +75,9 @@ def _void(service: Service, record: Record, error: EngineUnavailable) -> NoRetur
 
 
 def _settle(service: Service, record: Record, payload: bytes) -> None:
-    """Persist a charge's one outcome and COMMIT, before any of it is sent."""
-    with service.control.begin() as conn:
-        ledger.settle(conn, record.charge.id, "answered", payload)
+    """Persist a charge's one outcome and COMMIT (with whoever settles or charges now too), before any of it is sent."""
+    charge = record.charge
+    service.committer.settle(ledger.OutcomeRequest(charge.dataset, charge.analyst, charge.id, "answered", payload))
 
 
 def fail(service: Service, record: Record) -> None:

@@ -1,12 +1,15 @@
-"""Committing concurrent charges of one process together.
+"""Committing concurrent charges and outcomes of one process together.
 
-Whoever finds nobody committing takes all that wait and commits them in one transaction; who comes meanwhile waits for
-the next. There is no thread to start or stop, an idle gateway adds no delay, and under load the durable write, which is
-what limits charges, is shared.
+Whoever finds nobody committing leads: it takes all that wait, commits them in one transaction, and hands the lead to
+the first that came meanwhile. There is no thread to start or stop, an idle gateway adds no delay, and under load the
+durable write, which is what limits charges, is shared.
+
+After a group of several the next leader waits up to a millisecond for as many: those who were just answered are about
+to ask again, and without it two half groups would take turns. Alone, nobody waits.
 
 Verdicts are handed out after the COMMIT, refusals too. A COMMIT whose result is not known (the connection broke) is
-read back by the charges' ids before anything runs: under the dataset's lock, which a commit that is still going on in
-the server holds.
+read back by what it would have written before anything runs: under the dataset's lock, which a commit that is still
+going on in the server holds.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -22,60 +25,129 @@ from sqlalchemy.exc import DBAPIError
 
 from budget import chain, records
 from budget.errors import CommitUnknown
-from budget.group import Verdict, charge_all
-from budget.ledger import ChargeRequest, Receipt
+from budget.group import Act, Verdict, do_all
+from budget.ledger import ChargeRequest, OutcomeRequest, Receipt, Settlement
 
 GROUP: Final = 64
-"""How many charges one transaction takes at most, so that the first does not wait for ever more of them."""
+"""How many acts one transaction takes at most, so that the first does not wait for ever more of them."""
+
+GATHER_SECONDS: Final = 0.001
+"""How long a leader waits for a group as large as the last: less than a durable commit takes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
-    request: ChargeRequest
+    """An act in the queue; ``called`` is set when its verdict is there, or when it is to lead."""
+
+    act: Act
     verdict: Verdict | None = None
+    leads: bool = False
+    called: Event = field(default_factory=Event)
 
 
-@dataclass(frozen=True, slots=True)
 class Committer:
-    """Commits charges in groups on one control database; shared by all threads of a process."""
+    """Commits in groups on one control database; shared by all threads of a process."""
 
-    engine: Engine
-    _queue: deque[_Waiting] = field(default_factory=deque)
-    _turn: Lock = field(default_factory=Lock)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()  # held for a moment only, never during a commit
+        self._queue: deque[_Waiting] = deque()
+        self._led = False
+        self._last = 1
+        self._gathering: Event | None = None
 
     def charge(self, request: ChargeRequest) -> Receipt:
         """Charge and commit, together with whoever else asks now; raises what ``ledger.charge`` raises.
 
         ``CommitUnknown`` if the connection broke during COMMIT and the ledger could not be read either.
         """
-        waiting = _Waiting(request)
-        self._queue.append(waiting)
-        while waiting.verdict is None:
-            with self._turn:
-                if waiting.verdict is None:
-                    self._commit([self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))])
-        if isinstance(waiting.verdict, Receipt):
-            return waiting.verdict
-        raise waiting.verdict
+        verdict = self._done(request)
+        assert isinstance(verdict, Receipt)
+        return verdict
 
-    def _commit(self, group: Sequence[_Waiting]) -> None:
+    def settle(self, request: OutcomeRequest) -> Settlement:
+        """Store an outcome and commit, together with whoever else asks now; raises as ``ledger.conclude`` and
+        ``charge`` do.
+        """
+        verdict = self._done(request)
+        assert isinstance(verdict, Settlement)
+        return verdict
+
+    def _done(self, act: Act) -> Verdict:
+        waiting = _Waiting(act)
+        with self._lock:
+            self._queue.append(waiting)
+            if not self._led:
+                self._led = waiting.leads = True
+            elif self._gathering is not None and len(self._queue) >= self._last:
+                self._gathering.set()
+        if not waiting.leads:
+            self._wait(waiting)
+        if waiting.verdict is None:
+            self._lead(waiting)
+        verdict = waiting.verdict
+        if verdict is None or isinstance(verdict, Exception):
+            raise verdict or CommitUnknown("interrupted")
+        return verdict
+
+    def _wait(self, waiting: _Waiting) -> None:
         try:
-            verdicts = _committed(self.engine, [waiting.request for waiting in group])
-        except BaseException as error:
+            waiting.called.wait()
+        except BaseException:
+            # Interrupted: nobody may wait for a leader that is gone.
+            with self._lock:
+                if waiting in self._queue:
+                    self._queue.remove(waiting)
+                if waiting.leads:
+                    self._hand_over()
+            raise
+
+    def _lead(self, mine: _Waiting) -> None:
+        group: list[_Waiting] = []
+        try:
+            self._gather()
+            with self._lock:
+                group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+                self._last = len(group)
+            for waiting, verdict in zip(group, _committed(self._engine, [each.act for each in group]), strict=True):
+                waiting.verdict = verdict
+        except Exception as error:
             for waiting in group:
-                waiting.verdict = error if isinstance(error, Exception) else CommitUnknown("interrupted")
-            if not isinstance(error, Exception):
-                raise
-            return
-        for waiting, verdict in zip(group, verdicts, strict=True):
-            waiting.verdict = verdict
+                waiting.verdict = error
+        finally:
+            with self._lock:
+                if mine in self._queue:  # interrupted before the group was taken
+                    self._queue.remove(mine)
+                self._hand_over()
+            for waiting in group:
+                if waiting.verdict is None:
+                    waiting.verdict = CommitUnknown("interrupted")
+                waiting.called.set()
+
+    def _gather(self) -> None:
+        """Wait a moment for a group as large as the last."""
+        with self._lock:
+            if len(self._queue) >= self._last:
+                return
+            full = self._gathering = Event()
+        full.wait(GATHER_SECONDS)
+        with self._lock:
+            self._gathering = None
+
+    def _hand_over(self) -> None:
+        """Let the first in the queue lead, or nobody; the lock is held."""
+        if self._queue:
+            self._queue[0].leads = True
+            self._queue[0].called.set()
+        else:
+            self._led = False
 
 
-def _committed(engine: Engine, requests: Sequence[ChargeRequest]) -> list[Verdict]:
+def _committed(engine: Engine, acts: Sequence[Act]) -> list[Verdict]:
     with engine.connect() as conn:
         transaction = conn.begin()
         try:
-            verdicts = charge_all(conn, requests)
+            verdicts = do_all(conn, acts)
         except BaseException:
             transaction.rollback()
             raise
@@ -83,18 +155,18 @@ def _committed(engine: Engine, requests: Sequence[ChargeRequest]) -> list[Verdic
             transaction.commit()
         except DBAPIError as error:
             conn.invalidate()
-            return _read_back(engine, verdicts, error)
+            return _read_back(engine, acts, verdicts, error)
         return verdicts
 
 
-def _read_back(engine: Engine, verdicts: list[Verdict], error: DBAPIError) -> list[Verdict]:
-    """Return the verdicts if the COMMIT took effect after all; a transaction is whole, so that one charge tells."""
-    fresh = [verdict.record.charge for verdict in verdicts if isinstance(verdict, Receipt) and not verdict.replayed]
-    if not fresh:
+def _read_back(engine: Engine, acts: Sequence[Act], verdicts: list[Verdict], error: DBAPIError) -> list[Verdict]:
+    """Return the verdicts if the COMMIT took effect after all; a transaction is whole, so that one fact tells."""
+    wrote = [(act, verdict) for act, verdict in zip(acts, verdicts, strict=True) if _wrote(verdict)]
+    if not wrote:
         return verdicts
     try:
         with engine.begin() as conn:
-            stands = _stands(conn, fresh[0].dataset, fresh[0].id)
+            stands = _stands(conn, *wrote[0])
     except DBAPIError:
         raise CommitUnknown("the commit's result is not known") from error
     if not stands:
@@ -102,6 +174,14 @@ def _read_back(engine: Engine, verdicts: list[Verdict], error: DBAPIError) -> li
     return verdicts
 
 
-def _stands(conn: Connection, dataset: str, charge_id: str) -> bool:
-    chain.lock(conn, dataset)
-    return records.find(conn, charge_id) is not None
+def _wrote(verdict: Verdict) -> bool:
+    return (isinstance(verdict, Receipt) and not verdict.replayed) or (isinstance(verdict, Settlement) and verdict.won)
+
+
+def _stands(conn: Connection, act: Act, verdict: Verdict) -> bool:
+    """Return whether the fact that a verdict rests on is in the ledger: this very outcome, and not another's."""
+    chain.lock(conn, act.dataset)
+    if isinstance(act, ChargeRequest):
+        return records.find(conn, act.id) is not None
+    record = records.find(conn, act.charge)
+    return isinstance(verdict, Settlement) and record is not None and record.outcome == verdict.outcome

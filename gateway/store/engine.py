@@ -100,6 +100,8 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
+        from psycopg.types.numeric import Int8Dumper
+
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
@@ -112,6 +114,8 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def connect(dbapi_connection: Any, _record: Any) -> None:
+        # The driver types an integer by its size, and prepares a statement anew for each combination of types.
+        dbapi_connection.adapters.register_dumper(int, Int8Dumper)
         with dbapi_connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
             # A server told not to wait for its disk would lose charges; one told to wait for more is left alone.

@@ -39,8 +39,7 @@ def run(url: str, seed: str) -> None:
         charge = committer.charge(request).record.charge.id
         sys.stdout.write(f"charged {charge} {seed}-{turn}\n")
         sys.stdout.flush()
-        with engine.begin() as conn:
-            ledger.settle(conn, charge, "answered", charge.encode())
+        committer.settle(ledger.OutcomeRequest("health", "ann", charge, "answered", charge.encode()))
         sys.stdout.write(f"settled {charge}\n")
         sys.stdout.flush()
 

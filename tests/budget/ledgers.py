@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from budget import grants
+from budget import chain, grants, journal
+from budget.chain import Head
 from budget.grants import Grant
 from budget.ledger import ChargeRequest
 from mechanisms.accounting import rho_of_epsilon, rho_of_pure
@@ -48,6 +50,13 @@ def request(loss: Loss | int = EPSILON, analyst: str = "ann", **fields: Any) -> 
         "process": ALIVE,
     }
     return ChargeRequest(**(given | fields))
+
+
+def append(conn: Connection, head: Head, kind: str, values: Mapping[str, Any]) -> Head:
+    """Append a fact to a locked chain by itself, whatever it does to balances, and return the new head."""
+    after, row = chain.follow(head, kind, values, chain.now(conn))
+    journal.write(conn, head, after, [(kind, row)])
+    return after
 
 
 def grant_all(

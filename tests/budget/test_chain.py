@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 
 from budget import chain, schema
 from budget.standing import Grant, terms
-from tests.budget.ledgers import grant_all
+from tests.budget.ledgers import append, grant_all
 
 FACT = {
     "dataset": "health",
@@ -86,5 +86,16 @@ def test_time_is_the_database_s_and_never_runs_back(engine: Engine) -> None:
         assert 0 <= begun - head.at < 60_000_000
         ahead = chain.Head(head.dataset, head.seq, begun + 10**12, head.hash)
         fact = {"scope": "cap", **terms(Grant(1), None, paused=False), "actor": "root"}
-        assert chain.append(conn, ahead, "grant", fact).at == ahead.at
+        assert append(conn, ahead, "grant", fact).at == ahead.at
         assert conn.execute(select(schema.head.c.at)).scalar_one() == ahead.at
+
+
+@given(st.lists(st.none() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False), max_size=9))
+def test_facts_are_written_as_canonical_json(said: list[object]) -> None:
+    assert chain._encoded(list(said)) == chain.canonical_json(said)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_no_fact_holds_is_not_written(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        chain._encoded(["charge", value])

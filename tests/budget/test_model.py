@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -382,14 +383,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = chain.held
+    locked = balance.locked
 
-    def held_then(conn: Connection, dataset: str) -> tuple[chain.Head, int] | None:
-        found = held(conn, dataset)
-        return None if found is None else (found[0], CLOCK.now)
+    def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
+        found = locked(conn, dataset, analysts)
+        return None if found is None else (found[0], CLOCK.now, found[2])
 
     monkeypatch.setattr(chain, "now", CLOCK)
-    monkeypatch.setattr(chain, "held", held_then)
+    monkeypatch.setattr(balance, "locked", locked_then)
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(

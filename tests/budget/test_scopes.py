@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,14 +22,14 @@ from tests.budget.ledgers import ALIVE, DELTA, EPSILON, gaussian, grant_all, pur
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock("2026-03-28T12:00")
-    held = chain.held
+    locked = balance.locked
     monkeypatch.setattr(chain, "now", clock)
 
-    def held_then(conn: Connection, dataset: str) -> tuple[chain.Head, int] | None:
-        found = held(conn, dataset)
-        return None if found is None else (found[0], clock.now)
+    def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
+        found = locked(conn, dataset, analysts)
+        return None if found is None else (found[0], clock.now, found[2])
 
-    monkeypatch.setattr(chain, "held", held_then)
+    monkeypatch.setattr(balance, "locked", locked_then)
     return clock
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 from sqlalchemy.sql.dml import UpdateBase
 
-from budget import balance, chain, entries, grants, ledger, schema, suspensions, triggers
+from budget import balance, chain, entries, grants, journal, ledger, records, schema, suspensions, triggers
 from budget.book import opened
 from budget.errors import Contended
 from budget.grants import Grant
 from budget.standing import terms
 from budget.verify import Report, verify
 from mechanisms.loss import Loss
-from tests.budget.ledgers import DEAD, DELTA, EPSILON, OTHER, gaussian, grant_all, request
+from tests.budget.ledgers import DEAD, DELTA, EPSILON, OTHER, append, gaussian, grant_all, request
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_fact_chained_as_it_should_that_could_not_have_been_admitted(full: Eng
         row = dict(conn.execute(select(schema.charge).where(where("charge", 8))).mappings().one())
         forged = {name: row[name] for name in row if name not in ("dataset", "seq", "at", "hash")}
         forged |= {"id": "f" * 32, "idempotency_key": None, "analyst": "bob", "epsilon": 4 * EPSILON, "rho": 10**18}
-        chain.append(conn, head, "charge", forged | {"scopes": '["analyst:bob","cap"]'})
+        append(conn, head, "charge", forged | {"scopes": '["analyst:bob","cap"]'})
 
     assert first(tamper(full, act)) == ("charge", "19")
 
@@ -304,7 +305,7 @@ def forged(kind: str, fact: dict[str, Any]) -> Callable[[Connection], None]:
     def act(conn: Connection) -> None:
         head = chain.lock(conn, "health")
         assert head is not None
-        chain.append(conn, head, kind, fact)
+        append(conn, head, kind, fact)
 
     return act
 
@@ -344,8 +345,14 @@ def test_a_balance_that_moved_between_reading_and_writing_is_not_written(full: E
     with full.connect() as conn, conn.begin() as transaction:
         own, *_ = balance.of(conn, "health", "bob").standings
         ledger.charge(conn, request(analyst="bob"))
-        with pytest.raises(Contended):
-            balance.write(conn, "health", [(own, own)])
+        head = chain.lock(conn, "health")
+        assert head is not None
+        fact = {"charge": records.of_analyst_on(conn, "bob")[0].charge.id, "process": OTHER}
+        after, row = chain.follow(head, "attempt", fact, head.at)
+        paused = replace(own, paused=True)  # told apart from mere sums, which PostgreSQL writes by another statement
+        for changed in ((own, own), (own, paused)):
+            with pytest.raises(Contended), conn.begin_nested():
+                journal.write(conn, head, after, [("attempt", row)], changed=[changed])
         transaction.rollback()
 
 
@@ -354,9 +361,9 @@ def test_a_chain_that_moved_between_reading_and_appending_is_not_written(full: E
         head = chain.lock(conn, "health")
         assert head is not None
         fact = {"scope": "cap", **terms(Grant(1), None, paused=False), "actor": "root", "reason": None}
-        after = chain.append(conn, head, "grant", fact)
-        assert chain.append(conn, after, "grant", fact).seq == 20
+        after = append(conn, head, "grant", fact)
+        assert append(conn, after, "grant", fact).seq == 20
         stale = chain.Head(after.dataset, 98, after.at, after.hash)
         with pytest.raises(Contended):
-            chain.append(conn, stale, "grant", fact)
+            append(conn, stale, "grant", fact)
         transaction.rollback()

@@ -71,7 +71,7 @@ def arrange(folder: Path) -> None:
     query.execute = before("charged", query.execute)  # type: ignore[attr-defined] # committed; nothing handed over
     execution.release = before("read", execution.release)  # type: ignore[attr-defined] # the database has answered; no noise yet
     execution._settle = before("executed", execution._settle)  # noise is drawn and nothing persisted
-    ledger.settle = after("settling", ledger.settle)  # the outcome is written and not committed
+    ledger.conclude = after("settling", ledger.conclude)  # the outcome is written and not committed
     query._answered = before("settled", query._answered)  # the outcome stands and nothing is sent
 
 

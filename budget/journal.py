@@ -1,0 +1,127 @@
+"""Writing what a book posted: facts, balances, and the chain's new head; all of it in the caller's transaction.
+
+Balances and head are written under the condition that they are what was read. The chain's lock makes sure of that
+already; the conditions catch a transaction that did not take it, and then nothing may be committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, TextClause, bindparam, insert, text, update
+
+from budget import schema
+from budget.chain import Head
+from budget.errors import Contended
+from budget.standing import Standing, columns, sums
+
+Fact: TypeAlias = tuple[str, dict[str, Any]]
+"""A fact's kind and its whole row."""
+
+Change: TypeAlias = tuple[Standing, Standing]
+"""A standing before and after."""
+
+# Statements that every charge needs are made once: SQLAlchemy takes longer to make one than PostgreSQL to run it.
+_INSERT: Final = {kind: insert(table) for kind, table in schema.FACTS.items()}
+_SCOPE: Final = insert(schema.scope)
+_CHANGE: Final = (
+    update(schema.scope)
+    .where(
+        schema.scope.c.dataset == bindparam("of"),
+        schema.scope.c.scope == bindparam("held"),
+        schema.scope.c.seq == bindparam("before"),
+    )
+    .values({column.name: bindparam(column.name) for column in schema.scope.columns if column.name != "dataset"})
+)
+_MOVE: Final = text(
+    "UPDATE ledger_head SET seq = :seq_after, at = :at_after, hash = :hash_after"
+    " WHERE dataset = :dataset AND seq = :seq_before AND hash = :hash_before"
+)
+
+
+def write(
+    conn: Connection,
+    before: Head,
+    after: Head,
+    facts: Sequence[Fact],
+    *,
+    made: Sequence[Standing] = (),
+    changed: Sequence[Change] = (),
+) -> None:
+    """Write facts, the standings that are new, those that changed, and the head; ``Contended`` if a balance or the head
+    is no longer what was read.
+    """
+    if conn.dialect.name == "postgresql" and len(facts) == 1 and not made and all(_spent(each) for each in changed):
+        _at_once(conn, before, after, facts[0], changed)
+        return
+    for kind in schema.FACTS:
+        rows = [row for each, row in facts if each == kind]
+        if rows:
+            conn.execute(_INSERT[kind], rows if len(rows) > 1 else rows[0])
+    if made:
+        conn.execute(_SCOPE, [{"dataset": after.dataset, **columns(standing)} for standing in made])
+    if changed:
+        rows = [columns(new) | {"of": after.dataset, "held": old.scope, "before": old.seq} for old, new in changed]
+        if conn.execute(_CHANGE, rows).rowcount != len(rows):
+            raise Contended("a balance moved on")
+    if conn.execute(_MOVE, _moved(before, after)).rowcount != 1:
+        raise Contended("the dataset's chain moved on")
+
+
+def _spent(change: Change) -> bool:
+    """Return whether nothing but sums (and the last fact's number) changed, as a charge or a refund changes them."""
+    old, new = change
+    return old.grant is new.grant and (old.span, old.opened, old.windows, old.paused, old.suspended) == (
+        new.span,
+        new.opened,
+        new.windows,
+        new.paused,
+        new.suspended,
+    )
+
+
+def _at_once(conn: Connection, before: Head, after: Head, fact: Fact, changed: Sequence[Change]) -> None:
+    """Write one fact, the sums that it changed, and the head in one statement: on PostgreSQL each is a round trip.
+
+    Its parts see one snapshot and touch different tables' rows, so that their order means nothing; each part that
+    changes a row returns it, and one that found its row changed returns none.
+    """
+    kind, row = fact
+    named: dict[str, Any] = {f"fact_{name}": value for name, value in row.items()} | _moved(before, after)
+    for number, (old, new) in enumerate(changed):
+        said = {"scope": old.scope, "before": old.seq, "seq": new.seq} | sums(new)
+        named |= {f"{name}_{number}": value for name, value in said.items()}
+    moved = conn.execute(_statement(kind, tuple(row), len(changed)), named).scalar_one()
+    if moved != len(changed) + 1:
+        raise Contended("a balance or the dataset's chain moved on")
+
+
+@lru_cache(maxsize=256)
+def _statement(kind: str, names: tuple[str, ...], changed: int) -> TextClause:
+    said = ", ".join(f":fact_{name}" for name in names)
+    parts = [
+        f"fact AS (INSERT INTO {schema.FACTS[kind].name} ({', '.join(names)}) VALUES ({said}))",  # noqa: S608 - our own
+        f"head AS ({_MOVE.text} RETURNING 1)",
+    ]
+    for number in range(changed):
+        sets = ", ".join(f"{name} = :{name}_{number}" for name in ("seq", *schema.SUMS))
+        parts.append(
+            f"scope_{number} AS (UPDATE ledger_scope SET {sets} WHERE dataset = :dataset"  # noqa: S608 - our own
+            f" AND scope = :scope_{number} AND seq = :before_{number} RETURNING 1)"
+        )
+    named = ["head", *(f"scope_{number}" for number in range(changed))]
+    counted = " + ".join(f"(SELECT count(*) FROM {name})" for name in named)  # noqa: S608 - our own
+    return text(f"WITH {', '.join(parts)} SELECT {counted}")
+
+
+def _moved(before: Head, after: Head) -> dict[str, Any]:
+    return {
+        "dataset": before.dataset,
+        "seq_after": after.seq,
+        "at_after": after.at,
+        "hash_after": after.hash,
+        "seq_before": before.seq,
+        "hash_before": before.hash,
+    }
