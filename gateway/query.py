@@ -50,7 +50,7 @@ def answer(
     """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``."""
     if request.dry_run:
         return _response(*_planned(service, principal, request))
-    if service.faults:
+    if service.readiness.look():
         raise Unavailable("not-ready", "The gateway is not ready to answer.")
     with service.slots.hold(principal.name), _executing() as held:
         claim = _again(service, principal, request, idempotency_key, held)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from gateway.control import open_control
 from gateway.engines.base import Engine, EngineUnavailable
 from gateway.plans import Plans
 from gateway.policy.model import Dataset
+from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.slots import Slots
 from gateway.store.committer import Committer
@@ -90,8 +91,8 @@ class Service:
     """A running gateway: settings, control database, data engines, identity, limits, and what its canary found.
 
     ``control`` begins transactions that may write (on SQLite they take the write lock at once), ``reads`` those that
-    only read; ``committer`` commits concurrent charges together. ``faults`` is empty when the gateway may answer; else
-    each says, to admins, what is wrong.
+    only read; ``committer`` commits concurrent charges and outcomes together; ``readiness`` says whether it may
+    answer.
     """
 
     settings: Settings
@@ -106,7 +107,12 @@ class Service:
     plans: Plans
     slots: Slots
     sandbox: Sandbox
-    faults: tuple[str, ...] = ()
+    readiness: Readiness = field(default_factory=Readiness)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What the canary found when it last looked."""
+        return self.readiness.faults
 
     def engine(self, dataset: Dataset) -> Engine:
         """Return the data engine of a dataset; ``EngineUnavailable`` if it cannot be used."""
@@ -130,7 +136,7 @@ def open_service(settings: Settings) -> Service:
     """Open a gateway: control database of the known schema, signing key, identity, and the start-up canary's verdict.
 
     Raises ``ControlDatabaseError`` or ``KeyFileError`` where it cannot start at all. What the canary finds is in
-    ``faults``: such a gateway starts, says so at ``/readyz``, and answers no question.
+    ``faults``: such a gateway starts, says so at ``/readyz``, and answers no question until nothing is wrong any more.
     """
     from gateway import canary
     from gateway.engines.open import open_engine
@@ -154,9 +160,12 @@ def open_service(settings: Settings) -> Service:
         slots=Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         sandbox=sandbox,
     )
-    faults = canary.faults(service)
-    for fault in faults:
-        log.error("start-up canary: %s", fault)
-    if not faults:
-        heads.keep(service.reads, settings.ledger_head_file, key)
-    return replace(service, faults=faults)
+
+    def check() -> tuple[str, ...]:
+        found = canary.faults(service)
+        if not found:
+            heads.keep(service.reads, settings.ledger_head_file, key)
+        return found
+
+    service.readiness.begin(check)
+    return service

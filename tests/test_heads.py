@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, update
 from budget import balance, chain, entries, grants, ledger, schema, triggers
 from budget.grants import Grant
 from budget.verify import verify
-from gateway import admin, heads
+from gateway import admin, heads, readiness
 from gateway.auth import keys
 from gateway.auth.keys import SigningKey
 from gateway.errors import Conflict, RequestInvalid
@@ -121,6 +122,52 @@ def test_an_older_copy_restored_is_served_only_after_it_is_acknowledged(settings
     engine.dispose()
     assert faults(settings) == ()
     assert json.loads(settings.ledger_head_file.read_text())["heads"][0]["seq"] == 6
+
+
+def test_a_running_gateway_sees_that_it_was_acknowledged(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    spend(settings)
+    assert faults(settings) == ()
+    engine, key = control_engine(settings.database_url), keys.load(settings.signing_key_file)
+    with engine.begin() as conn:
+        cut(conn)
+    running = open_service(settings)
+    assert "signed" in running.faults[0]
+    assert running.readiness.look() == running.faults
+    admin.acknowledge_ledger(engine, settings, key, "health", actor="root", reason="the backup of Monday")
+    assert running.readiness.look() != (), "what was found holds for a moment"
+    monkeypatch.setattr(readiness, "AGAIN_SECONDS", 0)
+    assert running.readiness.look() == running.faults == ()
+    assert json.loads(settings.ledger_head_file.read_text())["heads"][0]["seq"] == 5  # and signed the head anew
+    with engine.begin() as conn:
+        assert heads.behind(conn, settings.ledger_head_file, key.public) == ()
+        triggers.drop(conn, [table.name for table in schema.FACTS.values()])
+    assert running.readiness.look() == (), "one that may answer is not looked at again"
+    running.close()
+    engine.dispose()
+
+
+def test_nobody_waits_while_another_looks() -> None:
+    looked, entered, go = [], Event(), Event()
+
+    def check() -> tuple[str, ...]:
+        looked.append(1)
+        if len(looked) == 2:
+            entered.set()
+            assert go.wait(20)
+            return ()
+        return ("noise: stuck",)
+
+    found = readiness.Readiness()
+    found.begin(check)
+    found._looked -= readiness.AGAIN_SECONDS
+    thread = Thread(target=found.look)
+    thread.start()
+    assert entered.wait(20)
+    assert found.look() == ("noise: stuck",)
+    go.set()
+    thread.join(20)
+    assert found.look() == ()
+    assert len(looked) == 2
 
 
 def test_a_ledger_lost_as_a_whole(settings: Settings) -> None:

@@ -57,7 +57,7 @@ def acknowledge_ledger(
 ) -> str:
     """Note that a dataset is served although its ledger is behind its signed head, and return what was behind.
 
-    A gateway that is running goes on refusing until it is started anew.
+    A gateway that is running sees it when it next looks (``gateway/readiness.py``).
     """
     if not (1 <= len(reason) <= 1000 and reason.isprintable()):
         raise RequestInvalid("reason-invalid", "A reason has at most 1000 printable characters.")

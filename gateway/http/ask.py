@@ -63,7 +63,7 @@ async def query(
     wanted = negotiate(request.headers.getlist("accept"))
     if len(request.headers.getlist("idempotency-key")) > 1:
         raise HttpError(422, "idempotency-key-invalid", hint="Send it once.")
-    if service.faults:
+    if service.faults and await threads.control(service.readiness.look):
         raise HttpError(503, "not-ready")
     answer: Answer = request.app.state.answer
     return await threads.query(caller.name, lambda: render(answer(service, caller, body, idempotency_key), wanted))

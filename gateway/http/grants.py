@@ -107,7 +107,7 @@ async def head(services: Services) -> wire_admin.SignedHead:
 
 @router.post("/ledger/acknowledge", summary="Acknowledge a ledger behind its head", responses=_ACT)
 async def acknowledge(body: wire_admin.Acknowledgement, caller: Caller, services: Services) -> wire.Status:
-    """Note in the ledger that a dataset is served although its ledger is behind; it is, from the next start on."""
+    """Note in the ledger that a dataset is served although its ledger is behind; a running gateway sees it soon."""
     service, threads = services
     act = partial(
         admin.acknowledge_ledger,

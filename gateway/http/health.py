@@ -33,7 +33,7 @@ async def readyz(services: Services) -> Status:
         with service.reads.connect() as conn:
             conn.execute(select(schema.head.c.dataset).limit(1)).all()
 
-    if service.faults:
+    if service.faults and await threads.control(service.readiness.look):
         raise HttpError(503, "not-ready")
     await threads.control(read)
     return Status()

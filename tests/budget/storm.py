@@ -53,8 +53,9 @@ def run(url: str, seed: int, rounds: int) -> None:
                 ledger.void(conn, charge.id, process=process, reason="storm")
             continue
         with engine.begin() as conn:
-            ledger.settle(conn, charge.id, "answered", process.encode())
-        standing[charge.id] = (analyst, charge.price)
+            settlement = ledger.settle(conn, charge.id, "answered", process.encode())
+        if settlement.outcome.status == "answered":  # another process may have taken back the charge that was shared
+            standing[charge.id] = (analyst, charge.price)
     engine.dispose()
     print(json.dumps({"standing": standing, "refused": refused}))  # noqa: T201
 

@@ -17,6 +17,7 @@ import pytest
 from gateway.errors import SqlRefused
 from gateway.http.formats import negotiate
 from gateway.http.problems import HttpError
+from gateway.readiness import Readiness
 from gateway.wire import QueryResponse
 from tests.http.shapes import problem
 from tests.http.world import World, rote, world
@@ -169,7 +170,7 @@ def test_every_outcome_of_a_query_shows_at_a_multiple_of_the_quantum(tmp_path: P
 def test_a_gateway_with_a_fault_answers_no_question(here: World) -> None:
     from dataclasses import replace
 
-    faulty = World(replace(here.service, faults=("noise: stuck",)), here.tokens)
+    faulty = World(replace(here.service, readiness=Readiness(("noise: stuck",))), here.tokens)
     client = faulty.client()
     problem(client.post("/v1/query", json=GOOD, headers=here.bearer()), 503, "not-ready")
     response = client.get("/readyz")
