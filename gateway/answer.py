@@ -60,7 +60,7 @@ class _Released:
         for name, estimated in self.estimates.items():
             found[name] = estimated.values
             for which, end in enumerate(ends_of(name)):
-                found[end] = [interval[which] for interval in estimated.intervals]
+                found[end] = [None if interval is None else interval[which] for interval in estimated.intervals]
         return found
 
 

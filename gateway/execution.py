@@ -46,7 +46,12 @@ def execute(service: Service, execution: Execution) -> None:
         with service.engine(execution.dataset).session(limits) as session:
             _same_shapes(execution, session.schema([table for found in plan.releases for table in found.tables]))
             handed = True
-            payload = encode([release(planned, session.fetch(planned.sql)) for planned in plan.releases])
+            payload = encode(
+                [
+                    release(planned, *(session.fetch(statement.sql) for statement in planned.statements))
+                    for planned in plan.releases
+                ]
+            )
     except Exception as error:
         if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
             _void(service, execution.record, error)

@@ -37,7 +37,7 @@ class Plans:
                 self._kept.move_to_end(key)
                 return found
         made = compile_query(question, dataset)  # outside the lock: two threads may make the same
-        if len(question.text) + sum(len(release.sql) for release in made.releases) <= LARGEST:
+        if len(question.text) + sum(len(release.sql) for release in made.statements) <= LARGEST:
             with self._lock:
                 self._kept[key] = made
                 while len(self._kept) > self._size:

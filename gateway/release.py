@@ -8,6 +8,7 @@ on the noisy number of owners; and after the noise nothing but the noisy integer
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,9 +20,9 @@ import pyarrow as pa
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.domains import canonical_order, combinations
-from gateway.sql.plan import Estimator, Key, Linear, Mean, Plan, PlannedRelease
+from gateway.sql.plan import Estimator, Key, Linear, Mean, Picked, Plan, PlannedRelease
 from mechanisms.intervals import half_width, ratio_intervals
-from mechanisms.noise import Noise, draw
+from mechanisms.noise import Noise, Selection, draw, select
 
 KeyTuple = tuple[Value, ...]
 
@@ -39,32 +40,72 @@ class Estimated:
     """One aggregate over all groups: values, their intervals, and whether some group was too small for its mean."""
 
     values: tuple[int | float, ...]
-    intervals: tuple[tuple[float, float], ...]
+    intervals: tuple[tuple[float, float] | None, ...]
     sparse: bool
 
 
-def release(planned: PlannedRelease, table: pa.Table) -> NoisyTable:
-    """Return the noisy table of a planned release, given the exact integers that its bounded SQL returned."""
-    exact = _exact(planned, table)
-    keys = _groups(planned, exact)
+def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
+    """Return the noisy table of a planned release, given the exact integers that its statements returned, in order.
+
+    Parts are drawn for the groups that appear, which is sound since these are public or have passed their threshold by
+    then: what a part adds is one more release, over keys that are known.
+    """
+    exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]
+    own = exact.pop(0) if planned.blocks else {}
+    keys = _groups(planned, own)
+    rows = list(zip(keys, _rows(_noisy(planned, own, keys), len(keys)), strict=True))
+    if planned.threshold is not None:
+        index = [measure.name for measure in planned.measures].index(planned.threshold.measure)
+        rows = [row for row in rows if row[1][index] >= planned.threshold.at]
+    keys = [key for key, _ in rows]
+    beside = [
+        column
+        for part, found in zip(planned.parts, exact, strict=True)
+        for column in (_noisy if part.histogram is None else _picked)(part, found, keys)
+    ]
+    more = _rows(beside, len(keys))
+    return NoisyTable(tuple(keys), tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True)))
+
+
+def _rows(columns: list[list[int]], count: int) -> list[tuple[int, ...]]:
+    return list(zip(*columns, strict=True)) if columns else [()] * count
+
+
+def _noisy(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]], keys: list[KeyTuple]) -> list[list[int]]:
+    """Return each measure of a statement with noise, group by group."""
     zeros = (0,) * len(planned.measures)
     columns: list[list[int]] = []
     at = 0
     for block in planned.blocks:
+        assert isinstance(block.noise, Noise)
         names = range(at, at + len(block.measures))
         noise = iter(draw(block.noise, len(block.measures) * len(keys)))
         columns += [[exact.get(key, zeros)[index] + next(noise) for key in keys] for index in names]
         at += len(block.measures)
-    rows = list(zip(keys, zip(*columns, strict=True), strict=True)) if keys else []
-    if planned.threshold is not None:
-        index = [measure.name for measure in planned.measures].index(planned.threshold.measure)
-        rows = [row for row in rows if row[1][index] >= planned.threshold.at]
-    return NoisyTable(tuple(key for key, _ in rows), tuple(measures for _, measures in rows))
+    return columns
+
+
+def _picked(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]], keys: list[KeyTuple]) -> list[list[int]]:
+    """Return the bucket that is drawn for each quantile, group by group; buckets that the grid lacks are ignored."""
+    assert planned.histogram is not None
+    size = planned.histogram.grid.size
+    counts: dict[KeyTuple, dict[int, int]] = {key: {} for key in keys}
+    for (*group, bucket), (count,) in exact.items():
+        if tuple(group) in counts and isinstance(bucket, int) and 0 <= bucket < size:
+            counts[tuple(group)][bucket] = count
+    columns: list[list[int]] = []
+    for rank, block in zip(planned.histogram.ranks, planned.blocks, strict=True):
+        assert isinstance(block.noise, Selection)
+        columns.append([select(block.noise, rank.penalties(counts[key], size)) for key in keys])
+    return columns
 
 
 def _exact(planned: PlannedRelease, table: pa.Table) -> dict[KeyTuple, tuple[int, ...]]:
     """Return the engine's rows by canonical key."""
-    keys = [[canonical(value, key.kind) for value in table.column(key.label).to_pylist()] for key in planned.keys]
+    named: list[tuple[str, Kind]] = [(key.label, key.kind) for key in planned.keys]
+    if planned.histogram is not None:
+        named.append((planned.histogram.label, "integer"))
+    keys = [[canonical(value, kind) for value in table.column(label).to_pylist()] for label, kind in named]
     measures = [[_integer(value) for value in table.column(m.name).to_pylist()] for m in planned.measures]
     tuples: Sequence[KeyTuple] = list(zip(*keys, strict=True)) if keys else [()] * table.num_rows
     return dict(zip(tuples, zip(*measures, strict=True), strict=True))
@@ -163,8 +204,7 @@ def _read(value: Any, kind: Kind) -> Value:
 
 def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> dict[str, Estimated]:
     """Return every aggregate of a release, group by group, with intervals that cover the noise at ``confidence``."""
-    names = [measure.name for measure in planned.measures]
-    noises = {measure.name: block.noise for block in planned.blocks for measure in block.measures}
+    names, noises = planned.integers, planned.noises
     rows = [dict(zip(names, row, strict=True)) for row in table.measures]
     return {name: _estimated(found, rows, noises, confidence) for name, found in planned.estimators}
 
@@ -177,6 +217,10 @@ def _estimated(
         sums = [_sum(estimator.terms, row) for row in rows]
         values = tuple(_stepped(total, estimator.step) for total in sums)
         return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), sparse=False)
+    if isinstance(estimator, Picked):
+        exact = [estimator.grid.value(row[estimator.bucket]) for row in rows]
+        picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
+        return Estimated(picked, (None,) * len(picked), sparse=False)
     return _means(estimator, rows, noises, confidence)
 
 

@@ -70,7 +70,7 @@ class CostItem(Response):
 
     release: int
     measures: list[str]
-    mechanism: Literal["laplace", "gaussian"]
+    mechanism: Literal["laplace", "gaussian", "exponential"]
     scale: float
     epsilon: float | None
     rho: float
@@ -116,13 +116,16 @@ class PlanBlock(Response):
 
     l1: int
     l2: float
-    mechanism: Literal["laplace", "gaussian"]
+    mechanism: Literal["laplace", "gaussian", "exponential"]
     scale: float
     measures: list[str]
 
 
 class PlanMeasure(Response):
-    """One column of exact integers in multiples of ``unit``; ``expected_error`` is its 95 % half-width."""
+    """One column of exact integers in multiples of ``unit``; ``expected_error`` is its 95 % half-width.
+
+    It is null where the integers do not leave, but a bucket is drawn from them.
+    """
 
     name: str
     kind: str
@@ -130,7 +133,7 @@ class PlanMeasure(Response):
     l1: int
     l2: float
     linf: int
-    expected_error: float
+    expected_error: float | None
 
 
 class PlanRelease(Response):

@@ -1,4 +1,4 @@
-"""Discrete Laplace and Gaussian noise from OpenDP: calibrated, priced, drawn. The one file that imports opendp.
+"""Noise and selections from OpenDP: calibrated, priced, drawn. The one file that imports opendp.
 
 Noise is drawn around zero, as whole vectors of integers, and added by the caller to exact integers of any size. A price
 is what OpenDP's privacy map says of the very measurement that is drawn from. The library is imported at first use,
@@ -8,12 +8,12 @@ since it takes a third of a second that a command line should not pay; a server 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from mechanisms.accounting import rho_of_laplace
 from mechanisms.loss import EPSILON_UNIT, RHO_UNIT, Loss, Mechanism, epsilon_units, rho_units
@@ -27,12 +27,16 @@ __all__ = [
     "Mechanism",
     "Noise",
     "ScaleError",
+    "Selection",
     "Sensitivity",
     "calibrate",
+    "calibrate_selection",
     "canary",
     "draw",
     "norm",
     "price",
+    "price_selection",
+    "select",
     "warm_up",
 ]
 
@@ -43,6 +47,9 @@ MAX_SCALE = 2.0**56
 """Above it the 64-bit noise itself would saturate and show the exact value: at 2^56 an end is met once in e^128
 draws.
 """
+
+MAX_SCORE = 2**62
+"""Scores are held below it, which moves no two of them further apart than they were."""
 
 _ENDS = (-(2**63), 2**63 - 1)
 _ROOT_BITS = 32
@@ -77,6 +84,21 @@ class Noise:
             raise ScaleError("scale out of range")
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The exponential mechanism (McSherry and Talwar 2007): candidate i with P[i] ~ exp(-penalty_i / scale).
+
+    ``scale`` is in the integer units of the penalties.
+    """
+
+    scale: float
+    mechanism: Literal["exponential"] = field(init=False, default="exponential")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= MAX_SCALE:  # scale 0 would return the raw choice
+            raise ScaleError("scale out of range")
+
+
 def norm(squared: int) -> Fraction:
     """Return a root of ``squared`` rounded up to a multiple of 2^-32, as the L2 sensitivity that it is the square
     of.
@@ -103,6 +125,30 @@ def _measurement(noise: Noise) -> Measurement:
     if noise.mechanism == "laplace":
         return cast("Measurement", dp.m.make_laplace(domain, dp.l1_distance(T="f64"), scale=noise.scale))
     return cast("Measurement", dp.m.make_gaussian(domain, dp.l2_distance(T="f64"), scale=noise.scale))
+
+
+@lru_cache(maxsize=1024)
+def _selecting(selection: Selection, measure: Literal["epsilon", "rho"]) -> Measurement:
+    """Return OpenDP's noisy maximum of that scale; the one of ``rho`` is drawn from.
+
+    Why the map of ``epsilon`` prices it too: with Gumbel noise of that scale, which OpenDP draws for rho, the least
+    penalty is found exactly with the exponential mechanism's probabilities, whose pure loss is 2 * sensitivity / scale
+    (McSherry and Talwar 2007, theorem 6); that is OpenDP's map under the pure measure, at the same scale.
+    """
+    dp = _library()
+    domain = dp.vector_domain(dp.atom_domain(T="i64"))
+    output = dp.max_divergence() if measure == "epsilon" else dp.zero_concentrated_divergence()
+    made = dp.m.make_noisy_max(domain, dp.linf_distance(T="i64"), output, scale=selection.scale, negate=True)
+    return cast("Measurement", made)
+
+
+def _selection_loss(selection: Selection, sensitivity: int, measure: Literal["epsilon", "rho"]) -> Fraction:
+    if not 0 < sensitivity < MAX_SCORE:
+        raise ScaleError("sensitivity out of range")
+    loss = float(_selecting(selection, measure).map(sensitivity))  # type: ignore[no-untyped-call]
+    if not math.isfinite(loss) or loss < 0:
+        raise ScaleError("privacy map out of range")
+    return Fraction(loss)
 
 
 def _float_up(value: Sensitivity) -> float:
@@ -180,6 +226,53 @@ def price(noise: Noise, l1: Sensitivity, l2: Sensitivity, linf: Sensitivity) -> 
     return Loss(epsilon, rho_of_laplace(epsilon, l1, linf))
 
 
+@lru_cache(maxsize=1024)
+def calibrate_selection(sensitivity: int, measure: Literal["epsilon", "rho"], budget: int) -> Selection:
+    """Return the selection of the smallest scale whose OpenDP map at ``sensitivity`` is at most ``budget``.
+
+    Takes:
+        sensitivity: the most that one unit changes any penalty, in integer units, above zero.
+        measure: what ``budget`` is in: epsilon in 1e-9, or rho in 1e-12, above zero.
+
+    Raises ``ScaleError`` where no admissible scale exists.
+    """
+    if sensitivity <= 0 or budget <= 0:
+        raise ScaleError("sensitivity and budget must be positive")
+    target = Fraction(budget, EPSILON_UNIT if measure == "epsilon" else RHO_UNIT)
+    # rho = epsilon^2 / 8, and epsilon = 2 * sensitivity / scale
+    scale = 2 * sensitivity / float(target) if measure == "epsilon" else sensitivity / math.sqrt(2 * target)
+    for _ in range(_MAX_STEPS):
+        selection = Selection(scale)
+        if _selection_loss(selection, sensitivity, measure) <= target:
+            return selection
+        scale = math.nextafter(scale, math.inf)
+    raise ScaleError("no scale fits the budget")
+
+
+def price_selection(selection: Selection, sensitivity: int) -> Loss:
+    """Return what one selection costs if a unit changes no penalty by more than ``sensitivity``.
+
+    Read off OpenDP's maps: an epsilon, and the rho of its Gumbel noise, epsilon^2 / 8 (Cesar and Rogers 2021).
+
+    Why selections from several groups cost what one does: a unit changes the penalties of group g by at most
+    sensitivity_g, these add up to at most ``sensitivity``, and both losses of independent draws add up: the first is
+    proportional to the sensitivity and the second to its square.
+    """
+    return Loss(
+        epsilon_units(_selection_loss(selection, sensitivity, "epsilon"), "up"),
+        rho_units(_selection_loss(selection, sensitivity, "rho"), "up"),
+    )
+
+
+def select(selection: Selection, penalties: Sequence[int]) -> int:
+    """Return the index of one candidate, drawn by the exponential mechanism; penalties are at least zero.
+
+    Penalties are cut at ``MAX_SCORE``, and the number of candidates is public.
+    """
+    cut = [min(penalty, MAX_SCORE) for penalty in penalties]
+    return int(_selecting(selection, "rho")(cut))
+
+
 def draw(noise: Noise, count: int) -> list[int]:
     """Return ``count`` independent values around zero, drawn as one vector.
 
@@ -206,6 +299,7 @@ def warm_up() -> None:
     """Load OpenDP and draw once with each mechanism, so that the first request does not pay for it."""
     for mechanism in get_args(Mechanism):
         draw(Noise(mechanism, 1.0), 1)
+    select(Selection(1.0), [0, 1])
 
 
 def canary() -> None:

@@ -229,7 +229,7 @@ def _release(release: PlanRelease) -> list[str]:
     )
     lines.extend(
         f"  {visible(measure.name)}: {visible(measure.kind)} in units of {number(measure.unit)},"
-        f" ± {number(measure.expected_error)}"
+        + (" one bucket is drawn" if measure.expected_error is None else f" ± {number(measure.expected_error)}")
         for measure in release.measures
     )
     lines.append("  bounded SQL:")

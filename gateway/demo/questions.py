@@ -55,7 +55,7 @@ ORDER BY visits_a_year DESC""",
     ),
     Question(
         "Who spent most?",
-        "SELECT MAX(spending) AS most FROM year",
+        "SELECT ARG_MAX(person_id, spending) AS who FROM year",
         0.1,
         "A refusal costs nothing, and is decided from the text alone.",
     ),

@@ -7,6 +7,7 @@ the parser's tree that lowering did not read cannot slip through when every node
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal, TypeAlias
 
 from gateway.errors import SqlRefused
@@ -244,11 +245,13 @@ class Aggregate:
     """One aggregate of a release.
 
     ``count_rows`` has no argument; ``count``, ``sum`` and ``average`` have one; ``count_owners`` counts privacy units.
+    ``count_distinct`` counts different values; ``quantile`` is that of ``fraction``, 0 the least and 1 the greatest.
     """
 
-    kind: Literal["count_rows", "count", "sum", "average", "count_owners"]
+    kind: Literal["count_rows", "count", "sum", "average", "count_owners", "count_distinct", "quantile"]
     argument: Scalar | None
     result: Kind
+    fraction: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)

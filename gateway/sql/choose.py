@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NoReturn
 
@@ -18,6 +18,7 @@ from gateway.sql.domains import conditions, domain, groups, never_null
 from gateway.sql.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.known import known
 from gateway.sql.layout import Layout, Vector, Wanted, shared, two_sided
+from gateway.sql.parts import About, Part, Priced, Quantiles, joined, parts, plain
 from gateway.sql.plan import (
     Block,
     Bounding,
@@ -26,6 +27,7 @@ from gateway.sql.plan import (
     Linear,
     Mean,
     MeasuredValue,
+    Picked,
     PlannedRelease,
     Threshold,
 )
@@ -78,15 +80,18 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     found = facts(release.source, dataset)
     holding = conditions(release.source)
     keys = _keys(release, found, holding, bounds)
-    values, wanted, bounding = _wanted(release, keys, found, holding, dataset, bounds)
+    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
+    about = About(keys, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
+    beside = parts(release, about)
+    values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds)
     private = any(key.values is None for key in keys)
     if private and cost.delta == 0:
         refuse("delta-missing")
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
-    candidates = _candidates(wanted, cost, private=private, reach=wanted.reach)
+    candidates = _candidates(wanted, cost, beside, private=private, reach=wanted.reach)
     best = min(candidates, key=lambda candidate: candidate.score)
-    return PlannedRelease(
+    planned = PlannedRelease(
         release=release,
         keys=keys,
         values=values,
@@ -99,9 +104,10 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         loss=sum((block.loss for block in best.blocks), FREE) + _threshold_loss(best.threshold),
         reason=_reason(best, candidates, bounding),
     )
+    return joined(planned, best.parts)
 
 
-def expected_error(estimator: Estimator, noises: dict[str, Noise], at: Fraction | None = None) -> float:
+def expected_error(estimator: Linear | Mean, noises: dict[str, Noise], at: Fraction | None = None) -> float:
     """Return the 95 % half-width of an estimate; of a mean, that of its deviation times the group's size.
 
     ``at`` is the mean's place between its bounds, the middle by default.
@@ -122,6 +128,7 @@ class _Candidate:
     mechanism: Mechanism
     blocks: tuple[Block, ...]
     threshold: Threshold | None
+    parts: tuple[Priced, ...]
     score: float
 
 
@@ -193,9 +200,13 @@ def _wanted(
     return values, wanted, Bounding("owners", rows if counts_rows else None, reach if capped else None)
 
 
-def _candidates(wanted: Wanted, cost: Price, *, private: bool, reach: int) -> list[_Candidate]:
+def _candidates(
+    wanted: Wanted, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
+) -> list[_Candidate]:
     """Return every way to release that the price and the mechanism asked for allow."""
     ways: list[tuple[Layout, Mechanism]] = []
+    if not two_sided(wanted).vectors and all(isinstance(part, Quantiles) for part in beside):
+        cost = replace(cost, mechanism="laplace")  # where all is selected, there is no noise to choose
     if cost.mechanism != "gaussian":
         ways += [(two_sided(wanted), "laplace"), (shared(wanted), "laplace")]
     if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
@@ -205,7 +216,7 @@ def _candidates(wanted: Wanted, cost: Price, *, private: bool, reach: int) -> li
     found: list[_Candidate] = []
     for layout, mechanism in ways:
         try:
-            found.append(_priced(layout, mechanism, cost, private=private, reach=reach))
+            found.append(_priced(layout, mechanism, cost, beside, private=private, reach=reach))
         except ScaleError:
             continue
     if not found:
@@ -217,7 +228,9 @@ def _no_scale() -> NoReturn:
     refuse("scale-too-large", hint="Pay more, or ask an administrator for narrower bounds.")
 
 
-def _priced(layout: Layout, mechanism: Mechanism, cost: Price, *, private: bool, reach: int) -> _Candidate:
+def _priced(
+    layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
+) -> _Candidate:
     delta = cost.delta if private else 0
     if mechanism == "laplace":
         total = cost.epsilon if cost.epsilon is not None else pure_of_rho(cost.rho or 0)
@@ -225,18 +238,20 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, *, private: bool,
         delta //= 2
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
-    share, rest = divmod(total, len(layout.vectors))
-    shares = [share] * (len(layout.vectors) - 1) + [share + rest]
+    share, rest = divmod(total, len(layout.vectors) + sum(part.weight for part in beside))
+    shares = ([share] * len(layout.vectors))[:-1] + [share + rest] * bool(layout.vectors)
+    priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
     blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
-    noises = {measure.name: block.noise for block in blocks for measure in block.measures}
-    score = sum(_log_error(estimator, noises) for _, estimator in layout.estimators)
+    noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
+    score = math.fsum(_log_error(estimator, noises) for _, estimator in layout.estimators)
+    score += math.fsum(part.score for part in priced)
     if not private:
-        return _Candidate(layout, mechanism, blocks, None, score)
+        return _Candidate(layout, mechanism, blocks, None, priced, score)
     assert layout.owners is not None
     name, step = layout.owners
     at = threshold(noises[name], reach, delta) - 1 + step
     # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
-    return _Candidate(layout, mechanism, blocks, Threshold(name, at, delta), score + math.log(at / step))
+    return _Candidate(layout, mechanism, blocks, Threshold(name, at, delta), priced, score + math.log(at / step))
 
 
 def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
@@ -249,6 +264,7 @@ def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
 
 
 def _log_error(estimator: Estimator, noises: dict[str, Noise]) -> float:
+    assert not isinstance(estimator, Picked)  # a layout has none
     if isinstance(estimator, Mean):
         quarter = (estimator.upper - estimator.lower) / 4
         error = expected_error(estimator, noises, estimator.centre + quarter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
@@ -85,4 +86,23 @@ def _notes(planned: PlannedRelease) -> list[str]:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
         at = float(planned.threshold.at * step)
         found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
+    return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
+
+
+def _part_notes(part: PlannedRelease) -> list[str]:
+    """Return what a reader has to know of quantiles and of counts of different values."""
+    if part.distinct is not None:
+        return [f"A unit adds at most {part.distinct.most} to a count of different values, over all groups together."]
+    found = []
+    if part.bounding.rows is not None:
+        found.append(f"A unit's rows count for at most {part.bounding.rows} rows in all; more are weighted down.")
+    assert part.histogram is not None
+    found.append("A quantile is one of public values, drawn so that few rows lie between; without rows it is any.")
+    inside = [Fraction(abs(rank.offset), rank.denominator) * part.measures[0].unit for rank in part.histogram.ranks]
+    extremes = ("MIN is a low", "MAX is a high")
+    found += [
+        f"{extremes[rank.numerator > 0]} quantile, about {float(rows):.3g} rows from the end."
+        for rank, rows in zip(part.histogram.ranks, inside, strict=True)
+        if rank.offset
+    ]
     return found

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from gateway import wire
 from gateway.policy.model import Value
 from gateway.sql.choose import expected_error
-from gateway.sql.plan import Mean, Plan, PlannedRelease
+from gateway.sql.plan import Mean, Picked, Plan, PlannedRelease
 from gateway.sql.post import post
 from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
-from mechanisms.noise import Noise, norm
+from mechanisms.noise import norm
 
 OPENDP = version("opendp")
 
@@ -24,7 +24,7 @@ def explain(plan: Plan) -> wire.Plan:
     return wire.Plan(
         id=plan.fingerprint,
         dialect=plan.dialect,
-        releases=[_release(planned) for planned in plan.releases],
+        releases=[_release(statement) for statement in plan.statements],
         columns=[_column(column, plan.releases) for column in plan.query.columns],
         post=post(plan.query),
         notes=list(plan.notes),
@@ -48,8 +48,8 @@ def cost(plan: Plan) -> wire.Cost:
                 rho=block.loss.rho / RHO_UNIT,
                 delta=0.0,
             )
-            for index, planned in enumerate(plan.releases)
-            for block in planned.blocks
+            for index, statement in enumerate(plan.statements)
+            for block in statement.blocks
         ],
     )
 
@@ -73,12 +73,8 @@ def json_value(value: Value) -> wire.JsonValue:
     return value
 
 
-def _noises(planned: PlannedRelease) -> dict[str, Noise]:
-    return {measure.name: block.noise for block in planned.blocks for measure in block.measures}
-
-
 def _release(planned: PlannedRelease) -> wire.PlanRelease:
-    noises = _noises(planned)
+    noises = planned.noises
     return wire.PlanRelease(
         sql=planned.sql,
         parameters={},
@@ -89,7 +85,8 @@ def _release(planned: PlannedRelease) -> wire.PlanRelease:
                 values=None if key.values is None else [json_value(value) for value in key.values],
             )
             for key in planned.keys
-        ],
+        ]
+        + ([] if planned.histogram is None else [wire.PlanKey(name=planned.histogram.label, domain="public")]),
         blocks=[
             wire.PlanBlock(
                 l1=block.l1,
@@ -108,7 +105,9 @@ def _release(planned: PlannedRelease) -> wire.PlanRelease:
                 l1=measure.l1,
                 l2=_root(measure.l2_squared),
                 linf=measure.linf,
-                expected_error=half_width([(float(measure.unit), noises[measure.name])], 0.95),
+                expected_error=None
+                if measure.name not in noises
+                else half_width([(float(measure.unit), noises[measure.name])], 0.95),
             )
             for measure in planned.measures
         ],
@@ -138,7 +137,10 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
     for place, name in column.sources:
         release = planned[place]
         estimator = dict(release.estimators)[name]
-        error = expected_error(estimator, _noises(release))
+        if isinstance(estimator, Picked):
+            note = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between it and the exact rank"
+            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
+        error = expected_error(estimator, release.noises)
         if isinstance(estimator, Mean):
             note = f"within {error:.6g} / n of a group of n rows, for n well above {error:.3g}"
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
@@ -167,6 +169,6 @@ def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
                     for block in planned.blocks
                 ],
             }
-            for planned in plan.releases
+            for planned in plan.statements
         ],
     }

@@ -184,7 +184,7 @@ class FoldNames:
 def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
     """Refuse to sum what is no number or has no bounds."""
     if meaning.kind not in NUMERIC:
-        refuse("type-mismatch", node, message="SUM and AVG take a number.")
+        refuse("type-mismatch", node, message="This aggregate takes a number.")
     if known(meaning, about.columns).bounds is None:
         open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
         names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))

@@ -21,7 +21,9 @@ from gateway.sql.algebra import (
 from gateway.sql.facts import Facts
 from gateway.sql.folds import bounded
 from gateway.sql.functions import Level
+from gateway.sql.instead import instead
 from gateway.sql.known import known
+from gateway.sql.quantiles import Quantile, quantile
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import RowNames, only
 from gateway.sql.scalar import predicate, scalar
@@ -63,6 +65,9 @@ class Noisy:
             return self._counted(predicate(node.this, self.rows))
         if type(node) is exp.Filter:
             return self._filtered(node)
+        asked = quantile(node)
+        if asked is not None:
+            return self._quantile(asked, None)
         kind = _AGGREGATES.get(type(node))
         return None if kind is None else self._aggregate(node, kind, None)
 
@@ -89,9 +94,12 @@ class Noisy:
         only(node, "this", "expression")
         only(node.expression, "this")
         condition = predicate(node.expression.this, self.rows)
+        asked = quantile(node.this)
+        if asked is not None:
+            return self._quantile(asked, condition)
         kind = _AGGREGATES.get(type(node.this))
         if kind is None:
-            refuse("aggregate-unsupported", node)
+            refuse("aggregate-unsupported", node, hint=instead(node))
         return self._aggregate(node.this, kind, condition)
 
     def _counted(self, condition: Scalar) -> Scalar:
@@ -126,14 +134,31 @@ class Noisy:
         return self._add(Aggregate(kind, argument_of, "integer" if whole or kind == "count" else "float"))
 
     def _distinct(self, node: exp.Distinct, kind: str, condition: Scalar | None) -> Scalar:
+        """Return the number of different values: of the owner's key, or of anything else."""
         only(node, "expressions")
-        if kind == "count" and condition is None and len(node.expressions) == 1:
-            found = scalar(node.expressions[0], self.rows)
-            if isinstance(found, Ref) and self.about.columns[found.name].owner:
-                return self._add(Aggregate("count_owners", None, "integer"))
-        owners = {found.origin[1] for found in self.about.columns.values() if found.owner and found.origin is not None}
-        hint = f"COUNT(DISTINCT {min(owners)}) counts people." if owners else None
-        refuse("distinct-unsupported", node, hint=hint)
+        if kind != "count" or len(node.expressions) != 1:
+            hint = "COUNT(DISTINCT x) counts different values; sums and averages are over all rows."
+            refuse("distinct-unsupported", node, hint=hint)
+        found = scalar(node.expressions[0], self.rows)
+        if isinstance(found, Constant):
+            refuse("aggregate-argument", node.expressions[0])
+        if condition is None and isinstance(found, Ref) and self.about.columns[found.name].owner:
+            return self._add(Aggregate("count_owners", None, "integer"))
+        value = found if condition is None else _where(condition, found)
+        return self._add(Aggregate("count_distinct", value, "integer"))
+
+    def _quantile(self, asked: Quantile, condition: Scalar | None) -> Scalar:
+        """Return a quantile of a bounded number."""
+        found = scalar(asked.value, self.rows)
+        if isinstance(found, Constant):
+            refuse("aggregate-argument", asked.value)
+        bounded(found, self.about, asked.value)
+        if any(known(key, self.about.columns).owner for _, key in self.keys):
+            alone = "Each group would be one person, whose values nothing can hide."
+            refuse("key-unsupported", asked.value, message=alone, hint="Group by what several people share.")
+        value = found if condition is None else _where(condition, found)
+        whole = asked.discrete and known(found, self.about.columns).kind == "integer"
+        return self._add(Aggregate("quantile", value, "integer" if whole else "float", asked.fraction))
 
     def _add(self, aggregate: Aggregate) -> Ref:
         """Return a reference to an aggregate; equal ones are released once."""

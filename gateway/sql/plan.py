@@ -12,10 +12,12 @@ from typing import Literal, TypeAlias
 
 from gateway.policy.model import Dialect, Value
 from gateway.sql.algebra import Kind, Release, Scalar
+from gateway.sql.grid import Grid
 from gateway.sql.quantum import Quantum
 from gateway.sql.tables import Query
 from mechanisms.loss import Loss
-from mechanisms.noise import Noise
+from mechanisms.noise import Noise, Selection
+from mechanisms.quantiles import Rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,16 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Measures drawn as one vector with one noise; the bounds are of one owner's part in the whole vector."""
+    """Measures drawn as one vector with one noise; the bounds are of one owner's part in the whole vector.
+
+    With a selection, one bucket of the measure's histogram is drawn for each group instead.
+    """
 
     measures: tuple[Measure, ...]
     l1: int
     l2_squared: int
     linf: int
-    noise: Noise
+    noise: Noise | Selection
     loss: Loss
 
 
@@ -110,7 +115,37 @@ class Mean:
     upper: Fraction
 
 
-Estimator: TypeAlias = Linear | Mean
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """An estimate that is the value of the bucket which ``bucket`` numbers; ``whole`` rounds it down to a whole number.
+
+    At most ``rows`` lie between the rank that was asked for and that of the bucket, but with probability 5 %.
+    """
+
+    bucket: str
+    grid: Grid
+    whole: bool
+    rows: float
+
+
+Estimator: TypeAlias = Linear | Mean | Picked
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The rows of each group by bucket, the column ``label``; each block draws the bucket of one of ``ranks``."""
+
+    label: str
+    grid: Grid
+    ranks: tuple[Rank, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Different values of ``key`` in each group, of which one owner adds at most ``most`` over all groups."""
+
+    key: Key
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +163,11 @@ class Bounding:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRelease:
-    """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it."""
+    """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it.
+
+    ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
+    stand in the whole alone; it has no statement of its own where it has nothing to draw.
+    """
 
     release: Release
     keys: tuple[Key, ...]
@@ -141,11 +180,34 @@ class PlannedRelease:
     tables: tuple[str, ...]
     loss: Loss
     reason: str
+    parts: tuple[PlannedRelease, ...] = ()
+    histogram: Histogram | None = None
+    distinct: Distinct | None = None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """All measures, block by block."""
-        return tuple(measure for block in self.blocks for measure in block.measures)
+        """All measures of its own statement, block by block."""
+        return tuple(dict.fromkeys(measure for block in self.blocks for measure in block.measures))
+
+    @property
+    def statements(self) -> tuple[PlannedRelease, ...]:
+        """What the engine is asked, statement by statement."""
+        return (*((self,) if self.blocks else ()), *self.parts)
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The names of the integers that leave for each group, those of parts after the part's number and a point."""
+        if self.histogram is not None:
+            return tuple(f"b{number}" for number, _ in enumerate(self.blocks))
+        parts = (f"{number}.{name}" for number, part in enumerate(self.parts, 1) for name in part.integers)
+        return (*(measure.name for measure in self.measures), *parts)
+
+    @property
+    def noises(self) -> dict[str, Noise]:
+        """The law of each integer that is a sum and noise."""
+        own = {m.name: block.noise for block in self.blocks for m in block.measures if isinstance(block.noise, Noise)}
+        parts = {f"{n}.{name}": law for n, part in enumerate(self.parts, 1) for name, law in part.noises.items()}
+        return own | parts
 
     @property
     def public(self) -> bool:
@@ -167,6 +229,11 @@ class Plan:
     price: int
     conversion_delta: int
     notes: tuple[str, ...]
+
+    @property
+    def statements(self) -> tuple[PlannedRelease, ...]:
+        """What the engine is asked for all releases, statement by statement."""
+        return tuple(statement for planned in self.releases for statement in planned.statements)
 
     @property
     def fingerprint(self) -> str:

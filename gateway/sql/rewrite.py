@@ -18,10 +18,10 @@ import hashlib
 from dataclasses import replace
 
 from gateway.policy.model import Dataset, Dialect
-from gateway.sql.algebra import Constant
+from gateway.sql.algebra import Constant, Ref
 from gateway.sql.dialects.registry import writer
 from gateway.sql.facts import facts
-from gateway.sql.plan import Bounding, Cell, Key, Measure, MeasuredValue, PlannedRelease
+from gateway.sql.plan import Bounding, Cell, Distinct, Histogram, Key, Measure, MeasuredValue, PlannedRelease
 from gateway.sql.refusals import refuse
 from gateway.sql.render import constant, quantised
 from gateway.sql.rows import rows
@@ -31,18 +31,68 @@ MOST_SQL = 4_000_000
 
 
 def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
-    """Return the planned release with its bounded SQL in the dataset's dialect."""
-    selected = _selected(planned, dataset)
-    match planned.bounding.how:
-        case "one_row":
-            sql = _one_row(planned, selected, dataset.dialect)
-        case "weights":
-            sql = _weights(planned, selected, dataset.dialect)
-        case "owners":
-            sql = _owners(planned, selected, dataset)
+    """Return the planned release, and its parts, with their bounded SQL in the dataset's dialect."""
+    written = replace(planned, parts=tuple(rewrite(part, dataset) for part in planned.parts))
+    if not planned.blocks:
+        return written
+    sql = _distinct(planned, planned.distinct, dataset) if planned.distinct is not None else _counted(planned, dataset)
     if len(sql) > MOST_SQL:
         refuse("sql-too-deep", hint="The bounded SQL of this question is too long; ask for less at once.")
-    return replace(planned, sql=sql)
+    return replace(written, sql=sql)
+
+
+def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
+    """Return the SQL of sums of cells by group, and by bucket where it is a histogram."""
+    selected = _selected(planned, dataset)
+    if planned.histogram is not None:
+        selected = _bucketed(planned, planned.histogram, selected, dataset.dialect)
+        bucket = Key("b", planned.histogram.label, Ref("b", "integer"), "integer", None)
+        planned = replace(planned, keys=(*planned.keys, bucket))
+    match planned.bounding.how:
+        case "one_row":
+            return _one_row(planned, selected, dataset.dialect)
+        case "weights":
+            return _weights(planned, selected, dataset.dialect)
+        case "owners":
+            return _owners(planned, selected, dataset)
+
+
+def _bucketed(planned: PlannedRelease, histogram: Histogram, selected: str, dialect: Dialect) -> str:
+    """Return the first stage with the bucket of each row's integer in its place; rows without a value have none."""
+    [value] = planned.values
+    names = [] if planned.bounding.how == "one_row" else ["o"]
+    names += [key.name for key in planned.keys]
+    bucket = histogram.grid.written(value.name, writer(dialect).divided)
+    names.append(f"{bucket} AS b")
+    return f"SELECT {', '.join(names)} FROM ({selected}) AS discreet_q WHERE {value.name} IS NOT NULL"
+
+
+def _distinct(planned: PlannedRelease, distinct: Distinct, dataset: Dataset) -> str:
+    """Return the SQL of the number of different values in each group, of which one owner keeps a few.
+
+    ``COUNT(DISTINCT x)`` by ``k``, three values an owner → pairs of ``k`` and ``x`` of each owner, the first three by
+    a keyed hash; the different ones among those that all owners keep; their number by ``k``.
+    """
+    named, grouped = _keys(planned, dataset.dialect)
+    [measure] = planned.measures
+    pairs = [*(key.name for key in planned.keys), distinct.key.name]
+    selected = _selected(planned, dataset)
+    present = f"WHERE {distinct.key.name} IS NOT NULL"
+    stages = [f"discreet_r AS ({selected})"]
+    if planned.bounding.how == "one_row":
+        kept = f"discreet_r {present}"
+    else:
+        of_owner = ", ".join(["o", *pairs])
+        ranked = f"ROW_NUMBER() OVER (PARTITION BY o ORDER BY {_lot(pairs, dataset)}) AS g"
+        stages += [
+            f"discreet_p AS (SELECT {of_owner} FROM discreet_r {present} GROUP BY {of_owner})",
+            f"discreet_d AS (SELECT {', '.join(pairs)}, {ranked} FROM discreet_p)",
+        ]
+        kept = f"discreet_d WHERE g <= {distinct.most}"
+    different = ", ".join(pairs)
+    stages.append(f"discreet_e AS (SELECT {different} FROM {kept} GROUP BY {different})")
+    counted = ", ".join([*named, f"COUNT(*) AS {measure.name}"])
+    return f"WITH {', '.join(stages)} SELECT {counted} FROM discreet_e{grouped}"
 
 
 def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
@@ -50,12 +100,14 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     source, dialect = planned.release.source, dataset.dialect
     found = rows(source, dataset)
     owner = facts(source, dataset).owner
-    public = (key for key in planned.keys if key.values is not None)
+    counted = () if planned.distinct is None else (planned.distinct.key,)
+    public = (key for key in (*planned.keys, *counted) if key.values is not None)
     where = (*found.where, *(_within(found.write(key.scalar, dialect), key, dialect) for key in public))
     columns = [] if planned.bounding.how == "one_row" or owner is None else [f"{found.columns[owner]} AS o"]
     columns += [
         f"{writer(dialect).key(found.write(key.scalar, dialect), key.kind)} AS {key.name}" for key in planned.keys
     ]
+    columns += [f"{found.write(key.scalar, dialect)} AS {key.name}" for key in counted]
     # Values are computed in a stage of their own, since clamping and rounding write them several times.
     columns += [f"{found.write(value.scalar, dialect)} AS x{value.name}" for value in planned.values]
     condition = f" WHERE {' AND '.join(where)}" if where else ""

@@ -17,6 +17,7 @@ from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar
 from gateway.sql.bind import Given
 from gateway.sql.constants import FLIPPED, NUMERIC
 from gateway.sql.functions import FUNCTIONS, Level
+from gateway.sql.instead import instead
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import only
 
@@ -72,8 +73,9 @@ def predicate(node: exp.Expression, names: Names) -> Scalar:
 def _unknown(node: exp.Expression) -> NoReturn:
     if isinstance(node, exp.Subquery | exp.Select | exp.Exists | exp.SetOperation):
         refuse("subquery-unsupported", node)
-    if isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup):
-        refuse("aggregate-unsupported", node, hint="COUNT, SUM and AVG can be released.")
+    hint = instead(node)
+    if hint is not None:
+        refuse("aggregate-unsupported", node, hint=hint)
     if isinstance(node, exp.Func):
         refuse("function-unknown", node)
     refuse("not-supported", node)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Release
 from gateway.sql.choose import Bounds, Price, choose, expected_error
-from gateway.sql.plan import Linear, PlannedRelease
+from gateway.sql.plan import Linear, Picked, PlannedRelease
 from mechanisms.accounting import rho_of_epsilon
 
 
@@ -58,9 +58,12 @@ def _gaussian(cost: Price, count: int, hidden: int) -> Price:
 
 def _log_error(planned: PlannedRelease) -> float:
     """Return how much a release errs: the sum of the logarithms of what is expected of its columns."""
-    noises = {measure.name: block.noise for block in planned.blocks for measure in block.measures}
+    noises = planned.noises
     total = 0.0
     for _, estimator in planned.estimators:
+        if isinstance(estimator, Picked):
+            total += math.log(estimator.rows)
+            continue
         place = None if isinstance(estimator, Linear) else estimator.centre + (estimator.upper - estimator.lower) / 4
         total += math.log(max(expected_error(estimator, noises, place), 1e-300))
     if planned.threshold is not None:

@@ -19,7 +19,7 @@ from gateway.answer import compose
 from gateway.release import NoisyTable, estimate, release
 from gateway.sandbox import Sandbox
 from gateway.sql.plan import Plan, PlannedRelease
-from mechanisms.noise import Noise, draw
+from mechanisms.noise import Noise, Selection, draw
 from tests.audit.certify import Floats, Projections
 from tests.oracles import neighbours
 from tests.oracles.neighbours import Exact, Group
@@ -148,7 +148,7 @@ class _Reader:
             rows = [number for number, table in enumerate(some, start) for _ in table.keys]
             whole = NoisyTable(keys, tuple(row for table in some for row in table.measures))
             for name, estimated in estimate(self.planned, whole, 0.95).items():
-                lower = [low for low, _ in estimated.intervals]
+                lower = [ABSENT if ends is None else ends[0] for ends in estimated.intervals]
                 for what, numbers in ((name, estimated.values), (f"{name} at least", lower)):
                     for row, key, value in zip(rows, keys, numbers, strict=True):
                         read[f"{what} of {key}"][row] = value
@@ -172,7 +172,8 @@ class _Reader:
         return np.round(total, 9)
 
 
-def _ratio(noise: Noise, values: Floats, change: int) -> Floats:
+def _ratio(noise: Noise | Selection, values: Floats, change: int) -> Floats:
+    assert isinstance(noise, Noise)
     if noise.mechanism == "laplace":
         return np.asarray((np.abs(values) - np.abs(values - change)) / noise.scale, dtype=np.float64)
     return np.asarray(change * (2 * values - change) / (2 * noise.scale**2), dtype=np.float64)

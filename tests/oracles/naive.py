@@ -17,7 +17,7 @@ from itertools import product
 from random import Random
 
 from tests.oracles.questions import Aggregated, Asked
-from tests.oracles.worlds import Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
+from tests.oracles.worlds import Col, Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
 
 Group = tuple[object, ...]
 
@@ -141,8 +141,36 @@ def _value(aggregate: Aggregated, table: Tab, rows: list[Row]) -> float:
         case "AVG":
             if present:
                 return float(sum(map(_number, present)) / len(present))
-            lower, upper = (Fraction(end) for end in re.findall(r"(?:lower|upper): ([-0-9.e]+)", col.declared))
+            lower, upper = declared(col)
             return float((lower + upper) / 2)
+        case "MIN" | "MAX" | "MEDIAN" | "QUANTILE":
+            return float(quantile(aggregate, table, rows)[0])
+
+
+def declared(col: Col) -> tuple[Fraction, Fraction]:
+    """The bounds that a column's policy declares."""
+    lower, upper = (Fraction(end) for end in re.findall(r"(?:lower|upper): ([-0-9.e]+)", col.declared))
+    return lower, upper
+
+
+FRACTIONS = {"MIN": Fraction(0), "MEDIAN": Fraction(1, 2), "QUANTILE": Fraction(9, 10), "MAX": Fraction(1)}
+
+
+def quantile(aggregate: Aggregated, table: Tab, rows: list[Row]) -> tuple[Fraction, Fraction]:
+    """The least and the greatest value that is such a quantile of the rows; over nothing any value is."""
+    col = table.cols[table.index(str(aggregate.column))]
+    found = [row[table.index(col.name)] for row in rows]
+    values = sorted(_number(comparable(value)) for value in found if value is not None)
+    if not values:
+        return declared(col)
+    rank = FRACTIONS[aggregate.function] * len(values)
+    return values[max(math.ceil(rank), 1) - 1], values[min(math.floor(rank), len(values) - 1)]
+
+
+def groups(asked: Asked, world: World, data: Data) -> dict[Group, list[Row]]:
+    """The rows that count, by group."""
+    table = world.table(asked.table)
+    return _grouped(asked, table, _filtered(asked, table, data[table.name]))
 
 
 def _number(value: object) -> Fraction:

@@ -27,12 +27,15 @@ def exact(planned: PlannedRelease, table: pa.Table) -> Exact:
     """What the engine returned, by group; refuses anything that is no whole number, and a group that comes twice."""
     found: Exact = {}
     names = [measure.name for measure in planned.measures]
+    labels = [key.label for key in planned.keys]
+    if planned.histogram is not None:
+        labels.append(planned.histogram.label)
     for name in names:
         kind = table.schema.field(name).type
         whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
         assert whole, f"{name} is summed as {kind}"
     for row in table.to_pylist():
-        group = tuple(_plain(row[key.label]) for key in planned.keys)
+        group = tuple(_plain(row[label]) for label in labels)
         assert group not in found, f"group {group} comes twice"
         found[group] = {name: int(row[name]) for name in names}
     return found
@@ -79,6 +82,10 @@ def _unlisted(planned: PlannedRelease, groups: set[Group]) -> Iterator[str]:
             strange = {group[index] for group in groups} - set(key.values)
             if strange:
                 yield f"key {key.label}: {strange} are not in the public domain"
+    if planned.histogram is not None:
+        strange = {group[-1] for group in groups} - set(range(planned.histogram.grid.size))
+        if strange:
+            yield f"buckets {strange} are not in the public domain"
 
 
 def _threshold(planned: PlannedRelease, alone: int) -> Iterator[str]:
@@ -103,7 +110,7 @@ def compare(plan: Plan, with_unit: Callable[[str], pa.Table], without_unit: Call
     """Return the breaches of a plan between two neighbours."""
     return [
         f"{breach} in {planned.sql}"
-        for planned in plan.releases
+        for planned in plan.statements
         for breach in breaches(
             planned, exact(planned, with_unit(planned.sql)), exact(planned, without_unit(planned.sql))
         )
@@ -112,7 +119,9 @@ def compare(plan: Plan, with_unit: Callable[[str], pa.Table], without_unit: Call
 
 def answered(plan: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> None:
     """Go on to the answer, which no data may keep from being made and sent."""
-    tables = tuple(release(planned, fetch(planned.sql)) for planned in plan.releases)
+    tables = tuple(
+        release(planned, *(fetch(statement.sql) for statement in planned.statements)) for planned in plan.releases
+    )
     assert decode(plan, encode(tables)) == tables
     found = compose(plan, tables, sandbox, 0.95, 10_000)
     json.dumps([found.rows, found.intervals], allow_nan=True)

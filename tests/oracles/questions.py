@@ -42,10 +42,17 @@ class Formula:
 
 @dataclass(frozen=True)
 class Aggregated:
-    function: Literal["COUNT", "SUM", "AVG", "DISTINCT"]
+    function: Literal["COUNT", "SUM", "AVG", "DISTINCT", "MIN", "MAX", "MEDIAN", "QUANTILE"]
     column: str | None = None
 
+    @property
+    def picks(self) -> bool:
+        """Whether this is a quantile."""
+        return self.function in ("MIN", "MAX", "MEDIAN", "QUANTILE")
+
     def __str__(self) -> str:
+        if self.function == "QUANTILE":
+            return f"PERCENTILE_CONT(0.9) WITHIN GROUP (ORDER BY {quoted(str(self.column))})"
         if self.function == "DISTINCT":
             return f"COUNT(DISTINCT {quoted(str(self.column))})"
         return f"{self.function}({'*' if self.column is None else quoted(self.column)})"
@@ -162,6 +169,9 @@ def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
         return st.sampled_from(owners)
     choices = [Aggregated("COUNT"), *owners, *owners]
     choices += [Aggregated("COUNT", col.name) for col in table.cols]
+    choices += [Aggregated("DISTINCT", col.name) for col in table.cols]
+    for picked in ("MIN", "MAX", "MEDIAN", "QUANTILE"):
+        choices += [Aggregated(picked, col.name) for col in table.cols if col.bounded]
     for function in ("SUM", "AVG", "AVG"):
         choices += [Aggregated(function, col.name) for col in table.cols if col.bounded]
     return st.sampled_from(choices)

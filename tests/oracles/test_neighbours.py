@@ -17,7 +17,7 @@ from tests.oracles.questions import Asked, plan, questions
 from tests.oracles.worlds import WORLDS, Data, World, generate, shuffled, units, without, without_row
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-PRICED = {"scale-too-large", "groups-too-many"}
+PRICED = {"scale-too-large", "groups-too-many", "key-unsupported"}
 
 
 def neighbour(world: World, data: Data, random: Random) -> Data:

@@ -56,13 +56,13 @@ def made(block: Block) -> str:
     asked = written(block.question, "gaussian" if options.get("noise") == "gaussian" else "laplace")
     for engine in ("duckdb", "postgres"):
         found = plan(asked, replace(dataset, dialect=engine), dialect)
-        shown += [f"-- {engine}\n{release.sql};" for release in found.releases]
-    for release in found.releases:
+        shown += [f"-- {engine}\n{statement.sql};" for statement in found.statements]
+    for statement in found.statements:
         shown += [
             f"-- {measure.name}: {measure.kind} in {measure.unit}, l1 {measure.l1}, linf {measure.linf}"
-            for measure in release.measures
+            for measure in statement.measures
         ]
-        shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in release.blocks]
+        shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in statement.blocks]
     above = post(found.query)
     return "\n".join([*shown, *([f"-- post\n{above};"] if above else [])])
 

@@ -44,6 +44,8 @@ READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order",
     (exp.In, "query"),  # refused by the arm itself
     (exp.Least, "ignore_nulls"),  # which dialect's LEAST: here NULLs are ignored, as DuckDB does
     (exp.Greatest, "ignore_nulls"),
+    (exp.Bracket, "offset"),  # from where APPROX_QUANTILES are numbered
+    (exp.Bracket, "safe"),  # what a number beyond them gives: it is refused
 }
 """Arguments that lowering reads, or knows to mean nothing."""
 

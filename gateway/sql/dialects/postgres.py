@@ -34,6 +34,10 @@ class PostgresWriter(Writer):
         wide = f"CAST({value} AS NUMERIC)"
         return f"CAST(ROUND(CASE WHEN {wide} > -1e300 AND {wide} < 1e300 THEN {wide} END, 300) AS DOUBLE PRECISION)"
 
+    def divided(self, value: str, step: int) -> str:
+        """Return a quotient of whole numbers, which PostgreSQL cuts toward zero."""
+        return f"({value} / {step})"
+
     def key(self, value: str, kind: Kind) -> str:
         """Return a group key; equal numerics print alike only once their scales are."""
         return super().key(f"trim_scale(ROUND({value}, 18))" if kind == "decimal" else value, kind)

@@ -96,6 +96,10 @@ class Writer:
         """Return the largest whole number not above a double that is known to be below 2^63."""
         return f"CAST(FLOOR({value}) AS BIGINT)"
 
+    def divided(self, value: str, step: int) -> str:
+        """Return a whole number that is at least zero, divided by a constant and rounded down."""
+        return f"({value} // {step})"
+
     def key(self, value: str, kind: Kind) -> str:
         """Return a group key; what cannot be shown to a client (infinities, numbers beyond 2^63) becomes NULL."""
         if kind == "float":
