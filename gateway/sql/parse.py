@@ -17,6 +17,7 @@ from gateway.errors import Position, SqlRefused
 from gateway.sql.grammar import DIALECTS, parser
 from gateway.sql.position import TEXT, locate
 from gateway.sql.refusals import CODES, refuse
+from gateway.sql.spelling import spell
 
 # sqlglot logs the text of statements that it cannot read: analysts' literals have no place in a log.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -59,6 +60,7 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
         raise SqlRefused("sql-not-one-select", CODES["sql-not-one-select"], position=Position(1, 1))
     tree = trees[0]
     assert isinstance(tree, exp.Expression)
+    spell(tree, dialect)
     tree.meta[TEXT] = text
     return tree
 
