@@ -20,7 +20,7 @@ def test_ten_thousand_texts(block: int) -> None:
     """The same ones each time: 1,000 a block."""
     found = run(range(block * 1_000, (block + 1) * 1_000))
     assert found.total() == 1_000
-    assert found["planned"] >= 10
+    assert found["planned"] >= 5
     assert len(found) >= 20, "the texts reach few rules"
 
 
