@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import Dialect, exp
+from sqlglot.errors import ParseError
 from sqlglot.parser import Parser
 from sqlglot.parsers.bigquery import BigQueryParser
 from sqlglot.parsers.duckdb import DuckDBParser
@@ -24,6 +25,8 @@ from sqlglot.parsers.spark import SparkParser
 from sqlglot.parsers.tsql import TSQLParser
 from sqlglot.tokenizer_core import TokenType
 
+START = "discreet_start"
+"""The key of an error's token in what a ``ParseError`` tells."""
 CONTRIBUTION_BOUNDS = ("contribution_bounds_per_row", "contribution_bounds_per_group")
 
 
@@ -54,6 +57,15 @@ class _Clauses(_Mixin):
         """Begin a text."""
         super().reset()
         self._stripped = []
+
+    def raise_error(self, message: str, *given: Any, **named: Any) -> None:
+        """Raise sqlglot's error with the offset of the token it is at: its lines and columns count otherwise."""
+        at = self._curr or self._prev
+        try:
+            super().raise_error(message, *given, **named)
+        except ParseError as error:
+            error.errors[0][START] = at.start if at else 0
+            raise
 
     def _parse_hint(self) -> Any:
         after_select = self._prev.token_type is TokenType.SELECT

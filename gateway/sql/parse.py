@@ -14,7 +14,7 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.errors import Position, SqlRefused
-from gateway.sql.grammar import DIALECTS, parser
+from gateway.sql.grammar import DIALECTS, START, parser
 from gateway.sql.position import TEXT, locate
 from gateway.sql.refusals import CODES, refuse
 from gateway.sql.spelling import spell
@@ -52,7 +52,7 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
         _check(tokens, text, limits)
         trees = [tree for tree in parser(dialect).parse(tokens, text) if tree is not None]
     except (TokenError, ParseError) as error:
-        raise SqlRefused("sql-syntax", CODES["sql-syntax"], position=_place(error)) from None
+        raise SqlRefused("sql-syntax", CODES["sql-syntax"], position=_place(error, text)) from None
     except (RecursionError, SqlglotError, ValueError, KeyError, AttributeError, TypeError, IndexError):
         # What a parser may stumble over in a hostile text is the text's fault; nothing of it is repeated.
         raise SqlRefused("sql-syntax", CODES["sql-syntax"]) from None
@@ -89,9 +89,8 @@ def _check(tokens: list[Token], text: str, limits: TextLimits) -> None:
             )
 
 
-def _place(error: TokenError | ParseError) -> Position | None:
+def _place(error: TokenError | ParseError, text: str) -> Position | None:
     for found in getattr(error, "errors", ()):
-        line, column = found.get("line"), found.get("col")
-        if isinstance(line, int) and isinstance(column, int):
-            return Position(line, max(column - len(found.get("highlight") or "") + 1, 1))
+        if isinstance(found.get(START), int):
+            return locate(text, found[START])
     return None
