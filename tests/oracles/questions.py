@@ -105,11 +105,11 @@ class Asked:
         return f"{self.sql} [{self.mechanism}, epsilon {self.epsilon}, groups {self.groups}]"
 
 
-def plan(asked: Asked, dataset: Dataset, dialect: str | None = None) -> Plan:
-    """The plan of a question, at its price."""
+def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int = 100_000) -> Plan:
+    """The plan of a question, at its price; at most ``shown`` groups of a release are shown."""
     epsilon = round(asked.epsilon * EPSILON_UNIT)
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
-    question = Question(asked.sql, dialect, price, epsilon, TextLimits(), Bounds(asked.groups, 10_000, 256))
+    question = Question(asked.sql, dialect, price, epsilon, TextLimits(), Bounds(asked.groups, 10_000, 256, shown))
     return compile_query(question, dataset)
 
 
