@@ -82,10 +82,10 @@ def compose(plan: Plan, tables: Sequence[NoisyTable], sandbox: Sandbox, confiden
         columns = _computed(sandbox, plan, released, most_groups)
     outputs = plan.query.columns
     warnings += [
-        f"{column.name}: in some groups the noisy number of rows is below one; the middle of the declared bounds stands"
-        " there."
+        f"{column.name}: {sparse}"
         for column in outputs
-        if any(released[place].estimates[name].sparse for place, name in column.sources)
+        for sparse in dict.fromkeys(released[place].estimates[name].sparse for place, name in column.sources)
+        if sparse is not None
     ]
     shown = [[_shown(value, column) for value in columns[column.column]] for column in outputs]
     return Answer(

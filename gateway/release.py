@@ -17,14 +17,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from gateway.moments import statistic
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.domains import canonical_order, combinations
-from gateway.sql.plan import Estimator, Key, Linear, Mean, Picked, Plan, PlannedRelease
+from gateway.sql.plan import Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.noise import Noise, Selection, draw, select
 
 KeyTuple = tuple[Value, ...]
+
+TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
+UNDEFINED = (
+    "in some groups there are fewer than two rows, or no variation, by the noisy numbers; zero stands there, "
+    "and for an intercept the mean of y."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,14 @@ class NoisyTable:
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """One aggregate over all groups: values, their intervals, and whether some group was too small for its mean."""
+    """One aggregate over all groups: values, their intervals, and what stands where some group was too small for it.
+
+    An interval is None where nothing bounds the value.
+    """
 
     values: tuple[int | float, ...]
     intervals: tuple[tuple[float, float] | None, ...]
-    sparse: bool
+    sparse: str | None
 
 
 def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
@@ -216,11 +226,14 @@ def _estimated(
         width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
         sums = [_sum(estimator.terms, row) for row in rows]
         values = tuple(_stepped(total, estimator.step) for total in sums)
-        return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), sparse=False)
+        return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), None)
     if isinstance(estimator, Picked):
         exact = [estimator.grid.value(row[estimator.bucket]) for row in rows]
         picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
-        return Estimated(picked, (None,) * len(picked), sparse=False)
+        return Estimated(picked, (None,) * len(picked), None)
+    if isinstance(estimator, Moments):
+        found = statistic(estimator, rows, noises, confidence)
+        return Estimated(found.values, found.intervals, UNDEFINED if any(found.undefined) else None)
     return _means(estimator, rows, noises, confidence)
 
 
@@ -254,13 +267,13 @@ def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], con
         float(mean.upper - mean.centre),
     )
     values = [
-        centre if count < 1 else min(max(float(mean.centre + spread / count), lower), upper)
+        min(max(centre if count < 1 else float(mean.centre + spread / count), lower), upper)
         for spread, count in zip(spreads, counts, strict=True)
     ]
     return Estimated(
         tuple(values),
         tuple((centre + low, centre + high) for low, high in intervals),
-        sparse=any(count < 1 for count in counts),
+        TOO_SMALL if any(count < 1 for count in counts) else None,
     )
 
 

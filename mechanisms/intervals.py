@@ -77,7 +77,15 @@ def half_width(terms: Sequence[tuple[float, Noise]], confidence: float) -> float
 
     One term: exact on the lattice. Otherwise the tail of ``combine`` is inverted.
     """
-    return _half_width(_canonical(terms), _allowed(confidence))
+    return half_width_beyond(terms, _allowed(confidence))
+
+
+def half_width_beyond(terms: Sequence[tuple[float, Noise]], allowed: float) -> float:
+    """Return the least h with P[|c_1 Z_1 + c_2 Z_2 + ...| > h] <= allowed: ``half_width`` by what may be left beyond.
+
+    For a share of what a confidence allows, which may be below ``1 - MAX_CONFIDENCE`` by a few hundred times.
+    """
+    return _half_width(_canonical(terms), allowed)
 
 
 @lru_cache(maxsize=4096)

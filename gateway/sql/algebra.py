@@ -240,18 +240,41 @@ class Project:
     columns: tuple[tuple[str, Scalar], ...]
 
 
+Spread: TypeAlias = Literal[
+    "variance_population",
+    "variance_sample",
+    "deviation_population",
+    "deviation_sample",
+    "covariance_population",
+    "covariance_sample",
+    "correlation",
+    "determination",
+    "slope",
+    "intercept",
+]
+"""Statistics of second moments: of one value, or of two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """One aggregate of a release.
 
     ``count_rows`` has no argument; ``count``, ``sum`` and ``average`` have one; ``count_owners`` counts privacy units.
-    ``count_distinct`` counts different values; ``quantile`` is that of ``fraction``, 0 the least and 1 the greatest.
+    ``count_distinct`` counts different values; ``quantile`` is that of ``fraction``, 0 the least and 1 the greatest. Of
+    two arguments, as SQL writes them (y, x), ``argument`` is y and ``second`` x; lowering makes both NULL where either
+    is.
     """
 
-    kind: Literal["count_rows", "count", "sum", "average", "count_owners", "count_distinct", "quantile"]
+    kind: Literal["count_rows", "count", "sum", "average", "count_owners", "count_distinct", "quantile"] | Spread
     argument: Scalar | None
     result: Kind
     fraction: Fraction | None = None
+    second: Scalar | None = None
+
+    @property
+    def arguments(self) -> tuple[Scalar, ...]:
+        """The values that it is over."""
+        return tuple(found for found in (self.argument, self.second) if found is not None)
 
 
 @dataclass(frozen=True, slots=True)

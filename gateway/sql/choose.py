@@ -9,32 +9,30 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Literal, NoReturn
 
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Release, Scalar
 from gateway.sql.domains import conditions, domain, groups, never_null
+from gateway.sql.errors import log_error
 from gateway.sql.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.known import known
-from gateway.sql.layout import Layout, Vector, Wanted, shared, two_sided
+from gateway.sql.layout import Layout, Vector
 from gateway.sql.parts import About, Part, Priced, Quantiles, joined, parts, plain
 from gateway.sql.plan import (
     Block,
     Bounding,
-    Estimator,
     Key,
-    Linear,
-    Mean,
     MeasuredValue,
-    Picked,
     PlannedRelease,
     Threshold,
 )
 from gateway.sql.quantum import quantum
 from gateway.sql.refusals import refuse
+from gateway.sql.shared import shared
+from gateway.sql.twosided import two_sided
+from gateway.sql.wanted import SPREAD, Wanted
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
-from mechanisms.intervals import half_width
 from mechanisms.loss import FREE, Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
 from mechanisms.thresholds import threshold
@@ -107,21 +105,6 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     return joined(planned, best.parts)
 
 
-def expected_error(estimator: Linear | Mean, noises: dict[str, Noise], at: Fraction | None = None) -> float:
-    """Return the 95 % half-width of an estimate; of a mean, that of its deviation times the group's size.
-
-    ``at`` is the mean's place between its bounds, the middle by default.
-    """
-    if isinstance(estimator, Linear):
-        terms = dict(estimator.terms)
-    else:
-        offset = Fraction(0) if at is None else at - estimator.centre
-        terms = dict(estimator.spread)
-        for name, weight in estimator.count:
-            terms[name] = terms.get(name, Fraction(0)) - offset * weight
-    return half_width([(float(weight), noises[name]) for name, weight in terms.items()], 0.95)
-
-
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     layout: Layout
@@ -146,8 +129,10 @@ def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: B
 
 def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
     """Return the values that aggregates are over, each once, with its quantum where it is summed."""
-    measured = {a.argument for _, a in release.aggregates if a.kind in ("sum", "average")}
-    arguments = dict.fromkeys(a.argument for _, a in release.aggregates if a.argument is not None)
+    measured = {
+        argument for _, a in release.aggregates if a.kind in ("sum", "average", *SPREAD) for argument in a.arguments
+    }
+    arguments = dict.fromkeys(argument for _, a in release.aggregates for argument in a.arguments)
     values = []
     for index, argument in enumerate(arguments):
         about = known(argument, found.columns)
@@ -243,7 +228,7 @@ def _priced(
     priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
     blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
     noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
-    score = math.fsum(_log_error(estimator, noises) for _, estimator in layout.estimators)
+    score = math.fsum(log_error(estimator, noises) for _, estimator in layout.estimators)
     score += math.fsum(part.score for part in priced)
     if not private:
         return _Candidate(layout, mechanism, blocks, None, priced, score)
@@ -261,16 +246,6 @@ def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
     noise = calibrate(mechanism, sensitivity, share)
     loss = price(noise, vector.l1, norm(vector.l2_squared), vector.linf)
     return Block(vector.measures, vector.l1, vector.l2_squared, vector.linf, noise, loss)
-
-
-def _log_error(estimator: Estimator, noises: dict[str, Noise]) -> float:
-    assert not isinstance(estimator, Picked)  # a layout has none
-    if isinstance(estimator, Mean):
-        quarter = (estimator.upper - estimator.lower) / 4
-        error = expected_error(estimator, noises, estimator.centre + quarter)
-    else:
-        error = expected_error(estimator, noises)
-    return math.log(max(error, 1e-300))
 
 
 def _threshold_loss(found: Threshold | None) -> Loss:

@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 from gateway import wire
 from gateway.policy.model import Value
-from gateway.sql.choose import expected_error
-from gateway.sql.plan import Mean, Picked, Plan, PlannedRelease
+from gateway.sql.errors import expected_error, note
+from gateway.sql.plan import Linear, Picked, Plan, PlannedRelease
 from gateway.sql.post import post
 from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import half_width
@@ -131,19 +131,18 @@ def _root(squared: int) -> float:
 
 def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.PlanColumn:
     if column.role != "noisy":
-        note = "computed from the noisy columns" if column.role == "derived" else None
-        return wire.PlanColumn(name=column.name, role=column.role, expected_error=None, note=note)
+        derived = "computed from the noisy columns" if column.role == "derived" else None
+        return wire.PlanColumn(name=column.name, role=column.role, expected_error=None, note=derived)
     errors = []
     for place, name in column.sources:
         release = planned[place]
         estimator = dict(release.estimators)[name]
         if isinstance(estimator, Picked):
-            note = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between it and the exact rank"
-            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
+            rank = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between it and the exact rank"
+            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=rank)
         error = expected_error(estimator, release.noises)
-        if isinstance(estimator, Mean):
-            note = f"within {error:.6g} / n of a group of n rows, for n well above {error:.3g}"
-            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note)
+        if not isinstance(estimator, Linear):
+            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(estimator, error))
         errors.append(error)
     return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None))
 

@@ -27,6 +27,7 @@ from gateway.sql.quantiles import Quantile, quantile
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import RowNames, only
 from gateway.sql.scalar import predicate, scalar
+from gateway.sql.spread import spread
 
 MOST_AGGREGATES = 100
 
@@ -69,7 +70,10 @@ class Noisy:
         if asked is not None:
             return self._quantile(asked, None)
         kind = _AGGREGATES.get(type(node))
-        return None if kind is None else self._aggregate(node, kind, None)
+        if kind is not None:
+            return self._aggregate(node, kind, None)
+        moments = spread(node, self.rows, self.about, None)
+        return None if moments is None else self._add(moments)
 
     def scale(self, ref: Ref) -> int | None:
         """Keys keep their grid; noisy numbers are doubles over the noisy table."""
@@ -98,9 +102,12 @@ class Noisy:
         if asked is not None:
             return self._quantile(asked, condition)
         kind = _AGGREGATES.get(type(node.this))
-        if kind is None:
+        if kind is not None:
+            return self._aggregate(node.this, kind, condition)
+        moments = spread(node.this, self.rows, self.about, condition)
+        if moments is None:
             refuse("aggregate-unsupported", node, hint=instead(node))
-        return self._aggregate(node.this, kind, condition)
+        return self._add(moments)
 
     def _counted(self, condition: Scalar) -> Scalar:
         """Return the count of the rows for which a condition is true."""

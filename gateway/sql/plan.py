@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Literal, TypeAlias
 
 from gateway.policy.model import Dialect, Value
-from gateway.sql.algebra import Kind, Release, Scalar
+from gateway.sql.algebra import Kind, Release, Scalar, Spread
 from gateway.sql.grid import Grid
 from gateway.sql.quantum import Quantum
 from gateway.sql.tables import Query
@@ -36,6 +36,48 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """A column's place between its bounds, in whole steps of ``grid``: p = round((q - origin) * grid / width).
+
+    ``power`` is the degree of the polynomial in p/grid that a cell takes of it.
+    """
+
+    column: str
+    origin: int
+    width: int
+    grid: int
+    power: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one product of Bernstein polynomials takes of ``whole``: none is negative, and all of a row make ``whole``.
+
+    ``at`` says which polynomial of each factor: number i of degree d is binomial(d, i) t^i (1 - t)^(d - i), t = p/grid.
+    A row in which some column is NULL has no part.
+    """
+
+    factors: tuple[Factor, ...]
+    at: tuple[int, ...]
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
+class Centred:
+    """``whole`` times the product of the powers of 2p/grid - 1, which lie in [-1, 1], rounded; then ``offset`` added.
+
+    A row in which some column is NULL adds nothing.
+    """
+
+    factors: tuple[Factor, ...]
+    whole: int
+    offset: int
+
+
+AnyCell: TypeAlias = Cell | Share | Centred
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One column of exact integers in multiples of ``unit``.
 
@@ -45,7 +87,7 @@ class Measure:
 
     name: str
     kind: str
-    cell: Cell | None
+    cell: AnyCell | None
     unit: Fraction
     l1: int
     l2_squared: int
@@ -116,6 +158,32 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A column as a variable a in [-1, 1]: its value is ``centre + half * a``, in [lower, upper].
+
+    ``first`` and ``second`` are the sums of a and of its square as weighted sums of measures; ``second`` may be empty.
+    """
+
+    centre: Fraction
+    half: Fraction
+    lower: Fraction
+    upper: Fraction
+    first: tuple[tuple[str, Fraction], ...]
+    second: tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """A statistic of second moments: of ``x`` alone, or of ``y`` on ``x``; ``product`` is the sum of a_x * a_y."""
+
+    statistic: Spread
+    count: tuple[tuple[str, Fraction], ...]
+    x: Variable
+    y: Variable | None
+    product: tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Picked:
     """An estimate that is the value of the bucket which ``bucket`` numbers; ``whole`` rounds it down to a whole number.
 
@@ -128,7 +196,7 @@ class Picked:
     rows: float
 
 
-Estimator: TypeAlias = Linear | Mean | Picked
+Estimator: TypeAlias = Linear | Mean | Moments | Picked
 
 
 @dataclass(frozen=True, slots=True)

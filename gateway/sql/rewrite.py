@@ -19,9 +19,20 @@ from dataclasses import replace
 
 from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Constant, Ref
+from gateway.sql.cells import cell
 from gateway.sql.dialects.registry import writer
 from gateway.sql.facts import facts
-from gateway.sql.plan import Bounding, Cell, Distinct, Histogram, Key, Measure, MeasuredValue, PlannedRelease
+from gateway.sql.plan import (
+    Bounding,
+    Centred,
+    Distinct,
+    Histogram,
+    Key,
+    Measure,
+    MeasuredValue,
+    PlannedRelease,
+    Share,
+)
 from gateway.sql.refusals import refuse
 from gateway.sql.render import constant, quantised
 from gateway.sql.rows import rows
@@ -117,7 +128,23 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
     names += [key.name for key in planned.keys]
     names += [f"{_integer(value, dialect)} AS {value.name}" for value in planned.values]
-    return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
+    integers = f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
+    # So are products, which are long, and which weights write twice.
+    write = writer(dialect)
+    products = [
+        f"{write.whole(cell(measure.cell, write))} AS c{measure.name}"
+        for measure in planned.measures
+        if isinstance(measure.cell, Share | Centred)
+    ]
+    return f"SELECT *, {', '.join(products)} FROM ({integers}) AS discreet_v" if products else integers
+
+
+def _amount(measure: Measure, dialect: Dialect) -> str:
+    """Return what one row of the first stage adds to a measure."""
+    if isinstance(measure.cell, Share | Centred):
+        return f"c{measure.name}"
+    assert measure.cell is not None
+    return cell(measure.cell, writer(dialect))
 
 
 def _integer(value: MeasuredValue, dialect: Dialect) -> str:
@@ -142,19 +169,6 @@ def _within(value: str, key: Key, dialect: Dialect) -> str:
     return f"({' OR '.join(parts)})" if parts else "FALSE"
 
 
-def _cell(cell: Cell) -> str:
-    """Return what one row adds to a measure."""
-    if cell.column is None:
-        return str(cell.offset)
-    value = cell.column
-    if cell.when == "absent":
-        return f"CASE WHEN {value} IS NULL THEN {cell.offset} ELSE 0 END"
-    amount = str(cell.offset)
-    if cell.multiplier:
-        amount = f"({value} - ({cell.origin})) * ({cell.multiplier}) + ({cell.offset})"
-    return f"CASE WHEN {value} IS NULL THEN 0 ELSE {amount} END"
-
-
 def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
     """Return the key columns under their labels, and the GROUP BY clause."""
     write = writer(dialect)
@@ -169,8 +183,8 @@ def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
 
 def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     named, grouped = _keys(planned, dialect)
-    cells = [(measure, measure.cell) for measure in planned.measures]
-    named += [_summed(measure, _cell(cell), dialect) for measure, cell in cells if cell is not None]
+    counted = [measure for measure in planned.measures if measure.cell is not None]
+    named += [_summed(measure, _amount(measure, dialect), dialect) for measure in counted]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
@@ -179,8 +193,7 @@ def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     assert most is not None
     named, grouped = _keys(planned, dialect)
     for measure in planned.measures:
-        assert measure.cell is not None
-        amount = _cell(measure.cell)
+        amount = _amount(measure, dialect)
         heavy = writer(dialect).weighted(amount, "n", most)
         named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END", dialect))
     return (
@@ -192,8 +205,8 @@ def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
 
 def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
     keys, dialect = [key.name for key in planned.keys], dataset.dialect
-    cells = [(measure, measure.cell) for measure in planned.measures if measure.cell is not None]
-    sums = [f"{writer(dialect).part(_cell(cell))} AS {measure.name}" for measure, cell in cells]
+    counted = [measure for measure in planned.measures if measure.cell is not None]
+    sums = [f"{writer(dialect).part(_amount(measure, dialect))} AS {measure.name}" for measure in counted]
     by_owner = ", ".join(["o", *keys])
     stages = [
         f"discreet_r AS ({selected})",

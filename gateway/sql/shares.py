@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Release
-from gateway.sql.choose import Bounds, Price, choose, expected_error
-from gateway.sql.plan import Linear, Picked, PlannedRelease
+from gateway.sql.choose import Bounds, Price, choose
+from gateway.sql.errors import log_error
+from gateway.sql.plan import PlannedRelease
 from mechanisms.accounting import rho_of_epsilon
 
 
@@ -58,14 +59,7 @@ def _gaussian(cost: Price, count: int, hidden: int) -> Price:
 
 def _log_error(planned: PlannedRelease) -> float:
     """Return how much a release errs: the sum of the logarithms of what is expected of its columns."""
-    noises = planned.noises
-    total = 0.0
-    for _, estimator in planned.estimators:
-        if isinstance(estimator, Picked):
-            total += math.log(estimator.rows)
-            continue
-        place = None if isinstance(estimator, Linear) else estimator.centre + (estimator.upper - estimator.lower) / 4
-        total += math.log(max(expected_error(estimator, noises, place), 1e-300))
+    total = sum(log_error(estimator, planned.noises) for _, estimator in planned.estimators)
     if planned.threshold is not None:
         total += math.log(planned.threshold.at)
     return total

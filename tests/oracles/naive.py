@@ -16,8 +16,9 @@ from fractions import Fraction
 from itertools import product
 from random import Random
 
+from tests.oracles import spreads
 from tests.oracles.questions import Aggregated, Asked
-from tests.oracles.worlds import Col, Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
+from tests.oracles.worlds import Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
 
 Group = tuple[object, ...]
 
@@ -131,6 +132,8 @@ def _value(aggregate: Aggregated, table: Tab, rows: list[Row]) -> float:
     col = table.cols[table.index(aggregate.column)]
     values = [row[table.index(aggregate.column)] for row in rows]
     present = [comparable(value) for value in values if value is not None]
+    if aggregate.function in spreads.FUNCTIONS:
+        return _spread(aggregate, table, rows)
     match aggregate.function:
         case "COUNT":
             return float(len(present))
@@ -141,16 +144,11 @@ def _value(aggregate: Aggregated, table: Tab, rows: list[Row]) -> float:
         case "AVG":
             if present:
                 return float(sum(map(_number, present)) / len(present))
-            lower, upper = declared(col)
+            lower, upper = spreads.ends(col)
             return float((lower + upper) / 2)
         case "MIN" | "MAX" | "MEDIAN" | "QUANTILE":
             return float(quantile(aggregate, table, rows)[0])
-
-
-def declared(col: Col) -> tuple[Fraction, Fraction]:
-    """The bounds that a column's policy declares."""
-    lower, upper = (Fraction(end) for end in re.findall(r"(?:lower|upper): ([-0-9.e]+)", col.declared))
-    return lower, upper
+    raise AssertionError(aggregate.function)
 
 
 FRACTIONS = {"MIN": Fraction(0), "MEDIAN": Fraction(1, 2), "QUANTILE": Fraction(9, 10), "MAX": Fraction(1)}
@@ -162,7 +160,7 @@ def quantile(aggregate: Aggregated, table: Tab, rows: list[Row]) -> tuple[Fracti
     found = [row[table.index(col.name)] for row in rows]
     values = sorted(_number(comparable(value)) for value in found if value is not None)
     if not values:
-        return declared(col)
+        return spreads.ends(col)
     rank = FRACTIONS[aggregate.function] * len(values)
     return values[max(math.ceil(rank), 1) - 1], values[min(math.floor(rank), len(values) - 1)]
 
@@ -171,6 +169,17 @@ def groups(asked: Asked, world: World, data: Data) -> dict[Group, list[Row]]:
     """The rows that count, by group."""
     table = world.table(asked.table)
     return _grouped(asked, table, _filtered(asked, table, data[table.name]))
+
+
+def _spread(aggregate: Aggregated, table: Tab, rows: list[Row]) -> float:
+    assert aggregate.column is not None
+    at = [table.index(name) for name in (aggregate.column, aggregate.other) if name is not None]
+    found = [[comparable(row[index]) for index in at] for row in rows]
+    present = [[_number(value) for value in values] for values in found if None not in values]
+    if aggregate.other is None:
+        return spreads.spread(aggregate.function, [value for [value] in present])
+    pairs = [(y, x) for y, x in present]
+    return spreads.paired(aggregate.function, pairs, table.cols[at[0]], table.cols[at[1]])
 
 
 def _number(value: object) -> Fraction:

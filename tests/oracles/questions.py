@@ -5,7 +5,9 @@ A question is kept in its parts, so that the second implementation needs no pars
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -19,6 +21,8 @@ from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.worlds import Col, Tab, World, quoted
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
+SPREADS = ("VAR_POP", "VAR_SAMP", "STDDEV_POP", "STDDEV_SAMP")
+PAIRS = ("COVAR_POP", "COVAR_SAMP", "CORR", "REGR_SLOPE", "REGR_INTERCEPT", "REGR_R2", "REGR_COUNT", "REGR_AVGX")
 _COMPARED = ("=", "<>", "<", "<=", ">", ">=")
 _NUMERIC = ("integer", "number")
 
@@ -42,8 +46,11 @@ class Formula:
 
 @dataclass(frozen=True)
 class Aggregated:
-    function: Literal["COUNT", "SUM", "AVG", "DISTINCT", "MIN", "MAX", "MEDIAN", "QUANTILE"]
+    """One aggregate; ``other`` is the second argument of those that take two."""
+
+    function: str
     column: str | None = None
+    other: str | None = None
 
     @property
     def picks(self) -> bool:
@@ -53,6 +60,8 @@ class Aggregated:
     def __str__(self) -> str:
         if self.function == "QUANTILE":
             return f"PERCENTILE_CONT(0.9) WITHIN GROUP (ORDER BY {quoted(str(self.column))})"
+        if self.other is not None:
+            return f"{self.function}({quoted(str(self.column))}, {quoted(self.other)})"
         if self.function == "DISTINCT":
             return f"COUNT(DISTINCT {quoted(str(self.column))})"
         return f"{self.function}({'*' if self.column is None else quoted(self.column)})"
@@ -155,6 +164,10 @@ def _asked(draw: st.DrawFn, table: Tab) -> Asked:
     )
 
 
+_ONE_VALUE = re.compile(r"lower: ([-0-9.e]+), upper: \1(?![0-9.])")
+"""Bounds that leave a single value, of which there is no correlation."""
+
+
 def _public(col: Col) -> bool:
     return "values" in col.declared or col.kind == "boolean" or (col.kind == "integer" and "lower" in col.declared)
 
@@ -172,8 +185,16 @@ def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
     choices += [Aggregated("DISTINCT", col.name) for col in table.cols]
     for picked in ("MIN", "MAX", "MEDIAN", "QUANTILE"):
         choices += [Aggregated(picked, col.name) for col in table.cols if col.bounded]
+    numbers = [col.name for col in table.cols if col.bounded]
     for function in ("SUM", "AVG", "AVG"):
-        choices += [Aggregated(function, col.name) for col in table.cols if col.bounded]
+        choices += [Aggregated(function, name) for name in numbers]
+    for at, name in enumerate(numbers):
+        choices += [Aggregated(SPREADS[(at + more) % len(SPREADS)], name) for more in (0, 1)]
+        others = [other for other in numbers if other != name]
+        choices += [Aggregated(PAIRS[at % 2], name, other) for other in others]
+    varying = [col.name for col in table.cols if col.bounded and not _ONE_VALUE.search(col.declared)]
+    for at, (name, other) in enumerate(permutations(varying, 2)):
+        choices.append(Aggregated(PAIRS[2 + at % (len(PAIRS) - 2)], name, other))
     return st.sampled_from(choices)
 
 

@@ -21,7 +21,7 @@ from gateway.sandbox import Sandbox
 from gateway.sql import parts
 from gateway.sql.plan import Plan
 from mechanisms.quantiles import Rank
-from tests.oracles import naive
+from tests.oracles import naive, spreads
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Aggregated, Asked, plan
 from tests.oracles.test_neighbours import CASES, PRICED, RANDOM, SLOW
@@ -63,7 +63,7 @@ def differences(
     expected = naive.answer(asked, world, data, domains, found.dialect)
     got = shown(found, fetch, sandbox)
     table = world.table(asked.table)
-    slack = [0.0] * len(asked.keys) + [_slack(aggregate.column, table, data) for aggregate in asked.aggregates]
+    slack = [0.0] * len(asked.keys) + [_slack(aggregate, table, data) for aggregate in asked.aggregates]
     slack += [1e-9] * (asked.derived is not None)
     groups = naive.groups(asked, world, data) if picks(asked) else {}
     wrong = len(got) != len(expected) or any(
@@ -89,13 +89,17 @@ def _between(mine: object, aggregate: Aggregated, table: Tab, rows: list[Row]) -
     """Whether a value is a quantile of the rows, up to a step of the grid: a part of its distance from zero."""
     assert isinstance(mine, int | float)
     low, high = map(float, naive.quantile(aggregate, table, rows))
-    ends = naive.declared(table.cols[table.index(str(aggregate.column))])
+    ends = spreads.ends(table.cols[table.index(str(aggregate.column))])
     step = max(abs(low), abs(high), abs(mine)) / 16 + float(max(map(abs, ends))) / 2**22
     return low - step <= mine <= high + step
 
 
-def _slack(column: str | None, table: Tab, data: Data) -> float:
+def _slack(aggregate: Aggregated, table: Tab, data: Data) -> float:
     """What rounding each value of a column to a float's grid may add up to; nothing where values lie on the grid."""
+    column = aggregate.column
+    if aggregate.function in spreads.FUNCTIONS and column is not None:
+        other = None if aggregate.other is None else table.cols[table.index(aggregate.other)]
+        return spreads.slack(aggregate.function, table.cols[table.index(column)], other)
     off = {"weight": 0.8, "whole": 2.0**62, "huge": 2.0**62, "fine": 1.0, "wide": 1e5, "loose": 3.0}
     return off.get(column or "", 0.0) / 2**23 * (1 + len(data[table.name]))
 
@@ -103,6 +107,8 @@ def _slack(column: str | None, table: Tab, data: Data) -> float:
 def _close(mine: object, theirs: object, slack: float) -> bool:
     if isinstance(theirs, Fraction | float | int) and not isinstance(theirs, bool) and mine is not None:
         assert isinstance(mine, int | float)
+        if isinstance(theirs, float) and math.isinf(theirs):
+            return math.isfinite(mine)
         return math.isclose(mine, float(theirs), rel_tol=1e-9, abs_tol=slack + 1e-12)
     if isinstance(theirs, date | datetime):
         return mine == theirs.isoformat()
@@ -115,7 +121,10 @@ _ROUNDED = frozenset({"weight", "whole", "huge", "fine", "wide", "loose"})
 
 def exactly(asked: Asked) -> bool:
     """Whether sums are exact wherever something is decided by them."""
-    rounded = any(aggregate.column in _ROUNDED and aggregate.function != "COUNT" for aggregate in asked.aggregates)
+    rounded = any(
+        aggregate.function in spreads.FUNCTIONS or (aggregate.column in _ROUNDED and aggregate.function != "COUNT")
+        for aggregate in asked.aggregates
+    )
     alone = asked.having is None and asked.derived is None and not asked.order and asked.limit is None
     return alone or not (rounded or picks(asked))
 

@@ -42,6 +42,14 @@ class PostgresWriter(Writer):
         """Return a group key; equal numerics print alike only once their scales are."""
         return super().key(f"trim_scale(ROUND({value}, 18))" if kind == "decimal" else value, kind)
 
+    def wide(self, whole: str) -> str:
+        """Return a whole number as NUMERIC, which is exact at any size."""
+        return f"CAST({whole} AS NUMERIC)"
+
+    def quotient(self, wide: str, divisor: int) -> str:
+        """Return a quotient rounded down; ``/`` of NUMERIC would round it at some digit."""
+        return f"div({wide}, {divisor})"
+
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero, in NUMERIC."""
         return f"div(CAST({amount} AS NUMERIC) * {rows}, CAST({total} AS NUMERIC))"

@@ -122,6 +122,14 @@ class Writer:
         """Return the exact sum over one owner's rows, NULL over nothing, in a form that ``weighted`` takes."""
         return f"SUM({amount})"
 
+    def wide(self, whole: str) -> str:
+        """Return a whole number in a type whose sums and products are exact up to 2^126."""
+        return f"CAST({whole} AS HUGEINT)"
+
+    def quotient(self, wide: str, divisor: int) -> str:
+        """Return a wide whole number that is not negative divided by a constant, rounded down."""
+        return f"(({wide}) // {divisor})"
+
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
         return f"(CAST({amount} AS HUGEINT) * {rows}) // CAST({total} AS HUGEINT)"

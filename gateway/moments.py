@@ -1,0 +1,171 @@
+"""Variances, covariances, correlations and regressions, with intervals, read off the noisy moments of a release.
+
+Everything is computed in [-1, 1] of each column (``mechanisms.moments``) and scaled back; what a statistic cannot be
+is cut off, which loses nothing of the promise. Of fewer than two noisy rows, or of columns that by the noisy numbers do
+not vary where they would have to, zero stands for the statistic, and for an intercept the mean of y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from gateway.sql.plan import Moments, Variable
+from mechanisms.intervals import ratio_intervals
+from mechanisms.moments import Estimates, Noisy, correlation, count_range, covariance, slope
+from mechanisms.noise import Noise
+from mechanisms.tails import Floats
+
+Terms = tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of each group; an interval is None where nothing bounds it; zero stands where it is ``undefined``."""
+
+    values: tuple[float, ...]
+    intervals: tuple[tuple[float, float] | None, ...]
+    undefined: tuple[bool, ...]
+
+
+def statistic(
+    moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise], confidence: float
+) -> Statistic:
+    """Return a statistic of second moments, group by group."""
+    noisy = noisy_moments(moments, rows, noises)
+    match moments.statistic:
+        case "variance_population" | "variance_sample" | "deviation_population" | "deviation_sample":
+            return _variance(moments, noisy, confidence)
+        case "covariance_population" | "covariance_sample":
+            return _covariance(moments, noisy, confidence)
+        case "correlation":
+            return _shown(correlation(noisy, confidence))
+        case "determination":
+            return _shown(_squared(correlation(noisy, confidence)))
+        case "slope":
+            return _shown(_scaled(slope(noisy, confidence), float(_of_y(moments).half / moments.x.half)))
+        case "intercept":
+            return _intercept(moments, noisy, confidence)
+
+
+def noisy_moments(moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise]) -> Noisy:
+    """Return the moments as doubles: sums are exact until here."""
+    terms: dict[str, Terms] = {"n": moments.count, "a": moments.x.first, "aa": moments.x.second}
+    if moments.y is not None:
+        terms |= {"b": moments.y.first, "bb": moments.y.second, "ab": moments.product}
+    terms = {name: found for name, found in terms.items() if found}
+    return Noisy(
+        {
+            name: np.array([float(sum(weight * row[key] for key, weight in found)) for row in rows], dtype=np.float64)
+            for name, found in terms.items()
+        },
+        {name: tuple((key, float(weight)) for key, weight in found) for name, found in terms.items()},
+        noises,
+    )
+
+
+def _of_y(moments: Moments) -> Variable:
+    assert moments.y is not None
+    return moments.y
+
+
+def _widest(variable: Variable) -> float:
+    """Return the greatest standard deviation within the bounds (Popoviciu 1935)."""
+    return float(variable.upper - variable.lower) / 2
+
+
+def _variance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
+    found = _scaled(covariance(noisy.variance(), confidence), float(moments.x.half**2))
+    if moments.statistic.endswith("sample"):
+        found = _sampled(found, noisy, confidence)
+    found = _held(found, 0.0, _widest(moments.x) ** 2, moments, noisy)
+    if moments.statistic.startswith("deviation"):
+        found = Estimates(np.sqrt(found.value), np.sqrt(found.low), np.sqrt(found.high), found.undefined)
+    return _shown(found)
+
+
+def _covariance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
+    y = _of_y(moments)
+    found = _scaled(covariance(noisy, confidence), float(moments.x.half * y.half))
+    if moments.statistic.endswith("sample"):
+        found = _sampled(found, noisy, confidence)
+    most = _widest(moments.x) * _widest(y)
+    return _shown(_held(found, -most, most, moments, noisy))
+
+
+def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
+    """Return ``mean of y - slope * mean of x``: three intervals that hold together, by the union bound.
+
+    The slope's is given three quarters of what the confidence allows: far from the middle of x it decides.
+    """
+    x, y = moments.x, _of_y(moments)
+    steep = slope(noisy, 1 - (1 - confidence) * 3 / 4)
+    n = np.maximum(noisy.values["n"], 1.0)
+    ends = {name: _means(noisy, name, 1 - (1 - confidence) / 8) for name in ("a", "b")}
+    shift = float(x.centre / x.half)
+    level = np.clip(noisy.values["b"] / n, -1, 1)
+    value = level - steep.value * (np.clip(noisy.values["a"] / n, -1, 1) + shift)
+    bounded = np.isfinite(steep.low) & np.isfinite(steep.high)
+    slopes = [np.where(bounded, end, 0.0) for end in (steep.low, steep.high)]
+    products = [end * (mean + shift) for end in slopes for mean in ends["a"]]
+    low, high = ends["b"][0] - np.maximum.reduce(products), ends["b"][1] - np.minimum.reduce(products)
+    found = Estimates(value, np.where(bounded, low, -np.inf), np.where(bounded, high, np.inf), steep.undefined)
+    scaled = _scaled(found, float(y.half))
+    middle = float(y.centre)
+    return _shown(Estimates(scaled.value + middle, scaled.low + middle, scaled.high + middle, scaled.undefined))
+
+
+def _means(noisy: Noisy, name: str, confidence: float) -> tuple[Floats, Floats]:
+    sums, counts = noisy.values[name].tolist(), noisy.values["n"].tolist()
+    found = ratio_intervals(sums, counts, noisy.terms[name], noisy.terms["n"], noisy.noises, confidence, -1.0, 1.0)
+    low, high = zip(*found, strict=True) if found else ((), ())
+    return np.array(low, dtype=np.float64), np.array(high, dtype=np.float64)
+
+
+def _most_factor(moments: Moments, noisy: Noisy) -> Floats:
+    """Return n/(n - 1) of the noisy count for a sample, at most the 2 of two rows; 1 for a population."""
+    n = np.maximum(noisy.values["n"], 2.0)
+    return n / (n - 1) if moments.statistic.endswith("sample") else np.ones_like(n)
+
+
+def _sampled(found: Estimates, noisy: Noisy, confidence: float) -> Estimates:
+    """Return the same of a sample: times n/(n - 1), with n anywhere that its own interval says; two rows at least."""
+    n = np.maximum(noisy.values["n"], 2.0)
+    fewest, most = (np.maximum(end, 2.0) for end in count_range(noisy, confidence))
+    large, small = fewest / (fewest - 1), most / (most - 1)
+    return Estimates(
+        found.value * n / (n - 1),
+        np.minimum(found.low * large, found.low * small),
+        np.maximum(found.high * large, found.high * small),
+        found.undefined,
+    )
+
+
+def _held(found: Estimates, least: float, most: float, moments: Moments, noisy: Noisy) -> Estimates:
+    """Return what is possible: of a sample up to n/(n - 1) times as much as of a population, twice at most."""
+    factor = _most_factor(moments, noisy)
+    widest = 2.0 if moments.statistic.endswith("sample") else 1.0
+    low, high = (np.clip(end, least * widest, most * widest) for end in (found.low, found.high))
+    return Estimates(np.clip(found.value, least * factor, most * factor), low, high, found.undefined)
+
+
+def _scaled(found: Estimates, by: float) -> Estimates:
+    return Estimates(found.value * by, found.low * by, found.high * by, found.undefined)
+
+
+def _squared(found: Estimates) -> Estimates:
+    ends = np.abs(found.low), np.abs(found.high)
+    low = np.where(found.low * found.high <= 0, 0.0, np.minimum(*ends))
+    return Estimates(found.value**2, low**2, np.maximum(*ends) ** 2, found.undefined)
+
+
+def _shown(found: Estimates) -> Statistic:
+    ends = zip(found.low.tolist(), found.high.tolist(), strict=True)
+    return Statistic(
+        tuple(found.value.tolist()),
+        tuple((low, high) if np.isfinite(low) and np.isfinite(high) else None for low, high in ends),
+        tuple(found.undefined.tolist()),
+    )
