@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
-from mechanisms.accounting import rho_of_laplace
+from mechanisms.accounting import rho_of_laplace, rho_of_pure
 from mechanisms.loss import EPSILON_UNIT, RHO_UNIT, Loss, Mechanism, epsilon_units, rho_units
 
 if TYPE_CHECKING:
@@ -252,16 +252,16 @@ def calibrate_selection(sensitivity: int, measure: Literal["epsilon", "rho"], bu
 def price_selection(selection: Selection, sensitivity: int) -> Loss:
     """Return what one selection costs if a unit changes no penalty by more than ``sensitivity``.
 
-    Read off OpenDP's maps: an epsilon, and the rho of its Gumbel noise, epsilon^2 / 8 (Cesar and Rogers 2021).
+    Read off OpenDP's maps: an epsilon, and the rho of its Gumbel noise, epsilon^2 / 8 (Cesar and Rogers 2021), or what
+    any mechanism of that epsilon has where that is less (from an epsilon of about 8 on).
 
     Why selections from several groups cost what one does: a unit changes the penalties of group g by at most
     sensitivity_g, these add up to at most ``sensitivity``, and both losses of independent draws add up: the first is
     proportional to the sensitivity and the second to its square.
     """
-    return Loss(
-        epsilon_units(_selection_loss(selection, sensitivity, "epsilon"), "up"),
-        rho_units(_selection_loss(selection, sensitivity, "rho"), "up"),
-    )
+    epsilon = epsilon_units(_selection_loss(selection, sensitivity, "epsilon"), "up")
+    gumbel, pure = _selection_loss(selection, sensitivity, "rho"), rho_of_pure(epsilon)
+    return Loss(epsilon, pure if gumbel * RHO_UNIT >= pure else rho_units(gumbel, "up"))
 
 
 def select(selection: Selection, penalties: Sequence[int]) -> int:

@@ -54,7 +54,13 @@ FINE = 2**12
 MOST_BUCKETS = 2**14
 LEAST_BUCKETS = 2**10
 ALL_BUCKETS = 2**19
-"""Buckets of one group, at most and at least; all that are drawn from in a release, as far as groups are known."""
+"""Buckets of one group, at most and at least; those of all groups and quantiles that a release aims at."""
+
+MOST_DRAWN = 2**23
+"""Buckets that are drawn from at the very most, which takes some ten seconds; beyond, a question is refused."""
+
+HIDDEN_GROUPS = 2**8
+"""How many groups with private keys the buckets are sized for: how many pass the threshold is not known before."""
 
 MOST_VALUES = 10
 """Values that one owner adds to a count of different ones, where neither request nor policy says otherwise."""
@@ -112,7 +118,7 @@ class Quantiles:
             (name, replace(picked[_fraction(aggregate)], whole=aggregate.result == "integer"))
             for name, aggregate in self.aggregates
         )
-        histogram = Histogram(_bucket(self.bare.keys), self.grid, tuple(ranks))
+        histogram = Histogram(bucket_label(self.bare.keys), self.grid, tuple(ranks))
         loss = sum((block.loss for block in blocks), FREE)
         planned = replace(self.bare, blocks=tuple(blocks), loss=loss, histogram=histogram)
         return Priced(planned, estimators, sum(math.log(block.noise.scale) for block in blocks))
@@ -240,8 +246,11 @@ def _quantiles(release: Release, value: Scalar, named: list[Named], draws: int, 
         refuse("rows-unbounded", hint="An administrator declares max_rows_per_unit.")
     known_value = known(value, about.found.columns)
     assert known_value.bounds is not None  # lowering refuses a quantile of what has none
-    most = min(max(ALL_BUCKETS // ((about.groups or 64) * draws), LEAST_BUCKETS), MOST_BUCKETS)
+    draws *= about.groups or HIDDEN_GROUPS
+    most = min(max(ALL_BUCKETS // draws, LEAST_BUCKETS), MOST_BUCKETS)
     buckets = grid(known_value.kind, known_value.scale, known_value.bounds, most)
+    if buckets.size * draws > MOST_DRAWN:
+        refuse("groups-too-many", hint="Ask for fewer quantiles at once, or group by fewer columns.")
     one_row = about.found.one_row
     bounding = Bounding("one_row", None, None) if one_row else Bounding("weights", rows, None)
     reason = (
@@ -256,7 +265,7 @@ def _quantiles(release: Release, value: Scalar, named: list[Named], draws: int, 
     return Quantiles(bare, buckets, _fractions(named), tuple(named))
 
 
-def _bucket(keys: Iterable[Key]) -> str:
+def bucket_label(keys: Iterable[Key]) -> str:
     """Return a name for the column of buckets that no group key has."""
     taken = {key.label.lower() for key in keys}
     return next(name for name in ("bucket", *(f"bucket_{n}" for n in range(len(taken) + 1))) if name not in taken)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sql.grid import grid
-from mechanisms.loss import EPSILON_UNIT, RHO_UNIT
+from mechanisms.accounting import rho_of_pure
+from mechanisms.loss import EPSILON_UNIT, MAX_EPSILON, RHO_UNIT
 from mechanisms.noise import (
     MAX_SCORE,
     ScaleError,
@@ -81,7 +82,7 @@ def test_penalties_beyond_64_bits_are_cut() -> None:
 
 
 @pytest.mark.parametrize("sensitivity", [1, 7, 4096 * 40 * 19])
-@pytest.mark.parametrize("epsilon", [1, 10**6, EPSILON_UNIT // 3, EPSILON_UNIT, 50 * EPSILON_UNIT])
+@pytest.mark.parametrize("epsilon", [1, 10**6, EPSILON_UNIT // 3, EPSILON_UNIT, 50 * EPSILON_UNIT, MAX_EPSILON])
 def test_a_selection_costs_what_it_was_calibrated_to(sensitivity: int, epsilon: int) -> None:
     try:
         selection = calibrate_selection(sensitivity, "epsilon", epsilon)
@@ -91,7 +92,7 @@ def test_a_selection_costs_what_it_was_calibrated_to(sensitivity: int, epsilon: 
     loss = price_selection(selection, sensitivity)
     assert loss.epsilon is not None
     assert epsilon - 1 <= loss.epsilon <= epsilon
-    exact = Fraction(loss.epsilon, EPSILON_UNIT) ** 2 / 8 * RHO_UNIT
+    exact = min(Fraction(loss.epsilon, EPSILON_UNIT) ** 2 / 8 * RHO_UNIT, Fraction(rho_of_pure(loss.epsilon)))
     assert exact - loss.epsilon / 10**6 - 1 <= loss.rho <= exact * (1 + Fraction(1, 10**6)) + 1
 
 

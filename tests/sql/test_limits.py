@@ -66,3 +66,10 @@ def test_a_wider_range_of_integers_is_private() -> None:
     wide = compile_query(replace(question, bounds=Bounds(None, 1_000, 111)), dataset).releases[0]
     assert wide.threshold is None
     assert wide.keys[0].values == (*range(111), None)
+
+
+def test_quantiles_of_many_groups() -> None:
+    few = "SELECT age, city, MEDIAN(income) FROM users GROUP BY age, city"
+    assert plan(written(few), duckdb_dataset(SHOP)).statements
+    many = ", ".join(f"QUANTILE_CONT(income, 0.{at})" for at in range(10, 90))
+    assert refused(f"SELECT age, city, {many} FROM users GROUP BY age, city") == "groups-too-many"
