@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from gateway import wire
 from gateway.errors import RequestInvalid
 from gateway.parameters import parameters
@@ -16,8 +18,13 @@ from mechanisms.intervals import MAX_CONFIDENCE
 from mechanisms.loss import EPSILON_UNIT, AmountError, epsilon_units, plain, rho_units
 
 
-def question(request: wire.QueryRequest, dataset: Dataset, settings: Settings, *, gaussian: bool) -> Question:
-    """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``."""
+def question(
+    request: wire.QueryRequest, dataset: Dataset, settings: Settings, *, gaussian: bool, at: datetime
+) -> Question:
+    """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``.
+
+    ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC.
+    """
     if request.confidence > MAX_CONFIDENCE:
         raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")
     epsilon, rho = _stated(request)
@@ -36,6 +43,7 @@ def question(request: wire.QueryRequest, dataset: Dataset, settings: Settings, *
             settings.releases,
         ),
         parameters=parameters(request, settings.sql_bytes),
+        now=at.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None),
     )
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -115,7 +116,8 @@ def _planned(service: Service, principal: Principal, request: wire.QueryRequest)
     with service.reads.connect() as conn:
         dataset = service.catalogue.current(conn, request.dataset)
         standing = _standing(conn, dataset.name, principal)
-    question = price.question(request, dataset, service.settings, gaussian=standing.gaussian and standing.gaussian_used)
+    gaussian = standing.gaussian and standing.gaussian_used
+    question = price.question(request, dataset, service.settings, gaussian=gaussian, at=datetime.now(UTC))
     plan = service.plans.get(question, dataset)
     price.check(plan, dataset)
     if request.plan_id is not None and request.plan_id != plan.fingerprint:
@@ -255,13 +257,21 @@ def _replayed(
 
 
 def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, record: Record) -> Plan | None:
-    """Return the plan that was charged, None if this gateway, or its settings, would make another of the request."""
+    """Return the plan that was charged, None if this gateway, or its settings, would make another of the request.
+
+    It was made in the minute of the charge or in the one before, which a question about the present time hangs on.
+    """
     gaussian = record.charge.loss.epsilon is None
-    try:
-        plan = service.plans.get(price.question(request, dataset, service.settings, gaussian=gaussian), dataset)
-    except DiscreetError:
-        return None
-    return plan if plan.fingerprint == record.charge.plan_fingerprint else None
+    charged = datetime.fromtimestamp(record.charge.at / 1_000_000, UTC)
+    for at in (charged, charged - timedelta(minutes=1)):
+        try:
+            question = price.question(request, dataset, service.settings, gaussian=gaussian, at=at)
+            plan = service.plans.get(question, dataset)
+        except DiscreetError:
+            return None
+        if plan.fingerprint == record.charge.plan_fingerprint:
+            return plan
+    return None
 
 
 def _answered(service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim) -> wire.QueryResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 
 from gateway.errors import SqlRefused
@@ -12,6 +13,7 @@ from gateway.sql.choose import Bounds, Price
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
 from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.position import DIALECT, INSTANT
 from gateway.sql.refusals import CODES, refuse
 from gateway.sql.rewrite import rewrite
 from gateway.sql.shares import share
@@ -21,7 +23,10 @@ from mechanisms.loss import FREE
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an analyst asks and at which price; ``price_epsilon`` is the price as epsilon, whatever it was stated in."""
+    """What an analyst asks and at which price; ``price_epsilon`` is the price as epsilon, whatever it was stated in.
+
+    ``now`` is what CURRENT_DATE and NOW mean, in UTC and without seconds; without it the text may not name them.
+    """
 
     text: str
     dialect: str | None
@@ -30,6 +35,7 @@ class Question:
     limits: TextLimits
     bounds: Bounds
     parameters: tuple[Parameter, ...] = ()
+    now: datetime | None = None
 
 
 def compile_query(question: Question, dataset: Dataset) -> Plan:
@@ -42,7 +48,9 @@ def compile_query(question: Question, dataset: Dataset) -> Plan:
 
 
 def _compiled(question: Question, dataset: Dataset) -> Plan:
-    tree = parse(question.text, question.dialect or dataset.dialect, question.limits)
+    dialect = question.dialect or dataset.dialect
+    tree = parse(question.text, dialect, question.limits)
+    tree.meta.update({DIALECT: dialect, INSTANT: question.now})
     bind(tree, question.parameters)
     query = lower(tree, dataset)
     if len(query.releases) > question.bounds.releases:

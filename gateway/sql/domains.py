@@ -82,8 +82,9 @@ def never_null(scalar: Scalar, found: Known, holding: Iterable[Scalar]) -> bool:
 def domain(scalar: Scalar, found: Known, holding: Iterable[Scalar], widest: int) -> tuple[Value, ...] | None:
     """Return the public values that a group key may take, NULL last if it may, or None if they are not known.
 
-    They come from the policy's ``values``, from a list in WHERE, from a truth value, from constants that a CASE picks
-    among, or from declared bounds of a whole number that are at most ``widest`` apart.
+    They come from the policy's ``values`` and what functions make of them, from a list in WHERE, from a truth value,
+    from constants that a CASE picks among, from the periods that declared dates are cut to, or from the interval of a
+    whole number whose ends are at most ``widest`` apart.
 
     Why this is sound: the list is made of the policy and the query's text alone, and the bounded SQL maps every other
     value away before anything is counted, so that which groups appear says nothing about the data.
@@ -105,7 +106,7 @@ def _public(found: Known, widest: int) -> tuple[Value, ...] | None:
         return tuple(dict.fromkeys(found.values))
     if found.kind == "boolean":
         return (False, True)
-    if found.kind == "integer" and found.bounds is not None and found.origin is not None:
+    if found.kind == "integer" and found.bounds is not None and (found.origin is not None or found.proven):
         first, last = math.ceil(found.bounds[0]), math.floor(found.bounds[1])
         if last - first < widest:
             return tuple(range(first, last + 1))

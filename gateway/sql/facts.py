@@ -36,7 +36,7 @@ from gateway.sql.algebra import (
     inputs,
 )
 from gateway.sql.functions import repeats
-from gateway.sql.known import Known, known, picked
+from gateway.sql.known import Known, declared_bounds, known, picked
 from gateway.sql.refusals import refuse
 
 MOST_ROWS = 2**31
@@ -229,15 +229,12 @@ def owner_name(scan: Scan) -> str:
 
 
 def _declared(column: Column, table: Table) -> Known:
-    bounds = None
-    if isinstance(column.lower, Fraction) and isinstance(column.upper, Fraction):
-        bounds = (column.lower, column.upper)
     owner = isinstance(table.owner, Owner) and not table.owner.hops and table.owner.column == column.name
     scale = 0 if column.physical.kind == "integer" else column.physical.scale
     return Known(
         column.physical.kind,
         scale,
-        bounds,
+        declared_bounds(column),
         column.values,
         column.nullable and not owner,  # rows without an owner belong to nobody and are dropped
         (table.name, column.name),
@@ -347,7 +344,10 @@ def _folded(fold: Fold, below: Facts) -> Facts:
 
 
 def fold_known(aggregate: FoldAggregate, below: Facts) -> Known:
-    """Return what is known of an aggregate over some of one owner's rows, or over some public ones."""
+    """Return what is known of an aggregate over some of one owner's rows, or over some public ones.
+
+    None of it is proven: it hangs on the owner's number of rows.
+    """
     rows = below.rows
     argument = None if aggregate.argument is None else known(aggregate.argument, below.columns)
     match aggregate.kind:

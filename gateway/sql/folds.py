@@ -9,16 +9,22 @@ owner's rows; that a key of the query says whose they are is asked for so that t
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from sqlglot import exp
 
-from gateway.sql.algebra import Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
+from gateway.errors import SqlRefused
+from gateway.sql.algebra import Call, Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
 from gateway.sql.constants import NUMERIC
-from gateway.sql.facts import Facts, facts, is_owned_key
+from gateway.sql.facts import Facts, facts, fold_known, is_owned_key
 from gateway.sql.functions import Level
 from gateway.sql.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, RowNames, Scope, only
 from gateway.sql.scalar import predicate, scalar
+
+MOST_SUMMED = Fraction(10**38)
+"""What is summed lies within this, as declared bounds do: of what is wider, the noise would be all that is seen."""
 
 _FOLDED: dict[type[exp.Expression], str] = {
     exp.Count: "count",
@@ -42,8 +48,8 @@ def folded(
         only(group, "expressions")
         for item in group.expressions:
             key = scalar(_meant(item, select), names)
-            if not isinstance(key, Ref):
-                refuse("key-unsupported", item, hint="Group by columns.")
+            if isinstance(key, Constant):
+                refuse("key-unsupported", item, hint="Group by columns, or by what is computed from them.")
             if key not in keys:
                 keys.append(key)
     per_owner(keys, about, select, context)
@@ -132,12 +138,12 @@ class FoldNames:
         refuse("not-grouped", node)
 
     def whole(self, node: exp.Expression) -> Scalar | None:
-        """Return the fold's aggregate that an expression is; None if it is to be taken apart."""
+        """Return the fold's aggregate or key that an expression is; None if it is to be taken apart."""
         kind = _FOLDED.get(type(node))
         if kind is None:
             if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
                 refuse("aggregate-unsupported", node)
-            return None
+            return self._key(node)
         only(node, "this", "big_int")
         argument, meaning = node.this, None
         if kind == "count" and isinstance(argument, exp.Star):
@@ -158,6 +164,16 @@ class FoldNames:
             bounded(meaning, self.about, argument)
         return self._add(FoldAggregate(kind, meaning))  # type: ignore[arg-type]
 
+    def _key(self, node: exp.Expression) -> Ref | None:
+        """Return the computed key that an expression is, None if none."""
+        if type(node) in (exp.Column, exp.Literal) or not any(isinstance(key, Call) for _, key in self.keys):
+            return None
+        try:
+            found = scalar(node, self.rows)
+        except SqlRefused:  # it is made of aggregates, and is taken apart
+            return None
+        return next((Ref(name, key.kind) for name, key in self.keys if key == found), None)
+
     def _add(self, aggregate: FoldAggregate) -> Ref:
         kind = "integer" if aggregate.kind.startswith("count") else "float"
         argument = aggregate.argument
@@ -172,6 +188,12 @@ class FoldNames:
         self.aggregates.append((name, aggregate))
         return Ref(name, kind)  # type: ignore[arg-type]
 
+    def known(self, found: Scalar) -> Known:
+        """Return what is known of an expression over keys and aggregates."""
+        columns = {name: known(key, self.about.columns) for name, key in self.keys}
+        columns |= {name: fold_known(aggregate, self.about) for name, aggregate in self.aggregates}
+        return known(found, columns)
+
     def scale(self, ref: Ref) -> int | None:
         """Return the decimals of a key, or of the least and the greatest of a column; 0 of a whole number."""
         if ref.kind == "integer":
@@ -185,8 +207,11 @@ def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
     """Refuse to sum what is no number or has no bounds."""
     if meaning.kind not in NUMERIC:
         refuse("type-mismatch", node, message="This aggregate takes a number.")
-    if known(meaning, about.columns).bounds is None:
+    bounds = known(meaning, about.columns).bounds
+    if bounds is None or max(-bounds[0], bounds[1]) > MOST_SUMMED:
         open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
         names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))
         hint = f"Ask an administrator to declare lower and upper for {names}." if names else None
+        if bounds is not None:
+            hint = "Keep divisors away from zero, or write GREATEST(LEAST(…, high), low)."
         refuse("bounds-missing", node, hint=hint)

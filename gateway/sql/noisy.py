@@ -84,7 +84,7 @@ class Noisy:
         """Return the group key that an expression is, None if none; an alias of its name does not hide it."""
         if type(node) is exp.Column:
             found: Scalar | None = None if isinstance(node.this, exp.Star) else self.rows.scope.find(node)
-        elif type(node) in (exp.Case, exp.Coalesce) and any(isinstance(key, Call) for _, key in self.keys):
+        elif type(node) is not exp.Literal and any(isinstance(key, Call) for _, key in self.keys):
             try:
                 found = scalar(node, self.rows)
             except SqlRefused:  # it is made of aggregates or aliases, and is taken apart

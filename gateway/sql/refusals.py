@@ -36,7 +36,7 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "not-grouped": "That column is neither grouped by nor inside an aggregate.",
         "aggregate-misplaced": "An aggregate cannot stand here.",
         "aggregate-unsupported": "That aggregate cannot be released with bounded noise.",
-        "aggregate-argument": "This aggregate takes a plain column.",
+        "aggregate-argument": "This aggregate takes an expression that reads a column.",
         "distinct-unsupported": "DISTINCT is not supported here.",
         "bounds-missing": "The column has no declared bounds, so that one person's part in the result is unbounded.",
         "rows-unbounded": "The policy does not bound how many rows of this table one person may have.",

@@ -14,7 +14,7 @@ from sqlglot import exp
 from gateway.policy.model import Dataset, Table
 from gateway.sql.algebra import Ref, Scalar
 from gateway.sql.functions import Level
-from gateway.sql.known import Known
+from gateway.sql.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.tables import Listed
 
@@ -92,6 +92,12 @@ class Scope:
         found = self.known.get(name)
         return found if found is not None or self.outer is None else self.outer.about(name)
 
+    def __getitem__(self, name: str) -> Known:
+        """Return what is known of a column in reach."""
+        found = self.about(name)
+        assert found is not None
+        return found
+
 
 @dataclass(slots=True)
 class RowNames:
@@ -116,6 +122,10 @@ class RowNames:
         """Return the decimals of an integer or decimal column."""
         found = self.scope.about(ref.name)
         return None if found is None else found.scale
+
+    def known(self, found: Scalar) -> Known:
+        """Return what is known of an expression over the columns in reach."""
+        return known(found, self.scope)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from itertools import count
@@ -33,7 +34,10 @@ def planning(world: World) -> Iterator[Figure]:
 
     def plan(sql: str, epsilon: float) -> None:
         request = wire.QueryRequest(sql=sql, dataset="bench", epsilon=epsilon)
-        compile_query(price.question(request, world.dataset, world.service.settings, gaussian=False), world.dataset)
+        compile_query(
+            price.question(request, world.dataset, world.service.settings, gaussian=False, at=datetime.now(UTC)),
+            world.dataset,
+        )
 
     def several(sql: str, *, fresh: bool) -> None:
         for _ in range(PLANS):
@@ -55,7 +59,9 @@ def kept(world: World) -> Iterator[Figure]:
     def again(sql: str) -> None:
         for _ in range(PLANS):
             request = wire.QueryRequest(sql=sql, dataset="bench", epsilon=0.05)
-            plans.get(price.question(request, world.dataset, settings, gaussian=False), world.dataset)
+            plans.get(
+                price.question(request, world.dataset, settings, gaussian=False, at=datetime.now(UTC)), world.dataset
+            )
 
     works = {f"plan, {shape}, kept": partial(again, sql.format("single")) for shape, sql in SHAPES.items()}
     for name, seconds in interleaved(works).items():

@@ -22,7 +22,7 @@ from gateway.sql.grammar import DIALECTS
 from gateway.sql.refusals import CODES
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
-from tests.sql.golden import blocks
+from tests.sql.golden import ACCEPTED, REFUSED, every
 from tests.sql.sentences import sentence
 from tests.sql.shop import SHOP
 from tests.sql.test_attacks import STATEMENTS
@@ -40,7 +40,7 @@ NASTY = [
 @cache
 def corpus() -> tuple[str, ...]:
     """Questions that are known to be answered or refused, and the attacks."""
-    found = [block.question for name in ("accepted.sql", "refused.sql") for block in blocks(name)]
+    found = [block.question for block in every((*ACCEPTED, *REFUSED))]
     return (*found, *(sql for _, sql, _ in STATEMENTS))
 
 

@@ -17,6 +17,9 @@ from tests.sql.shop import SHOP
 
 FOLDER = Path(__file__).with_name("fixtures")
 
+ACCEPTED = ("accepted.sql", "expressions.sql")
+REFUSED = ("refused.sql", "refused_expressions.sql")
+
 
 @dataclass(frozen=True)
 class Block:
@@ -29,6 +32,11 @@ class Block:
     def text(self) -> str:
         options = "".join(f"# {name}: {value}\n" for name, value in self.options)
         return f"# {self.title}\n{options}{self.question}\n{self.expected}\n"
+
+
+def every(names: tuple[str, ...]) -> list[Block]:
+    """The blocks of several files."""
+    return [block for name in names for block in blocks(name)]
 
 
 def blocks(name: str) -> list[Block]:
@@ -80,6 +88,6 @@ def _refusal(block: Block, dataset: Dataset, dialect: str | None) -> str:
 
 def write() -> None:
     """Write what is expected anew; the difference is to be read as SQL before it is committed."""
-    for name in ("accepted.sql", "refused.sql"):
+    for name in (*ACCEPTED, *REFUSED):
         texts = [replace(block, expected=made(block)).text for block in blocks(name)]
         (FOLDER / name).write_text("\n".join(texts))

@@ -7,11 +7,12 @@ import os
 import pytest
 
 from gateway.sql.refusals import CODES
-from tests.sql.golden import Block, blocks, made, write
+from tests.sql import golden
+from tests.sql.golden import Block, every, made, write
 
 if os.environ.get("GOLDEN") == "write":
     write()
-ACCEPTED, REFUSED = blocks("accepted.sql"), blocks("refused.sql")
+ACCEPTED, REFUSED = every(golden.ACCEPTED), every(golden.REFUSED)
 
 
 @pytest.mark.parametrize("block", ACCEPTED, ids=lambda block: block.title)
