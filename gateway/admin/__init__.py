@@ -14,6 +14,7 @@ from gateway.admin.ledger import (
     list_acts,
     list_entries,
     list_published,
+    report_ledger,
     sign_head,
     verify_ledger,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "list_published",
     "list_scopes",
     "list_tokens",
+    "report_ledger",
     "resume_grant",
     "revoke_token",
     "set_budget",

@@ -14,6 +14,7 @@ from gateway.cli.output import fail, misused, say, show_json, show_table
 from gateway.client import display
 
 if TYPE_CHECKING:
+    from budget.report import Account
     from gateway.wire_admin import Scope
 
 Dataset = Annotated[str, typer.Option("--dataset", show_default=False)]
@@ -243,6 +244,54 @@ def ledger_public(dataset: Dataset, as_json: Json = False) -> None:
             ("at", "by", "ε", "publication"),
             [(row["at"], row["by"], row["epsilon"], row["publication"]) for row in rows],
         )
+
+
+def ledger_report(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="This dataset alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Account what was spent in all anew, by tighter means than those that admit charges; it changes nothing."""
+    from dataclasses import asdict
+
+    from gateway import admin
+    from mechanisms.loss import DELTA_UNIT
+    from mechanisms.pld import AccountingMissing
+
+    with control(settings()) as engine:
+        try:
+            found = admin.report_ledger(engine, dataset)
+        except AccountingMissing as error:
+            fail(f"{error} [accounting-missing]")
+    rows = [asdict(each) | {"delta": each.delta / DELTA_UNIT} for each in found]
+    if as_json:
+        show_json(rows)
+        return
+    numbers = ("charges", "spent in all", "tighter", "at delta")
+    show_table(
+        ("dataset", "whose", *numbers, ""),
+        [
+            (
+                each.dataset,
+                each.scope,
+                f"{each.charges:,}",
+                display.number(each.spent),
+                display.number(each.tighter),
+                display.number(each.delta / DELTA_UNIT),
+                _remarks(each),
+            )
+            for each in found
+        ],
+        right=numbers,
+    )
+
+
+def _remarks(account: Account) -> str:
+    remarks = [
+        (not account.proven, "with Gaussian noise, read as continuous"),
+        (account.understated > 0, f"{account.understated:,} charges cost less than what ran"),
+        (account.unread > 0, f"{account.unread:,} records unread"),
+    ]
+    return "; ".join(text for so, text in remarks if so)
 
 
 def _one_of(analyst: str | None, project: str | None, *, cap: bool) -> None:

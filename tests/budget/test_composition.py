@@ -1,8 +1,9 @@
-"""What the ledger admits, beside OpenDP's own privacy filter and two other computations, on random sequences."""
+"""What the ledger admits, beside OpenDP's privacy filter, dp-accounting and two other computations, on random sequences."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -16,6 +17,7 @@ from budget.errors import LedgerError
 from budget.standing import Grant, Standing
 from mechanisms.accounting import rho_of_epsilon, rho_of_pure
 from mechanisms.loss import Loss
+from mechanisms.pld import composed_epsilon
 from tests.budget.ledgers import DELTA, EPSILON
 
 dp.enable_features("contrib", "honest-but-curious")
@@ -159,6 +161,29 @@ def test_what_is_admitted_is_within_the_grant_by_the_mechanisms_own_divergences(
     if not pure or sum(loss.epsilon or 0 for loss in found) > 3 * EPSILON:
         # Orders are tried on a grid here, hence the room of a tenth.
         assert delta_of(found, 3.0) <= DELTA / 2 / 1e18 * 1.1
+
+
+@settings(max_examples=15, deadline=None)
+@given(losses)
+def test_what_is_admitted_is_within_the_grant_by_dp_accounting(asked: list[tuple[bool, int]]) -> None:
+    """Google's privacy loss distributions of the same losses: randomised response for each pure one, and one Gaussian
+    for all of them together.
+    """
+    grant = Grant(3 * EPSILON, DELTA, gaussian=True)
+    found = admitted(grant, [loss_of(gaussian=gaussian, epsilon=epsilon) for gaussian, epsilon in asked])
+    pure = Counter(loss.epsilon for loss in found if loss.epsilon is not None)
+    rho = sum(loss.rho for loss in found if loss.epsilon is None)
+    assert composed_epsilon(pure, rho, DELTA // 2) <= 3 + 1e-6
+
+
+def test_dp_accounting_would_see_an_accountant_that_admits_too_much() -> None:
+    grant = Grant(3 * EPSILON, DELTA, gaussian=True)
+    for loss in (loss_of(gaussian=True, epsilon=EPSILON // 3), loss_of(gaussian=False, epsilon=EPSILON // 50)):
+        found = admitted(grant, [loss] * 2000)
+        assert 0 < len(found) < 2000
+        more = len(found) * 5 // 4
+        pure = {} if loss.epsilon is None else {loss.epsilon: more}
+        assert composed_epsilon(pure, 0 if pure else more * loss.rho, DELTA // 2) > 3
 
 
 def test_the_bound_is_nearly_reached() -> None:
