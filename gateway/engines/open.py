@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from gateway.engines.alchemy import AlchemyEngine
 from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.postgres import Address, PostgresEngine
+from gateway.engines.sqlite import SqliteBackend
 from gateway.policy.model import Dialect
 
-_POSTGRES: Final = ("postgresql", "postgres")
 _LIBPQ: Final = frozenset(
     {"sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "target_session_attrs", "passfile", "service"}
 )
@@ -24,27 +25,39 @@ class EngineUrlInvalid(ValueError):
 def dialect_of(url: str) -> Dialect:
     """Return the dialect that an engine URL means; ``EngineUrlInvalid`` if it means none."""
     scheme = _split(url).scheme
-    if scheme == "duckdb":
-        return "duckdb"
-    if scheme in _POSTGRES:
-        return "postgres"
-    raise EngineUrlInvalid(f"{scheme or 'no scheme'}: an engine is duckdb:///path or postgresql://user@host/database")
+    match scheme:
+        case "duckdb" | "sqlite":
+            return scheme
+        case "postgresql" | "postgres":
+            return "postgres"
+    raise EngineUrlInvalid(
+        f"{scheme or 'no scheme'}: an engine is duckdb:///path, postgresql://user@host/database or sqlite:///path"
+    )
 
 
 def open_engine(url: str, base: Path | None = None) -> Engine:
     """Return the engine of a URL, not yet connected.
 
     ``duckdb:///data/health.duckdb`` is relative to ``base`` (the working directory without one), and
-    ``duckdb:////data/health.duckdb`` absolute. ``postgresql://user:password@host:port/database`` takes ``?schema=``,
-    ``host`` (a socket's folder), ``user``, ``port``, and libpq's TLS and password-file parameters.
+    ``duckdb:////data/health.duckdb`` absolute; ``sqlite:///`` likewise.
+    ``postgresql://user:password@host:port/database`` takes ``?schema=``, ``host`` (a socket's folder), ``user``,
+    ``port``, and libpq's TLS and password-file parameters.
     """
     parts = _split(url)
-    if dialect_of(url) == "postgres":
-        return PostgresEngine(_address(parts))
+    match dialect_of(url):
+        case "postgres":
+            return PostgresEngine(_address(parts))
+        case "sqlite":
+            return AlchemyEngine(SqliteBackend(_file(parts, base)))
+        case _:
+            return DuckdbEngine(_file(parts, base))
+
+
+def _file(parts: SplitResult, base: Path | None) -> Path:
     path = unquote(parts.path).removeprefix("/")
     if parts.netloc or parts.query or parts.fragment or not path or "\0" in path:
-        raise EngineUrlInvalid("a DuckDB file is written duckdb:///path, without host or parameters")
-    return DuckdbEngine((base or Path()) / path)
+        raise EngineUrlInvalid(f"a file is written {parts.scheme}:///path, without host or parameters")
+    return (base or Path()) / path
 
 
 def redacted(url: str) -> str:

@@ -13,6 +13,9 @@ from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
+from gateway.errors import SqlRefused
+from gateway.sql.dialects.offered import OFFERED
+
 Level = Literal["row", "post"]
 """Where a function may stand: over rows inside an engine, or over noisy tables (where all numbers are doubles)."""
 
@@ -255,12 +258,21 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType({**_BARE, **_POST, **_ROWS,
 
 
 def template(function: str, engine: str) -> str:
-    """Return how an engine writes a function."""
-    sql = FUNCTIONS[function].sql
-    return sql.get(engine, sql["*"])
+    """Return how an engine writes a function; refuse one that it does not offer."""
+    sql, offered = FUNCTIONS[function].sql, OFFERED.get(engine)
+    if offered is None:
+        return sql.get(engine, sql["*"])
+    if function not in offered:
+        raise SqlRefused(
+            "function-unknown",
+            f"{function.replace('_', ' ').upper()} is not offered on this dataset's engine.",
+            hint="Compare columns with constants and with each other; compute on the aggregates.",
+        )
+    return offered[function]
 
 
 @cache
 def repeats(function: str, place: int) -> int:
     """Return how often an argument is written where a function is, in the engine that writes it most often."""
-    return max(1, *(sql.count(f"{{{place}}}") for sql in FUNCTIONS[function].sql.values()))
+    others = (offered[function] for offered in OFFERED.values() if function in offered)
+    return max(1, *(sql.count(f"{{{place}}}") for sql in (*FUNCTIONS[function].sql.values(), *others)))

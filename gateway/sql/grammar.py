@@ -22,6 +22,7 @@ from sqlglot.parsers.mysql import MySQLParser
 from sqlglot.parsers.postgres import PostgresParser
 from sqlglot.parsers.snowflake import SnowflakeParser
 from sqlglot.parsers.spark import SparkParser
+from sqlglot.parsers.sqlite import SQLiteParser
 from sqlglot.parsers.tsql import TSQLParser
 from sqlglot.tokenizer_core import TokenType
 
@@ -131,6 +132,10 @@ class _MySQL(_Clauses, MySQLParser):
     pass
 
 
+class _SQLite(_Clauses, SQLiteParser):
+    pass
+
+
 class _TSQL(_Clauses, TSQLParser):
     pass
 
@@ -144,6 +149,7 @@ _PARSERS: Mapping[str, Callable[..., Parser]] = MappingProxyType(
         "spark": _Spark,
         "mysql": _MySQL,
         "tsql": _TSQL,
+        "sqlite": _SQLite,
     }
 )
 DIALECTS = tuple(_PARSERS)

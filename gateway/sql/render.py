@@ -77,7 +77,8 @@ def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
         return "CASE " + " ".join(f"WHEN {when} THEN {then}" for when, then in pairs) + f" ELSE {parts[-1]} END"
     joined, written = FUNCTIONS[function].variadic, template(function, dialect)
     if joined is not None:
-        return written.replace("{*}", joined.join(parts)) if written else joined.join(parts)
+        chain = writer(dialect).joined(parts, joined)
+        return written.replace("{*}", chain) if written else chain
     return written.format(*parts)
 
 

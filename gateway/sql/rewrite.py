@@ -37,9 +37,6 @@ from gateway.sql.refusals import refuse
 from gateway.sql.render import constant, quantised
 from gateway.sql.rows import rows
 
-MOST_SQL = 4_000_000
-"""Characters of the bounded SQL: the columns of subqueries are written out wherever they are used."""
-
 
 def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
     """Return the planned release, and its parts, with their bounded SQL in the dataset's dialect."""
@@ -47,7 +44,7 @@ def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
     if not planned.blocks:
         return written
     sql = _distinct(planned, planned.distinct, dataset) if planned.distinct is not None else _counted(planned, dataset)
-    if len(sql) > MOST_SQL:
+    if not writer(dataset.dialect).admits(sql):
         refuse("sql-too-deep", hint="The bounded SQL of this question is too long; ask for less at once.")
     return replace(written, sql=sql)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,13 @@ from tests.oracles.databases import (
     Bases,
     DuckdbDatabase,
     PostgresDatabase,
+    SqliteDatabase,
     duckdb_dataset,
     postgres_connection,
     postgres_dataset,
+    sqlite_dataset,
 )
+from tests.oracles.worlds import SQLITE_WORLDS
 from tests.oracles.worlds import WORLDS as SINGLE
 from tests.sql.shop import SHOP
 
@@ -51,3 +55,24 @@ def postgreses(postgres_server: str) -> Iterator[Bases]:
         for world in WORLDS:
             for number in (0, 1):
                 connection.execute(f"DROP SCHEMA oracle_{world.name}_{number} CASCADE".encode())
+
+
+@pytest.fixture(scope="session")
+def sqlites(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Two files for each world, with values that SQLite keeps although no column declares them."""
+    return _sqlites(tmp_path_factory.mktemp("hostile"), hostile=True)
+
+
+@pytest.fixture(scope="session")
+def clean_sqlites(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Two files for each world, which hold what is put into them."""
+    return _sqlites(tmp_path_factory.mktemp("clean"), hostile=False)
+
+
+def _sqlites(folder: Path, *, hostile: bool) -> Bases:
+    found = Bases()
+    for world in (*SQLITE_WORLDS, SHOP, *CLINICS):
+        paths = [folder / f"{world.name}_{number}.sqlite" for number in (0, 1)]
+        first, second = (SqliteDatabase(world, path, hostile=hostile) for path in paths)
+        found[world] = sqlite_dataset(world, paths[0]), (first, second)
+    return found

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -19,9 +23,9 @@ from gateway.engines.duckdb import arrow
 from gateway.engines.open import open_engine
 from gateway.engines.pgarrow import to_arrow
 from gateway.policy.document import load
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.policy.resolve import resolve
-from tests.oracles.worlds import Data, Dialect, Row, World, literal, quoted
+from tests.oracles.worlds import Data, Datum, Row, Tab, World, literal, quoted
 
 
 class Database(Protocol):
@@ -110,6 +114,59 @@ class PostgresDatabase:
         with self._connection.cursor(binary=True) as cursor:
             cursor.execute(sql.encode())
             return to_arrow(cursor)
+
+
+class SqliteDatabase:
+    """One SQLite file, read through the engine; ``hostile`` puts values of other types than declared into rows.
+
+    Which value is spoilt hangs on the row alone, so that two neighbours hold the same rows.
+    """
+
+    def __init__(self, world: World, path: Path, *, hostile: bool) -> None:
+        self._world, self._path, self._hostile = world, path, hostile
+        self._engine = open_engine(f"sqlite:///{path}")
+
+    def fill(self, data: Data) -> None:
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            for table, statement in zip(self._world.tables, self._world.ddl("sqlite"), strict=True):
+                connection.execute(f"DROP TABLE IF EXISTS {quoted(table.name)}")
+                connection.execute(statement)
+                marks = ", ".join("?" * len(table.cols))
+                rows = [self._stored(table, row) for row in data.get(table.name, [])]
+                connection.executemany(f"INSERT INTO {quoted(table.name)} VALUES ({marks})", rows)
+
+    def _stored(self, table: Tab, row: Row) -> list[object]:
+        values = [_plain(value) for value in row]
+        chance = Random(repr(row))  # noqa: S311
+        if self._hostile and chance.random() < 0.1:
+            at = chance.choice([at for at, col in enumerate(table.cols) if col.name not in (table.enforced, "user")])
+            # an owner's column may hold what is no whole number, which belongs to nobody, but not another owner
+            values[at] = chance.choice(["abc", b"\xff\x00", 2.5, 1e300, "2020-13-01", "\ud7ff", ""])
+        return values
+
+    def fetch(self, sql: str) -> pa.Table:
+        with self._engine.session(Limits(60)) as session:
+            return session.fetch(sql)
+
+
+def _plain(value: Datum) -> object:
+    match value:
+        case bool():
+            return int(value)
+        case Decimal():
+            return float(value)
+        case int() if not -(2**63) <= value < 2**63:
+            return float(value)
+        case datetime():
+            return value.isoformat(" ", "microseconds")
+        case date():
+            return value.isoformat()
+    return value
+
+
+def sqlite_dataset(world: World, path: Path) -> Dataset:
+    SqliteDatabase(world, path, hostile=False).fill({})
+    return dataset(world, "sqlite", f"sqlite:///{path}")
 
 
 def postgres_dataset(world: World, url: str, schema: str) -> Dataset:

@@ -16,9 +16,10 @@ from fractions import Fraction
 from itertools import product
 from random import Random
 
+from gateway.policy.model import Dialect
 from tests.oracles import spreads
 from tests.oracles.questions import Aggregated, Asked
-from tests.oracles.worlds import Data, Datum, Dialect, Row, Tab, World, generate, quoted, unit_of
+from tests.oracles.worlds import Data, Datum, Row, Tab, World, generate, quoted, unit_of
 
 Group = tuple[object, ...]
 
@@ -205,9 +206,9 @@ def _above(asked: Asked, rows: list[tuple[Group, list[float]]], dialect: Dialect
     if asked.having is not None:
         sql += f" WHERE {asked.having.naive(names)}"
     order = [f"{items[at - 1]}{suffix or ' ASC'}" for at, suffix in asked.order]
-    # where nothing is said, NULLs are last in DuckDB, and the largest in PostgreSQL
-    high = "FIRST" if dialect == "postgres" else "LAST"
-    order = [each if "NULLS" in each else f"{each} NULLS {high if 'DESC' in each else 'LAST'}" for each in order]
+    # where nothing is said, NULLs are last in DuckDB, the largest in PostgreSQL, and the smallest in SQLite
+    high, low = ("FIRST" if dialect == "postgres" else "LAST"), ("FIRST" if dialect == "sqlite" else "LAST")
+    order = [each if "NULLS" in each else f"{each} NULLS {high if 'DESC' in each else low}" for each in order]
     sql += f" ORDER BY {', '.join([*order, 'rid'])}"
     if asked.limit is not None:
         sql += f" LIMIT {asked.limit} OFFSET {asked.offset}"

@@ -85,7 +85,8 @@ def under_neighbours(
         try:
             planned = plan(question, dataset)
         except SqlRefused as refusal:
-            assert refusal.code in REFUSED, refusal.code  # noqa: PT017
+            deep = dataset.dialect == "sqlite" and refusal.code == "sql-too-deep"
+            assert deep or refusal.code in REFUSED, refusal.code  # noqa: PT017
             continue
         assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
         neighbours.answered(planned, bases[0].fetch, sandbox)
@@ -131,6 +132,17 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[C
     world, asked = case
     dataset, bases = postgreses[world]
     under_neighbours(world, dataset, bases, sandbox, asked, random)
+    under_answers(world, dataset, bases[0], sandbox, asked, random)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+@given(case=CASES, random=RANDOM)
+def test_sqlite(
+    sqlites: Bases, clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
+) -> None:
+    world, asked = case
+    under_neighbours(world, *sqlites[world], sandbox, asked, random)
+    dataset, bases = clean_sqlites[world]
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 

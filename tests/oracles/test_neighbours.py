@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.sandbox import Sandbox
 from tests.oracles import neighbours
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Asked, plan, questions
-from tests.oracles.worlds import WORLDS, Data, World, generate, shuffled, units, without, without_row
+from tests.oracles.worlds import SQLITE_WORLDS, WORLDS, Data, World, generate, shuffled, units, without, without_row
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PRICED = {"scale-too-large", "groups-too-many", "key-unsupported"}
@@ -57,12 +58,13 @@ def check(
 
 
 @st.composite
-def _cases(draw: st.DrawFn) -> tuple[World, list[Asked]]:
-    world = draw(st.sampled_from(WORLDS))
+def _cases(draw: st.DrawFn, worlds: Sequence[World]) -> tuple[World, list[Asked]]:
+    world = draw(st.sampled_from(worlds))
     return world, draw(st.lists(questions(world), min_size=3, max_size=6))
 
 
-CASES = _cases()
+CASES = _cases(WORLDS)
+SQLITE_CASES = _cases(SQLITE_WORLDS)
 RANDOM = st.randoms(use_true_random=True)
 
 
@@ -78,6 +80,13 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *postgreses[world], sandbox, asked, random)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(case=SQLITE_CASES, random=RANDOM)
+def test_sqlite(sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    check(world, *sqlites[world], sandbox, asked, random)
 
 
 @pytest.mark.audit

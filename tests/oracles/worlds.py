@@ -11,7 +11,8 @@ from decimal import Decimal
 from random import Random
 from typing import Literal, TypeAlias
 
-Dialect: TypeAlias = Literal["duckdb", "postgres"]
+from gateway.policy.model import Dialect
+
 Datum: TypeAlias = object
 Row: TypeAlias = tuple[Datum, ...]
 Data: TypeAlias = dict[str, list[Row]]
@@ -37,6 +38,18 @@ class Col:
     literals: tuple[str, ...] = ()
     bounded: bool = False
     hidden: bool = False
+
+    def stored(self, dialect: Dialect) -> str:
+        """The column's type on an engine; SQLite has whole numbers of 64 bits and doubles, and no decimals."""
+        match dialect:
+            case "duckdb":
+                return self.duckdb
+            case "postgres":
+                return self.postgres
+            case "sqlite":
+                whole = self.duckdb.endswith("INT") or self.duckdb == "INTEGER"
+                number = "BIGINT" if whole and self.duckdb != "HUGEINT" else "DOUBLE"
+                return {"integer": "BIGINT", "number": number, "text": "VARCHAR(9)"}.get(self.kind, self.kind.upper())
 
     @property
     def policy(self) -> str:
@@ -81,7 +94,7 @@ class World:
             parts = []
             for col in table.cols:
                 key = " PRIMARY KEY" if col.name == table.enforced else ""
-                parts.append(f"{quoted(col.name)} {col.duckdb if dialect == 'duckdb' else col.postgres}{key}")
+                parts.append(f"{quoted(col.name)} {col.stored(dialect)}{key}")
             found.append(f"CREATE TABLE {quoted(table.name)} ({', '.join(parts)})")
         return found
 
@@ -543,11 +556,11 @@ def _rows() -> World:
     return World("readings", "row", (cell,))
 
 
-def _extremes() -> World:
+def _extremes(name: str, who: Col) -> World:
     edge = Tab(
         "edge",
         (
-            Col("who", "number", "DECIMAL(9,3)", "numeric(9, 3)", (Decimal("1.000"), Decimal("2.500")), (None,)),
+            who,
             Col(
                 "small",
                 "integer",
@@ -660,12 +673,18 @@ def _extremes() -> World:
         "who",
         policy="owner: who\n    max_rows_per_unit: 2",
     )
-    return World("extremes", "{key: who}", (edge,))
+    return World(name, "{key: who}", (edge,))
 
 
 DIRTY_PEOPLE = _people("people", keyed=False)
 KEYED_PEOPLE = _people("keyed", keyed=True)
 USERS = _users()
 READINGS = _rows()
-EXTREMES = _extremes()
+EXTREMES = _extremes(
+    "extremes",
+    Col("who", "number", "DECIMAL(9,3)", "numeric(9, 3)", (Decimal("1.000"), Decimal("2.500")), (None,)),
+)
+COUNTED_EXTREMES = _extremes("counted_extremes", Col("who", "integer", "BIGINT", "bigint", (1, -(2**63)), (None,)))
 WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS, EXTREMES)
+SQLITE_WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS, COUNTED_EXTREMES)
+"""Without exact decimals, which SQLite does not have, as owners."""

@@ -7,9 +7,12 @@ from types import MappingProxyType
 
 from gateway.policy.model import Dialect
 from gateway.sql.dialects.postgres import PostgresWriter
+from gateway.sql.dialects.sqlite import SqliteWriter
 from gateway.sql.dialects.writer import Writer
 
-WRITERS: Mapping[Dialect, Writer] = MappingProxyType({"duckdb": Writer(), "postgres": PostgresWriter()})
+WRITERS: Mapping[Dialect, Writer] = MappingProxyType(
+    {"duckdb": Writer(), "postgres": PostgresWriter(), "sqlite": SqliteWriter()}
+)
 
 
 def writer(dialect: Dialect) -> Writer:

@@ -16,6 +16,9 @@ from gateway.policy.model import Column
 if TYPE_CHECKING:
     from gateway.sql.algebra import Kind  # which asks the functions how often each writes its arguments
 
+MOST_SQL = 4_000_000
+"""Characters of the bounded SQL: the columns of subqueries are written out wherever they are used."""
+
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 
 
@@ -141,6 +144,14 @@ class Writer:
     def folded_double(self, whole: str, over: str = "") -> str:
         """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing; ``over`` as a window."""
         return f"CAST(SUM({whole}){over} AS {self.types['float']})"
+
+    def joined(self, parts: Sequence[str], operator: str) -> str:
+        """Return a chain of conditions."""
+        return operator.join(parts)
+
+    def admits(self, sql: str) -> bool:
+        """Whether the engine reads a text of that length and depth, decided before anything is charged."""
+        return len(sql) <= MOST_SQL
 
     def lot(self, salt: str, names: Sequence[str]) -> str:
         """Return a keyed hash of columns, which orders an owner's groups; it depends on nothing but their values."""
