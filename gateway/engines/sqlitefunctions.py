@@ -30,14 +30,12 @@ def add_functions(connection: sqlite3.Connection) -> None:
     for name, arguments, function in scalars:
         connection.create_function(name, arguments, function, deterministic=True)
     # typeshed knows no aggregate whose step takes a certain number of arguments
-    aggregates: tuple[tuple[str, int, Any], ...] = (
-        ("discreet_total", 1, Total),
-        ("discreet_part", 1, Part),
-        ("discreet_held", 2, Held),
-        ("discreet_double", 1, Double),
-    )
+    aggregates: tuple[tuple[str, int, Any], ...] = (("discreet_total", 1, Total), ("discreet_part", 1, Part))
     for name, arguments, aggregate in aggregates:
         connection.create_aggregate(name, arguments, aggregate)
+    windows: tuple[tuple[str, int, Any], ...] = (("discreet_held", 2, Held), ("discreet_double", 1, Double))
+    for name, arguments, window in windows:
+        connection.create_window_function(name, arguments, window)
 
 
 def text(stored: bytes | None) -> str | None:
@@ -83,13 +81,19 @@ class _Sum:
     """The exact sum of whole numbers, in whatever order they come."""
 
     def __init__(self) -> None:
-        self._total, self._some = 0, False
+        self._total, self._count = 0, 0
 
     def step(self, value: Number, factor: int = 1) -> None:
         """Add a number; NULL adds nothing."""
         if value is not None:
             self._total += int(value) * factor
-            self._some = True
+            self._count += 1
+
+    def inverse(self, value: Number, factor: int = 1) -> None:
+        """Take a number away again that a window's frame has left behind."""
+        if value is not None:
+            self._total -= int(value) * factor
+            self._count -= 1
 
 
 class Total(_Sum):
@@ -105,20 +109,24 @@ class Part(_Sum):
 
     def finalize(self) -> str | None:
         """Return the sum as digits, NULL over nothing."""
-        return str(self._total) if self._some else None
+        return str(self._total) if self._count else None
 
 
 class Held(_Sum):
     """A folded sum that stands in further SQL, and so keeps within SQLite's integers."""
 
-    def finalize(self) -> int:
+    def value(self) -> int:
         """Return the sum, held between the ends of 64 bits."""
         return min(max(self._total, -_MOST), _MOST)
+
+    finalize = value
 
 
 class Double(_Sum):
     """A folded sum that goes on as a double."""
 
-    def finalize(self) -> float | None:
+    def value(self) -> float | None:
         """Return the nearest double, NULL over nothing."""
-        return float(self._total) if self._some else None
+        return float(self._total) if self._count else None
+
+    finalize = value

@@ -334,7 +334,7 @@ def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialec
         case "count_distinct":
             return f"COUNT(DISTINCT {value}){over}"
         case "only" if aggregate.argument.kind == "boolean":
-            return f"BOOL_OR({value}){over}"
+            return f"{writer(dialect).either(value)}{over}"
         case "least" | "only":
             return f"MIN({value}){over}"
         case "greatest":

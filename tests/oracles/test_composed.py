@@ -83,7 +83,7 @@ def under_neighbours(
         note(f"{world.name}: {each.text}")
         question = written(each.text, random.choice(("laplace", "gaussian")), random.choice((None, 1, 2)))
         try:
-            planned = plan(question, dataset)
+            planned = plan(question, dataset, "duckdb" if dataset.dialect == "sqlite" else None)
         except SqlRefused as refusal:
             deep = dataset.dialect == "sqlite" and refusal.code == "sql-too-deep"
             assert deep or refusal.code in REFUSED, refusal.code  # noqa: PT017
@@ -109,7 +109,8 @@ def under_answers(
         for each in asked:
             note(f"{world.name}: {each.text}")
             try:
-                planned = plan(replace(written(each.text), groups=1000), dataset)
+                dialect = "duckdb" if dataset.dialect == "sqlite" else None
+                planned = plan(replace(written(each.text), groups=1000), dataset, dialect)
             except SqlRefused:
                 continue
             if not released_at_the_top(planned):

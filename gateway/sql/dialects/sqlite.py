@@ -27,6 +27,9 @@ MOST_DEPTH = 100
 MOST_JOINS = 60
 """SQLite joins at most 64 tables."""
 
+MOST_SELECTS = 480
+"""SQLite puts at most 500 SELECTs together."""
+
 _STEP = 62
 
 
@@ -129,13 +132,17 @@ class SqliteWriter(Writer):
         """Return ``amount * rows / total`` rounded toward zero, as digits."""
         return f"discreet_weighted({amount}, {rows}, {total})"
 
-    def folded_sum(self, whole: str, step: int) -> str:
+    def folded_sum(self, whole: str, step: int, over: str = "") -> str:
         """Return an owner's sum held within 63 bits, which is as much a function of the owner's rows as the sum is."""
-        return f"COALESCE(discreet_held({whole}, {step}), 0)"
+        return f"COALESCE(discreet_held({whole}, {step}){over}, 0)"
 
-    def folded_double(self, whole: str) -> str:
+    def folded_double(self, whole: str, over: str = "") -> str:
         """Return an owner's exact sum as the nearest double, NULL over nothing."""
-        return f"discreet_double({whole})"
+        return f"discreet_double({whole}){over}"
+
+    def either(self, value: str) -> str:
+        """Return whether one of several truth values is true."""
+        return f"MAX({value})"
 
     def lot(self, salt: str, names: Sequence[str]) -> str:
         """Return a keyed hash of columns."""
@@ -144,4 +151,5 @@ class SqliteWriter(Writer):
 
     def admits(self, sql: str) -> bool:
         """Whether any SQLite reads so long and so deep a text."""
-        return super().admits(sql) and sql.count(" JOIN ") <= MOST_JOINS and parser_depth(sql) <= MOST_DEPTH
+        few = sql.count(" JOIN ") <= MOST_JOINS and sql.count(" UNION ALL ") <= MOST_SELECTS
+        return few and super().admits(sql) and parser_depth(sql) <= MOST_DEPTH

@@ -145,6 +145,10 @@ class Writer:
         """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing; ``over`` as a window."""
         return f"CAST(SUM({whole}){over} AS {self.types['float']})"
 
+    def either(self, value: str) -> str:
+        """Return whether one of several truth values is true, NULL over nothing."""
+        return f"BOOL_OR({value})"
+
     def joined(self, parts: Sequence[str], operator: str) -> str:
         """Return a chain of conditions."""
         return operator.join(parts)
