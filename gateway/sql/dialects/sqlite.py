@@ -108,6 +108,10 @@ class SqliteWriter(Writer):
         """Return the floor of a double below 2^63; not every SQLite has FLOOR, and CAST rounds toward zero."""
         return f"CAST({value} AS INTEGER) - (CAST({value} AS INTEGER) > {value})"
 
+    def divided(self, value: str, step: int) -> str:
+        """Return a quotient of whole numbers, which SQLite cuts toward zero."""
+        return f"({value} / {step})"
+
     def key(self, value: str, kind: Kind) -> str:
         """Return a group key; text that is no valid UTF-8 becomes NULL."""
         if kind == "text":
