@@ -14,6 +14,7 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Column
 from gateway.sql.dialects.depth import parser_depth
 from gateway.sql.dialects.writer import EARLIEST, LATEST, Writer
@@ -111,6 +112,15 @@ class SqliteWriter(Writer):
     def divided(self, value: str, step: int) -> str:
         """Return a quotient of whole numbers, which SQLite cuts toward zero."""
         return f"({value} / {step})"
+
+    def wide(self, whole: str) -> str:
+        """Refuse what needs more than 64 bits between two operators: SQLite would go on in doubles without a word."""
+        del whole
+        raise SqlRefused(
+            "aggregate-unsupported",
+            "Second moments need wider whole numbers than SQLite has.",
+            hint="COUNT, SUM, AVG, quantiles, MIN and MAX can be released on this dataset.",
+        )
 
     def key(self, value: str, kind: Kind) -> str:
         """Return a group key; text that is no valid UTF-8 becomes NULL."""
