@@ -23,12 +23,13 @@ def question(
 ) -> Question:
     """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``.
 
-    ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC.
+    ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC. A request may leave
+    the price to the privacy clauses of its text (``gateway.sql.clause``).
     """
     if request.confidence > MAX_CONFIDENCE:
         raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")
     epsilon, rho = _stated(request)
-    stated = epsilon if epsilon is not None else _converted(rho or 0, request, dataset)
+    stated = epsilon if rho is None else _converted(rho, request, dataset)
     return Question(
         text=request.sql,
         dialect=request.dialect,
@@ -58,8 +59,6 @@ def check(plan: Plan, dataset: Dataset) -> None:
 
 
 def _stated(request: wire.QueryRequest) -> tuple[int | None, int | None]:
-    if request.epsilon is None and request.rho is None:
-        raise RequestInvalid("price-missing", "Say what the request may cost.", hint='Add "epsilon": 0.1, for example.')
     if request.epsilon is not None and request.rho is not None:
         raise RequestInvalid("price-conflict", "Two prices are stated.", hint="State epsilon or rho.")
     try:

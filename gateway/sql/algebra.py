@@ -278,12 +278,22 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a privacy clause states for a release: an epsilon, a delta (in units), the groups that a unit may reach."""
+
+    epsilon: int | None
+    delta: int | None
+    groups: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The frontier: an owned relation in, a noisy public table out."""
 
     source: Relation
     keys: tuple[tuple[str, Scalar], ...]
     aggregates: tuple[tuple[str, Aggregate], ...]
+    terms: Terms | None = None
 
 
 Relation: TypeAlias = Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine

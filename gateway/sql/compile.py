@@ -10,6 +10,7 @@ from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.bind import Parameter, bind
 from gateway.sql.choose import Bounds, Price
+from gateway.sql.clause import priced
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
 from gateway.sql.plan import Plan, PlannedRelease
@@ -26,12 +27,13 @@ class Question:
     """What an analyst asks and at which price; ``price_epsilon`` is the price as epsilon, whatever it was stated in.
 
     ``now`` is what CURRENT_DATE and NOW mean, in UTC and without seconds; without it the text may not name them.
+    Both are None where the request states no price, so that the text's privacy clauses have to.
     """
 
     text: str
     dialect: str | None
     price: Price
-    price_epsilon: int
+    price_epsilon: int | None
     limits: TextLimits
     bounds: Bounds
     parameters: tuple[Parameter, ...] = ()
@@ -55,7 +57,8 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     query = lower(tree, dataset)
     if len(query.releases) > question.bounds.releases:
         refuse("releases-too-many", hint=f"At most {question.bounds.releases} in one request.")
-    shared = share(query.releases, dataset, question.price, question.bounds)
+    price = priced(question.price, query.releases, dataset, question.bounds.max_groups_contributed)
+    shared = share(query.releases, dataset, price, question.bounds)
     check(query, shared, question.bounds.released_groups)
     planned = tuple(rewrite(found, dataset) for found in shared)
     loss = sum((release.loss for release in planned), FREE)
@@ -67,8 +70,8 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         query=query,
         releases=planned,
         loss=loss,
-        price=question.price_epsilon,
-        conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, question.price.delta),
+        price=question.price_epsilon if question.price_epsilon is not None else price.epsilon or 0,
+        conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, price.delta),
         notes=tuple(note for release in planned for note in _notes(release)),
     )
 

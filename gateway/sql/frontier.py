@@ -13,7 +13,8 @@ from typing import Any
 from sqlglot import exp
 
 from gateway.sql.above import listed
-from gateway.sql.algebra import Constant, Ref, Relation, Release, Scalar, Scan, type_of
+from gateway.sql.algebra import Constant, Ref, Relation, Release, Scalar, Scan, Terms, type_of
+from gateway.sql.clause import divided, terms
 from gateway.sql.facts import facts
 from gateway.sql.functions import Level
 from gateway.sql.known import known
@@ -32,7 +33,8 @@ def frontier(select: exp.Select, source: Relation, scope: Scope, context: Contex
     """Return the releases of a SELECT over one owned relation, with its select list above them."""
     rows = RowNames(scope)
     keys, sets = _keys(select, rows)
-    base = Frontier(Noisy(rows, facts(source, context.dataset), keys), source, sets, select)
+    about = facts(source, context.dataset)
+    base = Frontier(Noisy(rows, about, keys), source, sets, select, terms(select, rows, about))
     return listed(select, base, context)
 
 
@@ -44,8 +46,15 @@ class Frontier:
 
     level: Level = "post"
 
-    def __init__(self, noisy: Noisy, source: Relation, sets: Sequence[tuple[int, ...]], select: exp.Select) -> None:
-        self.noisy, self.source, self.sets, self.select = noisy, source, sets, select
+    def __init__(
+        self,
+        noisy: Noisy,
+        source: Relation,
+        sets: Sequence[tuple[int, ...]],
+        select: exp.Select,
+        terms: Terms | None,
+    ) -> None:
+        self.noisy, self.source, self.sets, self.select, self.terms = noisy, source, sets, select, terms
         self.grouping: list[tuple[int, ...]] = []
         self.releases: list[Release] = []
 
@@ -87,7 +96,8 @@ class Frontier:
             hint = "Ask for COUNT, SUM or AVG, grouped as you like."
             refuse("no-aggregate", *self.select.expressions[:1], hint=hint)
         self.releases = [
-            numbered(Release(self.source, tuple(keys[at] for at in chosen), aggregates)) for chosen in self.sets
+            numbered(Release(self.source, tuple(keys[at] for at in chosen), aggregates, stated))
+            for chosen, stated in zip(self.sets, divided(self.terms, len(self.sets)), strict=True)
         ]
         if len(self.sets) == 1 and not self.grouping:
             return self.releases[0]
@@ -250,4 +260,4 @@ def numbered(release: Release) -> Release:
             case _:
                 return value
 
-    return Release(renamed(release.source), renamed(release.keys), renamed(release.aggregates))
+    return Release(renamed(release.source), renamed(release.keys), renamed(release.aggregates), release.terms)

@@ -73,7 +73,9 @@ class _Clauses(_Mixin):
         if not after_select or not self._match_text_seq("WITH", "DIFFERENTIAL_PRIVACY"):
             return super()._parse_hint()
         start = self._prev.start
-        options = self._parse_wrapped_csv(self._parse_option) if self._match_text_seq("OPTIONS") else []
+        options = []
+        if self._match_text_seq("OPTIONS") and not self._match_pair(TokenType.L_PAREN, TokenType.R_PAREN):
+            options = self._parse_wrapped_csv(self._parse_option)
         found = self.expression(Privacy(expressions=options))
         found.meta["start"] = start
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Release
@@ -19,41 +20,59 @@ from mechanisms.accounting import rho_of_epsilon
 
 
 def share(releases: Sequence[Release], dataset: Dataset, cost: Price, bounds: Bounds) -> tuple[PlannedRelease, ...]:
-    """Return every release planned at an equal share of the price, with the mechanism that errs least over all."""
+    """Return every release planned at its share of the price, with the mechanism that errs least over all.
 
-    def planned(priced: Callable[[int], Price]) -> tuple[PlannedRelease, ...]:
-        return tuple(choose(release, dataset, priced(place), bounds) for place, release in enumerate(releases))
+    Shares are those of the epsilons that privacy clauses state, else equal.
+    """
+    count, weights = len(releases), _weights(releases)
 
-    if len(releases) == 1:
+    def planned(priced: Callable[[Fraction], Price]) -> tuple[PlannedRelease, ...]:
+        return tuple(
+            choose(release, dataset, priced(weight), _bounds(release, bounds))
+            for weight, release in zip(weights, releases, strict=True)
+        )
+
+    if count == 1:
         return planned(lambda _: cost)
-    count = len(releases)
     # Which releases have thresholds is a matter of their keys alone: asked once, so that only those share the delta.
-    hidden = sum(found.threshold is not None for found in planned(lambda _: _laplace(cost, count, 1)))
+    hidden = sum(found.threshold is not None for found in planned(lambda weight: _laplace(cost, weight, 1)))
     ways = []
     if cost.mechanism != "gaussian":
-        ways.append(planned(lambda _: _laplace(cost, count, hidden)))
+        ways.append(planned(lambda weight: _laplace(cost, weight, hidden)))
     if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
-        ways.append(planned(lambda _: _gaussian(cost, count, hidden)))
+        ways.append(planned(lambda weight: _gaussian(cost, weight, hidden)))
     return min(ways, key=lambda way: sum(map(_log_error, way)))
 
 
-def _laplace(cost: Price, count: int, hidden: int) -> Price:
-    epsilon = None if cost.epsilon is None else cost.epsilon // count
-    rho = None if cost.rho is None else cost.rho // count
+def _weights(releases: Sequence[Release]) -> tuple[Fraction, ...]:
+    stated = [0 if release.terms is None else release.terms.epsilon or 0 for release in releases]
+    total = sum(stated)
+    return tuple(Fraction(part, total) if total else Fraction(1, len(stated)) for part in stated)
+
+
+def _bounds(release: Release, bounds: Bounds) -> Bounds:
+    """Return the bounds of one release: its privacy clause may say how many groups a unit reaches."""
+    groups = None if release.terms is None else release.terms.groups
+    return bounds if groups is None else replace(bounds, max_groups_contributed=groups)
+
+
+def _laplace(cost: Price, weight: Fraction, hidden: int) -> Price:
+    epsilon = None if cost.epsilon is None else math.floor(cost.epsilon * weight)
+    rho = None if cost.rho is None else math.floor(cost.rho * weight)
     return replace(cost, epsilon=epsilon, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="laplace")
 
 
-def _gaussian(cost: Price, count: int, hidden: int) -> Price:
+def _gaussian(cost: Price, weight: Fraction, hidden: int) -> Price:
     """Return a share of the rho whose conversion, at what thresholds leave of the delta, is the epsilon asked for.
 
     Rho adds up, and is converted once for the request: n releases err by the root of n, not by n.
     """
     if cost.delta == 0 or cost.rho is not None:
-        rho = None if cost.rho is None else cost.rho // count
+        rho = None if cost.rho is None else math.floor(cost.rho * weight)
         return replace(cost, epsilon=cost.epsilon, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="gaussian")
     # A release with Gaussian noise gives half of its delta to its threshold (``choose``).
     thresholds = sum(cost.delta // hidden // 2 for _ in range(hidden))
-    rho = rho_of_epsilon(cost.epsilon or 0, cost.delta - thresholds) // count
+    rho = math.floor(rho_of_epsilon(cost.epsilon or 0, cost.delta - thresholds) * weight)
     return replace(cost, epsilon=None, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="gaussian")
 
 

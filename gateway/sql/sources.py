@@ -28,6 +28,7 @@ from gateway.sql.algebra import (
     conjuncts,
     references,
 )
+from gateway.sql.clause import clause
 from gateway.sql.facts import Facts, facts, joined
 from gateway.sql.folds import folded, folds, named, per_owner
 from gateway.sql.frontier import frontier
@@ -357,17 +358,23 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
         refuse("subquery-unsupported", node)
     context = with_clause(node, context)
     found = items(node, context)
+    stated = clause(node)
     if all(isinstance(item, Placed) for item in found):
+        if stated is not None:
+            refuse("clause-misplaced", stated)
         return over(node, [item for item in found if isinstance(item, Placed)], context)
-    only(node, *CLAUSES)
+    only(node, *CLAUSES, *(() if stated is None else ("hint",)))
     rows = read(node, found, context)
     about = facts(rows.relation, context.dataset)
     if top and not about.private:
         refuse("public-only", node.args["from_"].this)
     if top and node.args.get("distinct") is not None and not aggregated(node):
         refuse("distinct-unsupported", node.args["distinct"])
-    if top or (about.private and aggregated(node) and not folds(node, rows.relation, rows.scope, context)):
+    apart = stated is None and not top and folds(node, rows.relation, rows.scope, context)
+    if top or (about.private and aggregated(node) and not apart):
         return frontier(node, rows.relation, rows.scope, context)
+    if stated is not None:
+        refuse("clause-misplaced", stated)
     return _rows(node, rows, context)
 
 
@@ -382,11 +389,11 @@ def _combined(node: exp.SetOperation, context: Context) -> Listed:
 
 def _rows(select: exp.Select, found: From, context: Context) -> Rows:
     """Return a query inside FROM: one owner's rows picked, or folded among themselves; refuse what crosses owners."""
-    for clause in ("limit", "offset", "order"):
-        if select.args.get(clause) is not None:
+    for name in ("limit", "offset", "order"):
+        if select.args.get(name) is not None:
             refuse(
                 "subquery-unsupported",
-                select.args[clause],
+                select.args[name],
                 message="An order or a limit below an aggregate lets other people's rows decide which rows count.",
             )
     if aggregated(select):
