@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_a_gateway_may_keep_none() -> None:
     kept, dataset = Plans(0), duckdb_dataset(SHOP)
     assert kept.get(COUNTED, dataset) == kept.get(COUNTED, dataset)
     assert len(kept) == 0
+
+
+def test_only_a_text_that_names_the_time_is_planned_for_its_minute() -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    noon = datetime(2024, 1, 31, 12, tzinfo=UTC)
+    first = kept.get(replace(COUNTED, now=noon), dataset)
+    assert kept.get(replace(COUNTED, now=noon + timedelta(minutes=1)), dataset) is first
+    asked = replace(COUNTED, text="SELECT COUNT(*) FROM orders WHERE day < CURRENT_DATE", parameters=(), now=noon)
+    today = kept.get(asked, dataset)
+    assert kept.get(asked, dataset) is today
+    assert kept.get(replace(asked, now=noon + timedelta(days=1)), dataset).fingerprint != today.fingerprint

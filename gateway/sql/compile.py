@@ -26,8 +26,9 @@ from mechanisms.loss import FREE
 class Question:
     """What an analyst asks and at which price; ``price_epsilon`` is the price as epsilon, whatever it was stated in.
 
-    ``now`` is what CURRENT_DATE and NOW mean, in UTC and without seconds; without it the text may not name them.
-    Both are None where the request states no price, so that the text's privacy clauses have to.
+    Its epsilon and rho, and ``price_epsilon``, are None where the request leaves the price to the text's privacy
+    clauses. ``now`` is what CURRENT_DATE and NOW mean, in UTC and without seconds; without it the text may not name
+    them.
     """
 
     text: str
