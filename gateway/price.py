@@ -23,8 +23,8 @@ def question(
 ) -> Question:
     """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``.
 
-    ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC. A request may leave
-    the price to the privacy clauses of its text (``gateway.sql.clause``).
+    ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC. A request may
+    leave the price to the privacy clauses of its text (``gateway.sql.clause``).
     """
     if request.confidence > MAX_CONFIDENCE:
         raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")
