@@ -5,44 +5,54 @@ Each line is said after the commit that it tells of; what was said must stand fo
 
 from __future__ import annotations
 
-import sys
 from hashlib import sha256
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from budget import ledger
+from budget.errors import CommitUnknown
 from gateway.store.committer import Committer
 from gateway.store.engine import control_engine
 from mechanisms.accounting import rho_of_pure
 from mechanisms.loss import Loss
+from tests.budget.processes import say
 
 
-def run(url: str, seed: str) -> None:
-    """Charge one unit after another under keys that this process alone uses."""
+def run(writes: Any, url: str, seed: str, process: str) -> None:
+    """Charge one unit after another under keys that this process alone uses.
+
+    A database that is gone ends it: what it was not told may or may not stand, and its keys find out.
+    """
     engine = control_engine(url)
     committer = Committer(engine)
-    process = seed.rjust(32, "0")
     turn = 0
     while True:
         turn += 1
-        request = ledger.ChargeRequest(
-            dataset="health",
-            analyst="ann",
-            loss=Loss(1, rho_of_pure(1)),
-            price=1,
-            request_hash=sha256(b"same").digest(),
-            plan_fingerprint="plan",
-            policy_version=1,
-            data_version=1,
-            mechanism="{}",
-            process=process,
-            idempotency_key=f"{seed}-{turn}",
-        )
-        charge = committer.charge(request).record.charge.id
-        sys.stdout.write(f"charged {charge} {seed}-{turn}\n")
-        sys.stdout.flush()
-        committer.settle(ledger.OutcomeRequest("health", "ann", charge, "answered", charge.encode()))
-        sys.stdout.write(f"settled {charge}\n")
-        sys.stdout.flush()
+        key = f"{seed}-{turn}"
+        say(writes, f"asking {key}")
+        try:
+            charge = committer.charge(asked(key, process)).record.charge.id
+            say(writes, f"charged {charge} {key}")
+            settled = committer.settle(ledger.OutcomeRequest("health", "ann", charge, "answered", charge.encode()))
+        except (DBAPIError, CommitUnknown):
+            return
+        if settled.won:
+            say(writes, f"settled {charge}")
 
 
-if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2])
+def asked(key: str, process: str) -> ledger.ChargeRequest:
+    """Return what is asked under a key."""
+    return ledger.ChargeRequest(
+        dataset="health",
+        analyst="ann",
+        loss=Loss(1, rho_of_pure(1)),
+        price=1,
+        request_hash=sha256(key.encode()).digest(),
+        plan_fingerprint="plan",
+        policy_version=1,
+        data_version=1,
+        mechanism="{}",
+        process=process,
+        idempotency_key=key,
+    )

@@ -1,4 +1,4 @@
-"""What the ledger admits, beside OpenDP's privacy filter, dp-accounting and two other computations, on random sequences."""
+"""What the ledger admits on random sequences, beside OpenDP's filter, dp-accounting and two other computations."""
 
 from __future__ import annotations
 
