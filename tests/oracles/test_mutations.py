@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from random import Random
 from typing import Any
 
 import duckdb
 import pytest
 
+from gateway import moments
 from gateway import release as releasing
 from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
-from gateway.sql import choose, layout, noisy, render, rewrite, rows
+from gateway.sql import cells, choose, layout, noisy, render, rewrite, rows, spread
 from gateway.sql import compile as compiling
 from gateway.sql.algebra import Aggregate, Ref
 from gateway.sql.dialects.writer import Writer
-from gateway.sql.plan import Measure, PlannedRelease
+from gateway.sql.plan import Measure, PlannedRelease, Share
 from mechanisms import thresholds
 from tests.oracles import naive, neighbours
 from tests.oracles.databases import Bases
@@ -35,6 +37,9 @@ NEIGHBOURS = {
         written("SELECT day, COUNT(DISTINCT person_id) FROM visit GROUP BY day", groups=1),
         written("SELECT label, COUNT(*), SUM(qty) FROM item GROUP BY label"),
         written("SELECT COUNT(*) FROM item WHERE qty > 0"),
+        written("SELECT VAR_POP(income), AVG(income) FROM person"),
+        written("SELECT COVAR_POP(cost, score) FROM visit"),
+        written("SELECT CORR(cost, score) FROM visit", "gaussian"),
     ),
     READINGS: (
         written("SELECT COUNT(*), SUM(step) FROM reading"),
@@ -46,6 +51,8 @@ ANSWERS = (
     Asked("visit", (), (Aggregated("COUNT"), Aggregated("SUM", "cost"), Aggregated("AVG", "cost"))),
     Asked("item", ("label",), (Aggregated("COUNT"), Aggregated("SUM", "qty"))),
     Asked("person", ("sex",), (Aggregated("COUNT", "age"), Aggregated("AVG", "age"))),
+    Asked("person", (), (Aggregated("VAR_SAMP", "age"), Aggregated("COVAR_POP", "age", "income"))),
+    Asked("person", (), (Aggregated("REGR_SLOPE", "income", "age"),)),
 )
 
 
@@ -172,6 +179,38 @@ def ownerless_rows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rows, "_owned", lambda _owner: ())
 
 
+def cells_rounded_apart(patch: pytest.MonkeyPatch) -> None:
+    """Each cell of a row is rounded by itself, upward, so that together they may be more than the whole."""
+
+    def share(found: Share, write: Writer) -> str:
+        numerators = [cells._bernstein(factor, at, write) for factor, at in zip(found.factors, found.at, strict=True)]
+        denominator = prod(factor.grid**factor.power for factor in found.factors)
+        return write.quotient(f"{' * '.join(numerators)} * {found.whole} + {denominator - 1}", denominator)
+
+    patch.setattr(cells, "_share", share)
+
+
+def uncentred_products(patch: pytest.MonkeyPatch) -> None:
+    """A product reaches its factors' squares, as sums of x * y would that nobody centred."""
+    honest = cells._centred
+    patch.setattr(cells, "_centred", lambda found, write: f"(4 * {honest(found, write)})")
+
+
+def samples_read_as_populations(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(moments, "_sampled", lambda found, _noisy, _confidence: found)
+
+
+def arguments_turned_round(patch: pytest.MonkeyPatch) -> None:
+    """A regression of x on y instead of y on x."""
+    honest = spread._paired
+
+    def turned(*args: Any) -> Aggregate:
+        made = honest(*args)
+        return made if made.second is None else replace(made, argument=made.second, second=made.argument)
+
+    patch.setattr(spread, "_paired", turned)
+
+
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -187,6 +226,8 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
         (no_group_cap, "is declared"),
         (no_group_cap, "is alone in"),
         (no_threshold_reach, "lower than its delta allows"),
+        (cells_rounded_apart, "is declared"),
+        (uncentred_products, "is declared"),
     ],
 )
 def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +235,10 @@ def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypa
     assert any(said in found for found in found_by_neighbours(duckdbs))
 
 
-@pytest.mark.parametrize("mutation", [values_counted_as_rows, ownerless_rows, wrong_join])
+@pytest.mark.parametrize(
+    "mutation",
+    [values_counted_as_rows, ownerless_rows, wrong_join, samples_read_as_populations, arguments_turned_round],
+)
 def test_answers_find(mutation: Mutation, duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)
     assert found_by_answers(duckdbs, sandbox, monkeypatch)
