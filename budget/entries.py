@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, RowMapping, func, select, union
 
@@ -46,7 +46,15 @@ def datasets(conn: Connection) -> list[str]:
     return sorted(conn.execute(union(*(select(column) for column in named))).scalars())
 
 
-def walk(conn: Connection, dataset: str, last: int) -> Iterator[tuple[int, str, Sequence[Any]]]:
+Rest: TypeAlias = Callable[[], object]
+"""Called between pages: the connection's ``rollback``, so that a long reading is not one long transaction, which on
+SQLite would hold up every commit. It may end anywhere, since facts never change.
+"""
+
+
+def walk(
+    conn: Connection, dataset: str, last: int, rest: Rest | None = None
+) -> Iterator[tuple[int, str, Sequence[Any]]]:
     """Yield (number, kind, whole row as the driver gave it) of a dataset's facts up to the number ``last``, in order.
 
     Pages, not open cursors: whoever stops at the first wrong row leaves nothing open behind. A page is a range of
@@ -61,6 +69,8 @@ def walk(conn: Connection, dataset: str, last: int) -> Iterator[tuple[int, str, 
             # Past SQLAlchemy's row objects, which cost more than the hashing: what both drivers give is plain values.
             page += [(row[1], kind, row) for row in result.cursor.fetchall()]
             result.close()
+        if rest is not None:
+            rest()
         page.sort(key=itemgetter(0, 1))
         yield from page
         low = high + 1

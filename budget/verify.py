@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select, union_all
 
 from budget import schema, triggers
 from budget.chain import beginning, digest, link
-from budget.entries import datasets, walk
+from budget.entries import Rest, datasets, walk
 from budget.fold import Fold, Inadmissible
 from budget.standing import Standing, columns
 
@@ -55,13 +55,16 @@ class Report:
         return not self.missing_triggers and all(report.fault is None for report in self.datasets)
 
 
-def verify(conn: Connection, dataset: str | None = None) -> Report:
-    """Verify one dataset's ledger, or all; writers may go on meanwhile, and what they add is not looked at."""
+def verify(conn: Connection, dataset: str | None = None, rest: Rest | None = None) -> Report:
+    """Verify one dataset's ledger, or all; writers may go on meanwhile, and what they add is not looked at.
+
+    ``rest`` is called between pages of facts: ``entries.Rest``.
+    """
     names = datasets(conn) if dataset is None else [dataset]
-    return Report(tuple(_verify(conn, name) for name in names), tuple(triggers.missing(conn)))
+    return Report(tuple(_verify(conn, name, rest) for name in names), tuple(triggers.missing(conn)))
 
 
-def _verify(conn: Connection, dataset: str) -> DatasetReport:
+def _verify(conn: Connection, dataset: str, rest: Rest | None) -> DatasetReport:
     # One statement, so that head, balances and the last fact are of one moment on every database.
     last_fact = select(
         func.max(
@@ -88,7 +91,7 @@ def _verify(conn: Connection, dataset: str) -> DatasetReport:
     head = (first["head_seq"], first["head_at"], bytes(first["hash"]))
     # Compared as plain columns: an edited balance need not be one that a Standing could hold.
     held = {row["scope"]: {name: row[name] for name in _BALANCE} for row in rows if row["scope"] is not None}
-    count, end, at, fold, fault = _walk(conn, dataset, head[0])
+    count, end, at, fold, fault = _walk(conn, dataset, head[0], rest)
     if fault is None:
         fault = _head_fault(dataset, (count, at, end), head, first["last_fact"] or 0)
     if fault is None:
@@ -96,10 +99,10 @@ def _verify(conn: Connection, dataset: str) -> DatasetReport:
     return DatasetReport(dataset, count, end, fault)
 
 
-def _walk(conn: Connection, dataset: str, last: int) -> tuple[int, bytes, int, Fold, Fault | None]:
+def _walk(conn: Connection, dataset: str, last: int, rest: Rest | None) -> tuple[int, bytes, int, Fold, Fault | None]:
     """Hash and fold the facts; stop at the first that is wrong."""
     fold, end, at, seq = Fold(), beginning(dataset), 0, 0
-    for number, kind, row in walk(conn, dataset, last):
+    for number, kind, row in walk(conn, dataset, last, rest):
         problem = None
         if number != seq + 1:
             problem = "a fact is missing before it" if number > seq else "its number stands twice"

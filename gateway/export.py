@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TextIO, TypeAlias
 from sqlalchemy import BigInteger, Boolean, Connection, select
 
 from budget import schema
-from budget.entries import datasets, walk
+from budget.entries import Rest, datasets, walk
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("csv", "jsonl", "parquet")
@@ -41,11 +41,11 @@ def columns() -> dict[str, Literal["integer", "flag", "text"]]:
     return {**{name: found[name] for name in place}, _KIND: "text", **rest}
 
 
-def rows(conn: Connection, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rows(conn: Connection, names: Sequence[str], rest: Rest | None = None) -> Iterator[dict[str, Any]]:
     """Yield each fact as a mapping of the columns that are not NULL."""
     for dataset in names:
         last = conn.execute(select(schema.head.c.seq).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
-        for _, kind, row in walk(conn, dataset, last or 0):
+        for _, kind, row in walk(conn, dataset, last or 0, rest):
             said = dict(zip(schema.FACTS[kind].columns.keys(), row, strict=True))
             yield {_KIND: kind} | {
                 _PAYLOAD.get(name, name): _plain(name, schema.FACTS[kind].c[name].type, value)
@@ -54,14 +54,14 @@ def rows(conn: Connection, names: Sequence[str]) -> Iterator[dict[str, Any]]:
             }
 
 
-def write(conn: Connection, path: Path, form: Format, dataset: str | None = None) -> int:
+def write(conn: Connection, path: Path, form: Format, dataset: str | None = None, rest: Rest | None = None) -> int:
     """Write the ledger, or one dataset's, to a new file and return the number of facts; ``FileExistsError``.
 
     The file is its owner's alone: who asked what, and when, is nobody else's business.
     """
     names = datasets(conn) if dataset is None else [dataset]
     path.touch(mode=0o600, exist_ok=False)
-    found = rows(conn, names)
+    found = rows(conn, names, rest)
     if form == "parquet":
         return _parquet(found, path)
     with path.open("w", encoding="utf-8", newline="") as file:

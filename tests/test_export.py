@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Engine
 
-from budget import chain, grants, ledger, schema
+from budget import chain, entries, grants, ledger, schema
 from budget.grants import Grant
+from budget.verify import verify
 from gateway import export
 from gateway.store import migrate
-from gateway.store.engine import control_engine
+from gateway.store.engine import control_engine, reader
 from tests.budget.ledgers import EPSILON, grant_all, request
 
 
@@ -45,6 +46,33 @@ def fill(engine: Engine) -> None:
 def written(engine: Engine, path: Path, form: export.Format, dataset: str | None = None) -> int:
     with engine.connect() as conn:
         return export.write(conn, path, form, dataset)
+
+
+def test_a_long_reading_holds_up_no_commit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of two facts; another connection charges between any two of them."""
+    monkeypatch.setattr(entries, "_PAGE", 2)
+    grant_all(engine, epsilon=100 * EPSILON, cap=100 * EPSILON)
+    other = control_engine(engine.url) if engine.dialect.name == "postgresql" else engine
+    charged = 0
+
+    def charge() -> None:
+        nonlocal charged
+        charged += 1
+        with other.begin() as conn:
+            ledger.charge(conn, request(1))
+
+    with reader(engine).connect() as conn:
+
+        def rest() -> None:
+            conn.rollback()
+            charge()
+
+        assert verify(conn, "health", rest).ok
+        assert sum(1 for _ in export.rows(conn, ["health"], rest)) >= 10
+    assert charged > 8
+    other.dispose()
+    with engine.begin() as conn:
+        assert verify(conn).ok
 
 
 def rechained(rows: list[dict[str, Any]]) -> None:

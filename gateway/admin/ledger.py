@@ -25,7 +25,7 @@ def list_entries(control: Engine, dataset: str, *, after: int = 0, limit: int = 
 def verify_ledger(control: Engine, dataset: str | None = None) -> verify.Report:
     """Fold the whole ledger anew, check its hashes, sums and triggers, and name the first row that is wrong."""
     with reader(control).connect() as conn:
-        return verify.verify(conn, dataset)
+        return verify.verify(conn, dataset, conn.rollback)
 
 
 def list_published(control: Engine, dataset: str) -> list[records.Record]:
@@ -43,7 +43,7 @@ def report_ledger(control: Engine, dataset: str | None = None) -> list[report.Ac
 def export_ledger(control: Engine, path: Path, form: export.Format, dataset: str | None = None) -> int:
     """Write the ledger's facts to a new file and return how many there are; ``FileExistsError``."""
     with reader(control).connect() as conn:
-        return export.write(conn, path, form, dataset)
+        return export.write(conn, path, form, dataset, conn.rollback)
 
 
 def sign_head(control: Engine, key: SigningKey) -> heads.SignedHeads:

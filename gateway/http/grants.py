@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from gateway import admin, heads, wire, wire_admin
 from gateway.http.entry import SCHEME, AdminOnly, Caller, Services
@@ -23,6 +24,7 @@ router = APIRouter(
 Name = Annotated[str, InPath(min_length=1, max_length=200)]
 _BODY: Final = problems(400, 404, 413, 415, 422)
 _ACT: Final = _BODY | problems(409)
+_PIECE: Final = 1 << 20
 _MEDIA: Final = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl",
@@ -131,11 +133,21 @@ async def export(
     """Export the facts of one dataset or of all, in the order of their chains."""
     service, threads = services
     written = await threads.control(partial(_exported, service, format, dataset))
-    return Response(written, media_type=_MEDIA[format])
+    return StreamingResponse(_pieces(written), media_type=_MEDIA[format])
 
 
-def _exported(service: Service, form: Literal["csv", "jsonl", "parquet"], dataset: str | None) -> bytes:
+def _exported(service: Service, form: Literal["csv", "jsonl", "parquet"], dataset: str | None) -> BinaryIO:
+    """Write an export and return it open; it has no name any more, and is gone when it is closed.
+
+    A file and not rows as they are read: a client that is slow to take them would keep the ledger's readers waiting.
+    """
     with tempfile.TemporaryDirectory(prefix="discreet-export-") as folder:
         path = Path(folder) / f"ledger.{form}"
         admin.export_ledger(service.control, path, form, dataset)
-        return path.read_bytes()
+        return path.open("rb")
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE):
+            yield piece

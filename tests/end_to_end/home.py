@@ -205,8 +205,14 @@ class Home:
 
     def facts(self, dataset: str = "health") -> list[dict[str, Any]]:
         """Return the ledger as the admin's command shows it."""
-        found: list[dict[str, Any]] = json.loads(self.do("ledger", "show", "--dataset", dataset, "--json"))
-        return found
+        found: list[dict[str, Any]] = []
+        while True:
+            after = str(found[-1]["seq"] if found else 0)
+            show = ("ledger", "show", "--dataset", dataset, "--after", after, "--limit", "1000", "--json")
+            page: list[dict[str, Any]] = json.loads(self.do(*show))
+            if not page:
+                return found
+            found += page
 
     def heads(self) -> list[tuple[str, int, bytes]]:
         """Return the end of each dataset's chain: while it stays the same, the ledger does."""

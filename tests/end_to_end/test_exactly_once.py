@@ -190,11 +190,20 @@ class Load:
 
 
 def test_killed_at_any_instant_under_load(home: Home, mortal: Server) -> None:
-    """Ten rounds: three analysts ask, the server is killed, and what was cut off is asked again after the restart."""
-    loads = [Load(home, f"busy-{number}") for number in range(3)]
+    killed_under_load(home, mortal, 10)
+
+
+@pytest.mark.audit
+def test_killed_many_times_under_load(home: Home, mortal: Server) -> None:
+    killed_under_load(home, mortal, 30)
+
+
+def killed_under_load(home: Home, mortal: Server, kills: int) -> None:
+    """Three analysts ask, the server is killed, and what was cut off is asked again after the restart, and so on."""
+    loads = [Load(home, f"busy-{kills}-{number}") for number in range(3)]
     for load in loads:
         home.grant(load.analyst, 900, delta="0")  # pure, so that what is spent is a plain sum
-    delays = [random.SystemRandom().uniform(0.01, 0.3) for _ in range(10)]
+    delays = [random.SystemRandom().uniform(0.01, 0.3) for _ in range(kills)]
     cut = 0
     mortal.stop()
     with serving(home) as server:
