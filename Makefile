@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test audit bench lock clean format check
+.PHONY: demo test test-spark audit bench lock clean format check
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,16 @@ check: $(VENV)/.dev
 test: check
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
+# Spark is half a gigabyte and needs Java 17: its tests have an environment of their own.
+.venv-spark/.spark: requirements/spark.txt pyproject.toml
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/spark.txt
+	.venv-spark/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+test-spark: .venv-spark/.spark
+	.venv-spark/bin/pytest -m spark $(ARGS)
+
 audit: $(VENV)/.dev
 	$(BIN)/pytest -m audit -n 2 --dist worksteal $(ARGS)
 
@@ -52,4 +62,4 @@ lock:
 	  --extra dev --extra spark --output-file requirements/spark.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo dist build
+	rm -rf $(VENV) .venv-spark .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo dist build

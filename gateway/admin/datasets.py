@@ -121,7 +121,7 @@ def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
 def _located(document: Document, folder: Path) -> Document:
     """Return the document with its engine's file, if it has one, named from the root."""
     scheme, separator, path = document.engine.partition(":///")
-    if scheme not in ("duckdb", "sqlite") or not separator or not path or path.startswith("/"):
+    if scheme not in ("duckdb", "sqlite", "parquet", "csv") or not separator or not path or path.startswith("/"):
         return document
     return document.model_copy(update={"engine": f"{scheme}:///{quote(str(folder.absolute()))}/{path}"})
 

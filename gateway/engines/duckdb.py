@@ -147,8 +147,7 @@ class DuckdbEngine:
     def _open(self, limits: Limits) -> duckdb.DuckDBPyConnection:
         with _OPENING:
             try:
-                # an empty configuration: one process cannot open a file twice under two of them
-                connection = duckdb.connect(str(self._path), read_only=True)
+                connection = self._connect()
             except (duckdb.Error, OSError, RuntimeError) as error:
                 raise EngineUnavailable(f"{self._path} could not be opened: {_brief(error)}") from error
             try:
@@ -163,6 +162,10 @@ class DuckdbEngine:
                 connection.close()
                 raise EngineUnavailable(f"{self._path} redefines built-in functions by macros: {', '.join(shadows)}")
             return connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        # an empty configuration: one process cannot open a file twice under two of them
+        return duckdb.connect(str(self._path), read_only=True)
 
     def _restrict(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
         # intermediate results hold private rows: they spill, encrypted, into a folder of our own (0700)

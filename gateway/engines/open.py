@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from gateway.engines.alchemy import AlchemyEngine
 from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
+from gateway.engines.folder import FolderEngine
 from gateway.engines.postgres import Address, PostgresEngine
 from gateway.engines.sqlite import SqliteBackend
 from gateway.policy.model import Dialect
@@ -28,10 +29,13 @@ def dialect_of(url: str) -> Dialect:
     match scheme:
         case "duckdb" | "sqlite":
             return scheme
+        case "parquet" | "csv":
+            return "duckdb"
         case "postgresql" | "postgres":
             return "postgres"
     raise EngineUrlInvalid(
-        f"{scheme or 'no scheme'}: an engine is duckdb:///path, postgresql://user@host/database or sqlite:///path"
+        f"{scheme or 'no scheme'}: an engine is postgresql://user@host/database, duckdb:///file, sqlite:///file, "
+        "parquet:///folder or csv:///folder"
     )
 
 
@@ -39,7 +43,8 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
     """Return the engine of a URL, not yet connected.
 
     ``duckdb:///data/health.duckdb`` is relative to ``base`` (the working directory without one), and
-    ``duckdb:////data/health.duckdb`` absolute; ``sqlite:///`` likewise.
+    ``duckdb:////data/health.duckdb`` absolute; ``sqlite:///`` and the folders of ``parquet:///`` and ``csv:///``
+    likewise.
     ``postgresql://user:password@host:port/database`` takes ``?schema=``, ``host`` (a socket's folder), ``user``,
     ``port``, and libpq's TLS and password-file parameters.
     """
@@ -49,6 +54,8 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
             return PostgresEngine(_address(parts))
         case "sqlite":
             return AlchemyEngine(SqliteBackend(_file(parts, base)))
+        case "duckdb" if parts.scheme in ("parquet", "csv"):
+            return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv")
         case _:
             return DuckdbEngine(_file(parts, base))
 

@@ -1,0 +1,168 @@
+"""A folder of Parquet or CSV files as read-only tables, read by DuckDB where they lie.
+
+``visit.parquet`` and ``visit/*.parquet`` are the table ``visit``, and so with ``.csv``. A Parquet file says what its
+columns are. A CSV file does not, and guessing its types from its rows would let one row decide what the others mean:
+the folder's ``schema.sql`` says it, in a CREATE TABLE each; a value that is none of its column's type is NULL.
+
+The gateway names every file by itself; DuckDB may open those and no other, and no path stands in any statement. Files
+are compared with what was opened (names, sizes, times) when a session begins, and opened anew where they differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, Literal
+
+import duckdb
+
+from gateway.engines.base import EngineUnavailable, Limits
+from gateway.engines.duckdb import DuckdbEngine
+from gateway.policy.model import TableShape
+
+SCHEMA: Final = "schema.sql"
+MOST_FILES: Final = 100_000
+
+_FILES_DIFFER: Final = """
+SELECT file_name FROM parquet_schema($files)
+GROUP BY file_name HAVING list((column_id, name, duckdb_type) ORDER BY column_id) <> (
+  SELECT list((column_id, name, duckdb_type) ORDER BY column_id) FROM parquet_schema($first))
+ORDER BY 1 LIMIT 1
+"""
+_DECLARED: Final = """
+SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
+"""
+
+Files = Mapping[str, tuple[Path, ...]]
+Print = tuple[tuple[str, int, int], ...]
+
+
+class FolderEngine(DuckdbEngine):
+    """One folder, each of whose files or folders of files is a table."""
+
+    def __init__(self, folder: Path, suffix: Literal["parquet", "csv"]) -> None:
+        super().__init__(folder)
+        self._suffix = suffix
+        self._opened: Print = ()
+        self._checking = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"FolderEngine({str(self._path)!r}, {self._suffix})"
+
+    def read_only(self) -> bool:
+        """Whether the instance is locked to the folder's files; that a statement is a SELECT is the session's part.
+
+        DuckDB would let COPY write to a file that may be read, so that the rights of the process matter too: give the
+        gateway a folder that it cannot write.
+        """
+        sql = "SELECT current_setting('lock_configuration'), NOT current_setting('enable_external_access')"
+        with closing(self._cursor(Limits(60))) as cursor:
+            return cursor.execute(sql).fetchall() == [(True, True)]
+
+    def shape(self, table: str) -> TableShape | None:
+        """Return what the files say of a table; no key of theirs is enforced by anything."""
+        found = super().shape(table)
+        return None if found is None else TableShape(found.columns, frozenset())
+
+    def _cursor(self, limits: Limits) -> duckdb.DuckDBPyConnection:
+        with self._checking:
+            if self._opened != _print(self._files()):
+                self.close()
+            return super()._cursor(limits)
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        files = self._files()
+        connection = duckdb.connect()
+        try:
+            columns = {} if self._suffix == "parquet" else self._declared()
+            for table, paths in files.items():
+                source = _parquet(connection, paths) if self._suffix == "parquet" else _csv(table, paths, columns)
+                connection.execute(f"CREATE VIEW {_quoted(table)} AS {source}")
+            allowed = ", ".join(_text(path) for paths in files.values() for path in paths)
+            connection.execute(f"SET GLOBAL allowed_paths = [{allowed}]")
+        except BaseException:
+            connection.close()
+            raise
+        self._opened = _print(files)
+        return connection
+
+    def _files(self) -> Files:
+        """Return the files of each table; a folder that is not there, or holds too many, is no database."""
+        if not self._path.is_dir():
+            raise EngineUnavailable(f"{self._path} is no folder")
+        found: dict[str, tuple[Path, ...]] = {}
+        for entry in sorted(self._path.resolve().iterdir()):
+            parts = (entry,) if entry.is_file() else tuple(sorted(path for path in entry.rglob("*") if path.is_file()))
+            parts = tuple(path for path in parts if path.suffix.lower() == f".{self._suffix}")
+            table = entry.stem if entry.is_file() else entry.name
+            if parts and table in found:
+                raise EngineUnavailable(f"{self._path}: {table} is a file and a folder")
+            found |= {table: parts} if parts else {}
+        if sum(map(len, found.values())) > MOST_FILES:
+            raise EngineUnavailable(f"{self._path} holds more than {MOST_FILES} files")
+        return found
+
+    def _declared(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the columns of each table that the folder's schema declares, in their order."""
+        path = self._path / SCHEMA
+        if not path.is_file():
+            raise EngineUnavailable(f"{path} is missing: it holds a CREATE TABLE for each CSV file")
+        found: dict[str, dict[str, str]] = {}
+        with closing(duckdb.connect(config={"enable_external_access": False})) as scratch:
+            for statement in scratch.extract_statements(path.read_text(encoding="utf-8", errors="replace")):
+                if statement.type != duckdb.StatementType.CREATE:
+                    raise EngineUnavailable(f"{path} holds a statement that is no CREATE TABLE")
+                scratch.execute(statement)
+            for table, column, kind in scratch.execute(_DECLARED).fetchall():
+                found.setdefault(table, {})[column] = kind
+        return found
+
+
+def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> str:
+    """Return a SELECT over files of one schema; one that differs would raise, or be cast, while it is read."""
+    names = [str(path) for path in paths]
+    differ = connection.execute(_FILES_DIFFER, {"files": names, "first": names[0]}).fetchall()
+    if differ:
+        raise EngineUnavailable(f"{differ[0][0]} has other columns than {names[0]}")
+    return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], hive_partitioning = false)"  # noqa: S608
+
+
+def _csv(table: str, paths: Sequence[Path], declared: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a SELECT over CSV files in which no line raises an error: one that is no row is no row of the table.
+
+    On one thread, since what a broken line takes with it would else hang on how a file is cut into parts.
+    """
+    columns = declared.get(table)
+    if columns is None:
+        raise EngineUnavailable(f"{SCHEMA} declares no table {table}")
+    for path in paths:
+        with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+            head = next(csv.reader(lines), [])
+        if head != list(columns):
+            raise EngineUnavailable(f"{path} begins with other columns than {SCHEMA} declares: {', '.join(columns)}")
+    texts = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns)
+    options = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', parallel = false"
+    lenient = "strict_mode = true, null_padding = true, ignore_errors = true"
+    # not a bare cast, which DuckDB moves into the reader, where a value that is none takes its row away
+    typed = ", ".join(
+        f"TRY_CAST(NULLIF({_quoted(name)}, '') AS {kind}) AS {_quoted(name)}" for name, kind in columns.items()
+    )
+    files = ", ".join(map(_text, paths))
+    return f"SELECT {typed} FROM read_csv([{files}], columns = {{{texts}}}, {options}, {lenient})"  # noqa: S608
+
+
+def _print(files: Files) -> Print:
+    """Return what tells files apart from what they were: names, sizes and times."""
+    stated = [(str(path), path.stat()) for paths in files.values() for path in paths]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stated)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

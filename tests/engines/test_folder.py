@@ -1,0 +1,224 @@
+"""Folders of Parquet and CSV files: what is a table, what is locked, and what becomes of files that change or break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gateway.engines.base import EngineError, EngineUnavailable, Limits
+from gateway.engines.folder import FolderEngine
+from gateway.engines.open import open_engine
+from gateway.policy.document import load
+from gateway.policy.model import Physical
+from gateway.policy.resolve import resolve
+from tests.oracles.questions import plan, written
+
+LIMITS = Limits(30)
+
+POLICY = """
+dataset: health
+engine: {url}
+privacy_unit: {{table: person, key: person_id}}
+tables:
+  person: {{columns: {{age: {{type: integer, lower: 0, upper: 110}}}}}}
+  visit:
+    owner: {{person_id: person.person_id}}
+    max_rows_per_unit: 3
+    columns: {{cost: {{type: number, lower: 0, upper: 100}}, day: {{type: date}}}}
+budget: {{epsilon: 20, delta: 1e-6}}
+per_query: {{max_epsilon: 2, delta: 1e-9}}
+"""
+SCHEMA = """
+CREATE TABLE person (person_id BIGINT, age INTEGER);
+CREATE TABLE visit (visit_id BIGINT, person_id BIGINT, cost DECIMAL(9, 2), day DATE); -- two files
+"""
+PEOPLE = "SELECT range AS person_id, CAST(range % 90 AS INTEGER) AS age FROM range(100)"
+VISITS = (
+    "SELECT range AS visit_id, range % 100 AS person_id, CAST(range % 50 AS DECIMAL(9, 2)) AS cost, "
+    "DATE '2020-01-01' + CAST(range % 9 AS INTEGER) AS day FROM range({0}, {1})"
+)
+
+
+def write(folder: Path, suffix: str) -> None:
+    """The same rows in files of either kind."""
+    (folder / "visit" / "day=1").mkdir(parents=True)
+    with duckdb.connect() as connection:
+        for name, sql in (
+            ("person", PEOPLE),
+            ("visit/one", VISITS.format(0, 150)),
+            ("visit/day=1/two", VISITS.format(150, 400)),
+        ):
+            connection.execute(f"COPY ({sql}) TO '{folder / name}.{suffix}'")
+    if suffix == "csv":
+        (folder / "schema.sql").write_text(SCHEMA)
+    (folder / "README.md").write_text("no table")
+
+
+@pytest.fixture(params=["parquet", "csv"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FolderEngine]:
+    write(tmp_path, request.param)
+    engine = open_engine(f"{request.param}:///{tmp_path}")
+    assert isinstance(engine, FolderEngine)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Iterator[FolderEngine]:
+    write(tmp_path, "csv")
+    engine = FolderEngine(tmp_path, "csv")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Iterator[FolderEngine]:
+    write(tmp_path, "parquet")
+    engine = FolderEngine(tmp_path, "parquet")
+    yield engine
+    engine.close()
+
+
+def test_tables_and_shape(engine: FolderEngine) -> None:
+    assert sorted(engine.tables()) == ["person", "visit"]
+    assert engine.dialect == "duckdb"
+    with engine.session(LIMITS) as session:
+        found = session.schema(["person", "visit", "absent"])
+    assert found.keys() == {"person", "visit"}
+    assert {name: physical for name, physical, _ in found["visit"].columns} == {
+        "visit_id": Physical("integer", "BIGINT"),
+        "person_id": Physical("integer", "BIGINT"),
+        "cost": Physical("decimal", "DECIMAL(9,2)", 2),
+        "day": Physical("date", "DATE"),
+    }
+    assert found["visit"].unique == frozenset()
+    assert not found["visit"].view
+
+
+def test_a_question_is_answered_as_over_tables(engine: FolderEngine, tmp_path: Path) -> None:
+    document = load(POLICY.format(url=f"parquet:///{tmp_path}"))
+    with engine.session(LIMITS) as session:
+        dataset = resolve(document, session.schema(list(document.tables)), engine.dialect, 1)
+        for sql in (
+            "SELECT COUNT(*), SUM(age), AVG(age) FROM person",
+            "SELECT SUM(v.cost), COUNT(*) FROM visit v JOIN person p ON p.person_id = v.person_id WHERE p.age > 18",
+            "SELECT day, COUNT(*) FROM visit GROUP BY day",
+        ):
+            [planned] = plan(written(sql), dataset).releases
+            with duckdb.connect() as plain:
+                plain.execute(f"CREATE TABLE person AS {PEOPLE}; CREATE TABLE visit AS {VISITS.format(0, 400)}")
+                expected = plain.sql(planned.sql).to_arrow_table().to_pylist()
+            found = session.fetch(planned.sql).to_pylist()
+            assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+
+def test_rights(engine: FolderEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine.read_only()
+    (tmp_path / "other.txt").write_text("a\n1\n")
+    first = next(iter(sorted(tmp_path.rglob("person.*"))))
+    for sql in (
+        f"COPY person TO '{first}'",
+        f"COPY person TO '{tmp_path / 'new.parquet'}'",
+        f"SELECT * FROM read_csv('{tmp_path / 'other.txt'}')",
+        f"SELECT * FROM glob('{tmp_path}/*')",
+        "CREATE VIEW v AS SELECT 1",
+        "SET threads = 1",
+    ):
+        with engine.session(LIMITS) as session, pytest.raises(EngineError):
+            session.fetch(sql)
+    engine.close()
+    monkeypatch.setattr(FolderEngine, "_restrict", lambda *_: None)
+    assert not engine.read_only()
+
+
+def test_files_that_change_are_opened_anew(parquet: FolderEngine, tmp_path: Path) -> None:
+    with parquet.session(LIMITS) as session:
+        before = session.fetch("SELECT COUNT(*) AS n FROM person").to_pylist()
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({PEOPLE} WHERE range < 7) TO '{tmp_path / 'person.parquet'}'")
+    with parquet.session(LIMITS) as session:
+        after = session.fetch("SELECT COUNT(*) AS n FROM person").to_pylist()
+        kept = session.schema(["person"])["person"]
+    assert (before, after) == ([{"n": 100}], [{"n": 7}])
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 'x' AS person_id) TO '{tmp_path / 'person.parquet'}'")
+    with parquet.session(LIMITS) as session:
+        assert session.schema(["person"])["person"] != kept
+    (tmp_path / "person.parquet").unlink()
+    with parquet.session(LIMITS) as session:
+        assert session.schema(["person"]) == {}
+
+
+def test_a_half_written_file_is_found_before_anything_is_asked(parquet: FolderEngine, tmp_path: Path) -> None:
+    file = tmp_path / "visit" / "one.parquet"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(EngineUnavailable, match=r"one\.parquet"), parquet.session(LIMITS):
+        pass
+    file.unlink()
+    with parquet.session(LIMITS) as session:
+        assert session.fetch("SELECT COUNT(*) AS n FROM visit").to_pylist() == [{"n": 250}]
+
+
+def test_files_of_one_table_have_one_schema(parquet: FolderEngine, tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1 AS visit_id) TO '{tmp_path / 'visit' / 'three.parquet'}'")
+    with pytest.raises(EngineUnavailable, match="other columns"), parquet.session(LIMITS):
+        pass
+
+
+def test_no_line_of_a_csv_file_raises(csv: FolderEngine, tmp_path: Path) -> None:
+    lines = [
+        b"person_id,age",
+        b"1,30",
+        b"2,abc",
+        b"3",
+        b"4,99999999999",
+        b"5,1,2,3",
+        b'"6",""',
+        b"7,\xff\xfe",
+        b"8," + b"9" * 3_000_000,
+        b"\x00,\x00",
+        b"",
+        b'9,"a"b',
+        b"10,12",
+    ]
+    (tmp_path / "person.csv").write_bytes(b"\n".join(lines))
+    with csv.session(LIMITS) as session:
+        rows = session.fetch("SELECT person_id, age FROM person").to_pylist()
+    found = {row["person_id"]: row["age"] for row in rows}
+    assert {1: 30, 2: None, 3: None, 4: None, 6: None, 10: 12}.items() <= found.items()
+    with csv.session(LIMITS) as session:
+        assert session.fetch("SELECT MIN(day) AS d FROM visit").to_pylist() == [{"d": date(2020, 1, 1)}]
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (None, "schema.sql is missing"),
+        ("CREATE TABLE person (person_id BIGINT, age INTEGER)", "declares no table visit"),
+        (SCHEMA.replace("person_id BIGINT, age INTEGER", "age INTEGER, person_id BIGINT"), "other columns"),
+        (SCHEMA + "DROP TABLE visit", "no CREATE TABLE"),
+        (SCHEMA + "CREATE TABLE x AS SELECT * FROM read_csv('/etc/passwd')", "disabled"),
+        ("CREATE TABLE", "syntax error"),
+    ],
+)
+def test_a_schema_that_does_not_fit(csv: FolderEngine, tmp_path: Path, schema: str | None, message: str) -> None:
+    if schema is None:
+        (tmp_path / "schema.sql").unlink()
+    else:
+        (tmp_path / "schema.sql").write_text(schema)
+    with pytest.raises(EngineUnavailable, match=message), csv.session(LIMITS):
+        pass
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="is no folder"):
+        open_engine(f"parquet:///{tmp_path / 'none'}").tables()
+    write(tmp_path, "parquet")
+    (tmp_path / "visit.parquet").write_bytes((tmp_path / "person.parquet").read_bytes())
+    with pytest.raises(EngineUnavailable, match="a file and a folder"):
+        open_engine(f"parquet:///{tmp_path}").tables()
