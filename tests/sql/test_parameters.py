@@ -32,6 +32,7 @@ NAMED = {
     "spark": (":least", "{least}"),
     "mysql": (":least", "@least"),
     "tsql": ("@least", ":least"),
+    "sqlite": (":least", "@least"),
 }
 COUNTED = {
     "duckdb": ("?", "$1"),
@@ -41,6 +42,7 @@ COUNTED = {
     "spark": ("?",),
     "mysql": ("?",),
     "tsql": ("?",),
+    "sqlite": ("?",),
 }
 
 
