@@ -30,6 +30,7 @@ from gateway.sql.plan import (
 from gateway.sql.quantum import quantum
 from gateway.sql.refusals import refuse
 from gateway.sql.shared import shared
+from gateway.sql.split import GRAIN, weights
 from gateway.sql.twosided import two_sided
 from gateway.sql.wanted import SPREAD, Wanted
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
@@ -223,8 +224,12 @@ def _priced(
         delta //= 2
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
-    share, rest = divmod(total, len(layout.vectors) + sum(part.weight for part in beside))
-    shares = ([share] * len(layout.vectors))[:-1] + [share + rest] * bool(layout.vectors)
+    parts = weights(layout, mechanism, threshold=private)
+    whole = sum(parts) + GRAIN * sum(part.weight for part in beside)
+    shares = [total * part // whole for part in parts]
+    share = total * GRAIN // whole
+    if shares:
+        shares[-1] = total - sum(shares[:-1]) - share * sum(part.weight for part in beside)
     priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
     blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
     noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
@@ -261,4 +266,13 @@ def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) 
         + (f", and reach at most {bounding.groups} groups" if bounding.groups is not None else ""),
     }[bounding.how]
     among = f"least expected error among {len(candidates)} ways" if len(candidates) > 1 else "the only way open"
-    return f"{best.mechanism} noise on {best.layout.name} measures ({among}); {how}."
+    return f"{best.mechanism} noise on {best.layout.name} measures ({among}{_split(best)}); {how}."
+
+
+def _split(best: _Candidate) -> str:
+    """Say how the price is split among vectors, where there are several."""
+    losses = [block.loss.epsilon or block.loss.rho for block in best.blocks]
+    if len(losses) < 2:
+        return ""
+    parts = " : ".join(f"{100 * loss / sum(losses):.0f}" for loss in losses)
+    return f", the price split {parts} among vectors so that the product of the errors is least"

@@ -7,7 +7,8 @@ its error is told as a number over n.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from gateway.sql.plan import Estimator, Linear, Mean, Moments, Picked, Variable
@@ -20,52 +21,70 @@ EVEN = Fraction(1, 3)
 """The variance of values that spread evenly over [-1, 1]."""
 
 
-def expected_error(estimator: Linear | Mean | Moments, noises: Mapping[str, Noise], *, aside: bool = False) -> float:
-    """Return the 95 % half-width of an estimate; of a mean or a statistic of second moments, times the group's size.
+@dataclass(frozen=True, slots=True)
+class First:
+    """What the noise adds to an estimate to first order: ``size`` times a weighted sum of the measures' noises.
 
-    For these the values are taken to spread evenly around the middle of their bounds, a quarter of the bounds' distance
-    from it if ``aside``; a deviation's error is that of its square, over twice the deviation.
+    Of a mean or a statistic of second moments that is a number over the group's size.
+    """
+
+    weights: Mapping[str, Fraction]
+    size: float
+
+
+def first_order(estimator: Linear | Mean | Moments, *, aside: bool = False) -> First:
+    """Return what the noise adds to an estimate to first order.
+
+    The values of a mean or a statistic of second moments are taken to spread evenly around the middle of their bounds,
+    a quarter of the bounds' distance from it if ``aside``; a deviation's error is that of its square, over twice the
+    deviation.
     """
     match estimator:
         case Linear(terms):
-            return _width([(terms, Fraction(1))], noises)
+            return First(_sum((terms, Fraction(1))), 1.0)
         case Mean(spread, count):
             offset = (estimator.upper - estimator.lower) / 4 if aside else Fraction(0)
-            return _width([(spread, Fraction(1)), (count, -offset)], noises)
+            return First(_sum((spread, Fraction(1)), (count, -offset)), 1.0)
         case Moments():
-            return _of_moments(estimator, noises, Fraction(1, 2) if aside else Fraction(0))
+            return _of_moments(estimator, Fraction(1, 2) if aside else Fraction(0))
 
 
-def _width(parts: Iterable[tuple[Terms, Fraction]], noises: Mapping[str, Noise]) -> float:
+def expected_error(estimator: Linear | Mean | Moments, noises: Mapping[str, Noise], *, aside: bool = False) -> float:
+    """Return the 95 % half-width of an estimate; of a mean or a statistic of second moments, times the group's size."""
+    first = first_order(estimator, aside=aside)
+    return half_width([(float(weight), noises[name]) for name, weight in first.weights.items()], 0.95) * first.size
+
+
+def _sum(*parts: tuple[Terms, Fraction]) -> dict[str, Fraction]:
     sums: dict[str, Fraction] = {}
     for terms, factor in parts:
         for name, weight in terms:
             sums[name] = sums.get(name, Fraction(0)) + factor * weight
-    return half_width([(float(weight), noises[name]) for name, weight in sums.items()], 0.95)
+    return sums
 
 
-def _of_moments(moments: Moments, noises: Mapping[str, Noise], mean: Fraction) -> float:
-    """Return the error times n at means of ``mean``, even spread and no correlation.
+def _of_moments(moments: Moments, mean: Fraction) -> First:
+    """Return the noise over n at means of ``mean``, even spread and no correlation.
 
-    To first order it is the noise of the sum of (a - mean)(b - mean), less the statistic's share of the count's.
+    It is that of the sum of (a - mean)(b - mean), less the statistic's share of the count's.
     """
     x, y = moments.x, moments.y
     if y is None:
-        squares = [(x.second, Fraction(1)), (x.first, -2 * mean), (moments.count, mean * mean - EVEN)]
-        size = _width(squares, noises) * float(x.half) ** 2
-        return size / (2 * float(x.half) * math.sqrt(EVEN)) if moments.statistic.startswith("deviation") else size
-    products = [(moments.product, Fraction(1)), (x.first, -mean), (y.first, -mean), (moments.count, mean * mean)]
-    error = _width(products, noises)
+        squares = _sum((x.second, Fraction(1)), (x.first, -2 * mean), (moments.count, mean * mean - EVEN))
+        deviation = moments.statistic.startswith("deviation")
+        return First(squares, float(x.half) / (2 * math.sqrt(EVEN)) if deviation else float(x.half) ** 2)
+    product = _sum((moments.product, Fraction(1)), (x.first, -mean), (y.first, -mean), (moments.count, mean * mean))
     match moments.statistic:
         case "covariance_population" | "covariance_sample":
-            return error * float(x.half * y.half)
+            return First(product, float(x.half * y.half))
         case "slope":
-            return error / float(EVEN) * float(y.half / x.half)
+            return First(product, float(y.half / x.half / EVEN))
         case "intercept":
-            level = _width([(y.first, Fraction(1)), (moments.count, -mean)], noises)
-            return (level + error / float(EVEN) * float(abs(x.centre / x.half))) * float(y.half)
+            along = -(x.centre / x.half + mean) / EVEN
+            level = ((y.first, Fraction(1)), (moments.count, -mean))
+            return First(_sum(*level, (tuple(product.items()), along)), float(y.half))
         case _:
-            return error / float(EVEN)
+            return First(product, 1 / float(EVEN))
 
 
 def log_error(estimator: Estimator, noises: Mapping[str, Noise]) -> float:
