@@ -31,6 +31,10 @@ from tests.oracles.worlds import Data, Row, Tab, World
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence(monkeypatch)
+
+
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise at all, and the extremes at the very end."""
     monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
     monkeypatch.setattr(releasing, "select", lambda _selection, penalties: penalties.index(min(penalties)))
