@@ -51,10 +51,10 @@ def admit(standings: Sequence[Standing], loss: Loss, *, price: int, at: int, con
         )
 
 
-def fits(standing: Standing, loss: Loss, times: int) -> bool:
-    """Return whether a scope would admit so many more of one loss, one after the other."""
+def fits(standing: Standing, loss: Loss, times: int, price: int = 0) -> bool:
+    """Return whether a scope would admit so many more of one loss, one after the other, each at the price stated."""
     together = max(loss.epsilon or 0, loss.rho, loss.delta) * times
-    if standing.paused or standing.expired or together > LIMIT or not _affordable(standing, loss, 0):
+    if standing.paused or standing.expired or together > LIMIT or not _affordable(standing, loss, price):
         return False
     if loss.epsilon is None and not standing.gaussian:
         return False

@@ -189,22 +189,23 @@ def all_of(conn: Connection, dataset: str | None = None, analyst: str | None = N
     return found
 
 
-def how_many(balance: Balance, loss: Loss) -> int:
+def how_many(balance: Balance, loss: Loss, price: int = 0) -> int:
     """Return how many more queries like this one every scope would admit in its window; ``UNLIMITED`` if it is free.
 
-    Thresholds and both routes of the filter count as they will when each is charged.
+    Thresholds and both routes of the filter count as they will when each is charged, ``price`` (the epsilon that each
+    states) against the highest price of one query. None while the analyst is suspended.
     """
     if loss == Loss(0, 0, 0):
         return UNLIMITED
-    return min(_how_many(standing, loss) for standing in balance.standings)
+    return 0 if balance.suspended else min(_how_many(standing, loss, price) for standing in balance.standings)
 
 
-def _how_many(standing: Standing, loss: Loss) -> int:
+def _how_many(standing: Standing, loss: Loss, price: int) -> int:
     """Return the greatest n such that n more losses fit; whatever fits n times fits every fewer times."""
     low, high = 0, 1
-    while fits(standing, loss, high):
+    while fits(standing, loss, high, price):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(standing, loss, middle) else (low, middle)
+        low, high = (middle, high) if fits(standing, loss, middle, price) else (low, middle)
     return low

@@ -310,7 +310,7 @@ def _response(dataset: Dataset, plan: Plan, standing: Balance) -> wire.QueryResp
         rows=[],
         intervals={},
         cost=explain.cost(plan),
-        budget=shown(standing, dataset.per_query.delta),
+        budget=shown(standing, dataset.per_query.delta, plan.loss, plan.price),
         cached=False,
         dry_run=True,
         plan=explain.explain(plan),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from budget.balance import Balance
+from budget.balance import UNLIMITED, Balance, how_many
 from gateway import wire
-from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
+from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, Loss
 
 
-def shown(balance: Balance, conversion_delta: int) -> wire.Budget:
+def shown(balance: Balance, conversion_delta: int, like: Loss | None = None, price: int = 0) -> wire.Budget:
     """Return a balance for showing; ``conversion_delta`` is the policy's ``per_query.delta``, at which Gaussian prices
-    are stated.
+    are stated, and ``like`` what a query costs of which it is told how many more there may be.
 
     The nearest float to each exact figure: the last digit may be off by a rounding, and the ledger alone decides.
     """
@@ -26,4 +26,10 @@ def shown(balance: Balance, conversion_delta: int) -> wire.Budget:
         delta_remaining=balance.remaining_delta / DELTA_UNIT,
         gaussian=balance.gaussian,
         suspended=balance.suspended,
+        more_like_this=None if like is None else _more(balance, like, price),
     )
+
+
+def _more(balance: Balance, like: Loss, price: int) -> int | None:
+    found = how_many(balance, like, price)
+    return None if found == UNLIMITED else found

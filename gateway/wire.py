@@ -101,6 +101,11 @@ class Budget(Response):
     delta_remaining: float
     gaussian: bool
     suspended: bool = False
+    more_like_this: int | None = Field(
+        None,
+        description="How many more queries like this one fit; in a list of budgets, like the last one that was charged."
+        " Null where there is none, or where it is free.",
+    )
 
 
 class PlanKey(Response):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine
 
-from budget import balance, grants, suspensions
+from budget import balance, grants, records, suspensions
 from budget.errors import NoGrant, NotSuspended
 from budget.scopes import CAP, analyst_of
 from gateway import wire
@@ -89,7 +89,9 @@ def clear_suspension(control: Engine, dataset: str, analyst: str, *, actor: str,
 
 def _budget(conn: Connection, catalogue: Catalogue, dataset: str, analyst: str) -> wire.Budget:
     per_query = catalogue.current(conn, dataset).per_query
-    return shown(balance.of(conn, dataset, analyst), per_query.delta)
+    last = [each.charge for each in records.of_analyst_on(conn, analyst, dataset, limit=1)]
+    like, price = (last[0].loss, last[0].price) if last else (None, 0)
+    return shown(balance.of(conn, dataset, analyst), per_query.delta, like, price)
 
 
 def _valid_reason(reason: str) -> bool:

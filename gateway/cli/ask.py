@@ -179,7 +179,7 @@ def budget_show(
 
 def show_budgets(budgets: list[Budget]) -> None:
     """Print budgets as a table."""
-    numbers = ("granted", "spent", "remaining", "gaussian remaining", "δ remaining")
+    numbers = ("granted", "spent", "remaining", "gaussian remaining", "δ remaining", "more like the last")
     show_table(
         ("dataset", "analyst", *numbers, ""),
         [
@@ -191,6 +191,7 @@ def show_budgets(budgets: list[Budget]) -> None:
                 display.number(budget.epsilon_remaining),
                 display.number(budget.epsilon_remaining_gaussian) if budget.gaussian else "not admitted",
                 display.number(budget.delta_remaining),
+                "" if budget.more_like_this is None else f"{budget.more_like_this:,}",
                 "suspended" if budget.suspended else "",
             )
             for budget in budgets

@@ -106,6 +106,8 @@ def standing(budget: Budget) -> str:
     )
     if budget.gaussian:
         line += f" (with Gaussian noise: {number(budget.epsilon_remaining_gaussian)})"
+    if budget.more_like_this is not None:
+        line += f"; {budget.more_like_this:,} more like this one"
     return f"{line}; suspended until an administrator clears it" if budget.suspended else line
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from budget import balance, chain, grants, ledger, records
+from budget import balance, chain, grants, ledger, records, suspensions
 from budget.balance import UNLIMITED, how_many
 from budget.entries import entries
 from budget.errors import BudgetExhausted, GrantExpired, GrantPaused, NoChange, NoGrant
@@ -303,6 +303,11 @@ def test_how_many_more_queries_like_this_one(engine: Engine) -> None:
     assert how_many(balance_of(engine), gaussian(EPSILON // 4)) == 0
     set_grant(engine, 3 * EPSILON, max_epsilon=EPSILON // 2)
     assert how_many(balance_of(engine), pure(EPSILON)) == 0
+    assert how_many(balance_of(engine), pure(EPSILON // 2)) == 6
+    assert how_many(balance_of(engine), pure(EPSILON // 2), price=EPSILON) == 0
+    with engine.begin() as conn:
+        suspensions.suspend(conn, "health", "ann", actor="gateway")
+    assert how_many(balance_of(engine), pure(EPSILON // 2)) == 0
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_what_remains(call: Call, gateway: Gateway) -> None:
     shown = call("budget", "show", env=gateway.environment)
     assert "4.5" in shown.stdout
     assert json.loads(call("budget", "show", "--dataset", "health", "--json", env=gateway.environment).stdout) == [
-        BUDGET | {"suspended": False}
+        BUDGET | {"suspended": False, "more_like_this": None}
     ]
     assert [path for _, path, _, _ in gateway.received] == ["/v1/budget", "/v1/budget?dataset=health"]
 

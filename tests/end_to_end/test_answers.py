@@ -178,6 +178,22 @@ def test_a_budget_is_spent_to_its_last_unit(home: Home, delta: str) -> None:
     assert ask(home, COUNT, 0.3, analyst).response.cached, "what is paid for stays"
 
 
+def test_how_many_more_questions_like_this_one(home: Home) -> None:
+    home.grant("counter", 0.5, delta="0")
+    with home.client("counter") as client:
+        for left in (5, 4, 3):
+            dry = client.explain(COUNT, dataset="health", epsilon=0.1).response.budget
+            assert dry is not None
+            assert dry.more_like_this == left
+            (told,) = client.budgets()
+            assert told.more_like_this == (None if left == 5 else left)
+            answer = client.sql(COUNT, dataset="health", epsilon=0.1, use_cache=False).response.budget
+            assert answer is not None
+            assert answer.more_like_this == left - 1
+        (told,) = client.budgets()
+        assert (told.more_like_this, round(told.epsilon_remaining, 9)) == (2, 0.2)
+
+
 def test_the_cap_over_all_analysts(home: Home) -> None:
     """Two who hold more than the cap together cannot spend more than it together."""
     with home.http() as http:
