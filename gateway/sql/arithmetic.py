@@ -99,7 +99,7 @@ def near(found: Scalar, node: exp.Expression) -> Scalar:
 
 
 def _unbounded(found: Scalar, node: exp.Expression, names: Names) -> NoReturn:
-    origins = {about(part, names).origin for part in _columns(found)}
+    origins = {about(part, names).origin for part in _columns(found) if part.kind in constants.NUMERIC}
     listed = ", ".join(sorted(origin[1] for origin in origins if origin is not None))
     hint = "Hold it between two numbers with LEAST and GREATEST."
     if listed:

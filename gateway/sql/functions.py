@@ -124,7 +124,6 @@ _ROWS: Mapping[str, Function] = {
         "row",
     ),
     "within": _function("CASE WHEN {0} BETWEEN {1} AND {2} THEN {0} END", _COMPARED, "row", "post"),
-    "non_zero": _function("NULLIF({0}, 0)", _COMPARED, "row"),
     "to_whole": _function("CAST({0} AS BIGINT)", _FITS, "row", "post"),
     "as_double": _function(
         "CAST({0} AS DOUBLE)", "a 64-bit integer has a nearest double", "row", postgres="CAST({0} AS DOUBLE PRECISION)"

@@ -189,7 +189,6 @@ UNARY: Mapping[str, Callable[[Bounds], Bounds]] = MappingProxyType(
         "row_ln": lambda b: logarithm(b, math.log),
         "row_log10": lambda b: logarithm(b, math.log10),
         "row_exp": lambda b: outward(math.exp(float(b[0])), math.exp(float(b[1]))),
-        "non_zero": lambda bounds: bounds,
     }
 )
 """The interval of each function of one number, given that of its argument."""

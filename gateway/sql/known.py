@@ -150,7 +150,7 @@ def _is_null(scalar: Scalar) -> bool:
 def _computed(function: str, args: Sequence[Scalar], kind: Kind, each: Sequence[Known]) -> Known:
     """Return what is known of a function's value from what is known of its arguments."""
     scale = 0 if kind == "integer" else None
-    if function in ("as_double", "within", "non_zero") and kind == "float":
+    if function in ("as_double", "within") and kind == "float":
         scale = each[0].scale  # whether its values are whole, which a divisor's distance from zero hangs on
     length = images.length(function, [found.length for found in each], args)
     bounds = _bounds(function, args, kind, each)

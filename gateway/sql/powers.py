@@ -39,7 +39,7 @@ def _within(found: Scalar, bounds: Bounds, low: Fraction, high: Fraction) -> Sca
     """Return a number, NULL outside two ends; nothing is written where its interval lies inside."""
     if low <= bounds[0] and bounds[1] <= high:
         return found
-    ends = (Constant(max(low, bounds[0]), "float"), Constant(max(min(high, bounds[1]), low), "float"))
+    ends = (Constant(min(max(low, bounds[0]), high), "float"), Constant(max(min(high, bounds[1]), low), "float"))
     return Call("within", (found, *ends), "float")
 
 
