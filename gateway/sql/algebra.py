@@ -262,7 +262,8 @@ class Aggregate:
     ``count_rows`` has no argument; ``count``, ``sum`` and ``average`` have one; ``count_owners`` counts privacy units.
     ``count_distinct`` counts different values; ``quantile`` is that of ``fraction``, 0 the least and 1 the greatest. Of
     two arguments, as SQL writes them (y, x), ``argument`` is y and ``second`` x; lowering makes both NULL where either
-    is.
+    is. ``limits`` hold each unit's
+    part in a group (``contribution``).
     """
 
     kind: Literal["count_rows", "count", "sum", "average", "count_owners", "count_distinct", "quantile"] | Spread
@@ -270,6 +271,7 @@ class Aggregate:
     result: Kind
     fraction: Fraction | None = None
     second: Scalar | None = None
+    limits: tuple[Fraction, Fraction] | None = None
 
     @property
     def arguments(self) -> tuple[Scalar, ...]:
@@ -288,12 +290,16 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The frontier: an owned relation in, a noisy public table out."""
+    """The frontier: an owned relation in, a noisy public table out.
+
+    ``folded`` where the source has one row an owner and group, so that the groups an owner may reach bound its rows.
+    """
 
     source: Relation
     keys: tuple[tuple[str, Scalar], ...]
     aggregates: tuple[tuple[str, Aggregate], ...]
     terms: Terms | None = None
+    folded: bool = False
 
 
 Relation: TypeAlias = Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine

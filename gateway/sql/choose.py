@@ -77,9 +77,12 @@ class Bounds:
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
     """Return the planned release of least expected error, its SQL still empty, or refuse."""
     found = facts(release.source, dataset)
+    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     holding = conditions(release.source)
     keys = _keys(release, found, holding, bounds)
-    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
+    if release.folded:
+        reached = (found.rows, stated, groups([key.values for key in keys], bounds.public_groups))
+        found = replace(found, rows=min((most for most in reached if most is not None), default=None))
     about = About(keys, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
     beside = parts(release, about)
     values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds)

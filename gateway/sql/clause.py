@@ -45,6 +45,7 @@ def terms(select: exp.Select, rows: RowNames, about: Facts) -> Terms | None:
     stated: dict[str, exp.Expression] = {}
     for option in found.expressions:
         only(option, "this", "expression")
+        only(option.this, "this", "quoted")
         name = str(option.this.name).lower()
         if name not in OPTIONS:
             refuse("privacy-option-unknown", option, hint=f"Options are {', '.join(OPTIONS)}.")

@@ -13,8 +13,9 @@ from typing import Any
 from sqlglot import exp
 
 from gateway.sql.above import listed
-from gateway.sql.algebra import Constant, Ref, Relation, Release, Scalar, Scan, Terms, type_of
+from gateway.sql.algebra import Aggregate, Constant, Ref, Relation, Release, Scalar, Scan, Terms, type_of
 from gateway.sql.clause import divided, terms
+from gateway.sql.contribution import per_group
 from gateway.sql.facts import facts
 from gateway.sql.functions import Level
 from gateway.sql.known import known
@@ -34,7 +35,7 @@ def frontier(select: exp.Select, source: Relation, scope: Scope, context: Contex
     rows = RowNames(scope)
     keys, sets = _keys(select, rows)
     about = facts(source, context.dataset)
-    base = Frontier(Noisy(rows, about, keys), source, sets, select, terms(select, rows, about))
+    base = Frontier(Noisy(rows, about, keys), source, sets, select, terms(select, rows, about), context)
     return listed(select, base, context)
 
 
@@ -53,8 +54,10 @@ class Frontier:
         sets: Sequence[tuple[int, ...]],
         select: exp.Select,
         terms: Terms | None,
+        context: Context,
     ) -> None:
-        self.noisy, self.source, self.sets, self.select, self.terms = noisy, source, sets, select, terms
+        self.noisy, self.source, self.sets, self.select = noisy, source, sets, select
+        self.terms, self.context = terms, context
         self.grouping: list[tuple[int, ...]] = []
         self.releases: list[Release] = []
 
@@ -96,7 +99,7 @@ class Frontier:
             hint = "Ask for COUNT, SUM or AVG, grouped as you like."
             refuse("no-aggregate", *self.select.expressions[:1], hint=hint)
         self.releases = [
-            numbered(Release(self.source, tuple(keys[at] for at in chosen), aggregates, stated))
+            numbered(self._release(tuple(keys[at] for at in chosen), aggregates, stated))
             for chosen, stated in zip(self.sets, divided(self.terms, len(self.sets)), strict=True)
         ]
         if len(self.sets) == 1 and not self.grouping:
@@ -110,6 +113,17 @@ class Frontier:
         for branch in branches[1:]:
             table = Merge("union", True, names, table, branch)
         return table
+
+    def _release(
+        self,
+        keys: tuple[tuple[str, Scalar], ...],
+        aggregates: tuple[tuple[str, Aggregate], ...],
+        stated: Terms | None,
+    ) -> Release:
+        if all(aggregate.limits is None for _, aggregate in aggregates):
+            return Release(self.source, keys, aggregates, stated)
+        made = per_group(self.source, keys, aggregates, self.context.number(self.select), self.select)
+        return Release(*made, stated, folded=True)
 
     def _branch(self, release: Release, chosen: tuple[int, ...]) -> Pick:
         """Return one release with all columns: NULL for the keys that it is not grouped by."""
@@ -260,4 +274,6 @@ def numbered(release: Release) -> Release:
             case _:
                 return value
 
-    return Release(renamed(release.source), renamed(release.keys), renamed(release.aggregates), release.terms)
+    return Release(
+        renamed(release.source), renamed(release.keys), renamed(release.aggregates), release.terms, release.folded
+    )

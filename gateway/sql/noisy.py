@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,10 +19,13 @@ from gateway.sql.algebra import (
     Ref,
     Scalar,
 )
+from gateway.sql.contribution import limited, stated
 from gateway.sql.facts import Facts
 from gateway.sql.folds import bounded
 from gateway.sql.functions import Level
+from gateway.sql.grammar import Bounded
 from gateway.sql.instead import instead
+from gateway.sql.intervals import Bounds
 from gateway.sql.known import known
 from gateway.sql.quantiles import Quantile, quantile
 from gateway.sql.refusals import refuse
@@ -46,6 +50,7 @@ class Noisy:
     about: Facts
     keys: list[tuple[str, Scalar]]
     aggregates: dict[str, Aggregate] = field(default_factory=dict)
+    limits: tuple[Bounded, Mapping[str, Bounds]] | None = None
 
     level: Level = field(default="post", init=False)
 
@@ -61,6 +66,8 @@ class Noisy:
         name = self._key(node)
         if name is not None:
             return name
+        if type(node) is Bounded:
+            return self._bounded(node)
         if type(node) is exp.CountIf:
             only(node, "this")
             return self._counted(predicate(node.this, self.rows))
@@ -167,8 +174,22 @@ class Noisy:
         whole = asked.discrete and known(found, self.about.columns).kind == "integer"
         return self._add(Aggregate("quantile", value, "integer" if whole else "float", asked.fraction))
 
+    def _bounded(self, node: Bounded) -> Scalar:
+        """Return an aggregate within its contribution bounds."""
+        self.limits = (node, stated(node, self.rows))
+        found = self.whole(node.this)
+        if found is None or self._unused():
+            refuse("contribution-bounds-invalid", node, message="Contribution bounds stand in an aggregate.")
+        return found
+
+    def _unused(self) -> bool:
+        return self.limits is not None
+
     def _add(self, aggregate: Aggregate) -> Ref:
         """Return a reference to an aggregate; equal ones are released once."""
+        if self.limits is not None:
+            (node, limits), self.limits = self.limits, None
+            aggregate = limited(aggregate, limits, self.about, node)
         for name, found in self.aggregates.items():
             if found == aggregate:
                 return Ref(name, "float")

@@ -18,6 +18,7 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "sql-not-one-select": "Exactly one SELECT statement can be asked.",
         "dialect-unknown": "That SQL dialect is not known here.",
         "clause-misplaced": "A privacy clause stands on a SELECT that aggregates people.",
+        "contribution-bounds-invalid": "Contribution bounds are two numbers, the lower first, that fit the aggregate.",
         "privacy-option-unknown": "The privacy clause has an option that is not known here.",
         "privacy-option-invalid": "An option of the privacy clause has a value that it cannot have.",
         "privacy-unit-differs": "That is not the column that names the privacy unit of these rows.",
