@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--json]``: what planning, asking and charging take on this machine. Nothing is asserted."""
+"""``python -m tests.bench [--json]``: how long planning, asking and charging take, how far answers err; no asserts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.errors import errors
 from tests.bench.measures import MEASUREMENTS
 from tests.bench.world import ROWS, world
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each generated table")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-bench-") as folder, world(Path(folder), given.rows) as made:
-        figures = [each for measure in MEASUREMENTS for each in measure(made)]
+        figures = [each for measure in (*MEASUREMENTS, errors) for each in measure(made)]
     if given.json:
         about = {"rows": given.rows, "python": platform.python_version(), "machine": platform.machine()}
         json.dump(about | {"figures": [asdict(each) for each in figures]}, sys.stdout, indent=2)
@@ -30,8 +31,12 @@ def main() -> None:
     width = max(len(each.name) for each in figures)
     sys.stdout.write(f"{given.rows:,} rows; median of blocks, least to greatest\n")
     for each in figures:
-        spread = f"{each.least:,.2f} – {each.greatest:,.2f}"
-        sys.stdout.write(f"{each.name:<{width}}  {each.median:>10,.2f} {each.unit:<3} ({spread})\n")
+        spread = f"{_shown(each.least)} – {_shown(each.greatest)}"
+        sys.stdout.write(f"{each.name:<{width}}  {_shown(each.median):>10} {each.unit:<3} ({spread})\n")
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.2f}" if value >= 1 else f"{value:.4f}"
 
 
 if __name__ == "__main__":
