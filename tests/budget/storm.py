@@ -5,13 +5,34 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from budget import balance, ledger
 from budget.errors import BudgetExhausted
 from gateway.store.engine import control_engine
 from mechanisms.accounting import rho_of_pure
 from mechanisms.loss import Loss
+
+Done = TypeVar("Done")
+
+
+def patiently(engine: Engine, act: Callable[[Connection], Done]) -> Done:
+    """Act in a transaction, and again if the turn did not come in time: SQLite's waiting is not fair, and a process
+    among sixteen may be passed over for longer than it waits. Nothing was written then.
+    """
+    while True:
+        try:
+            with engine.begin() as conn:
+                return act(conn)
+        except OperationalError as error:
+            if "lock" not in str(error.orig):
+                raise
 
 
 def run(url: str, seed: int, rounds: int) -> None:
@@ -38,8 +59,7 @@ def run(url: str, seed: int, rounds: int) -> None:
             idempotency_key=f"shared-{turn}-{analyst}" if turn % 5 == 0 else None,
         )
         try:
-            with engine.begin() as conn:
-                receipt = ledger.charge(conn, request)
+            receipt = patiently(engine, partial(ledger.charge, request=request))
         except BudgetExhausted as refusal:
             refused += 1
             with engine.begin() as conn:  # spending only grows here, refunds aside: the refusal was right
@@ -49,11 +69,10 @@ def run(url: str, seed: int, rounds: int) -> None:
             continue
         charge = receipt.record.charge
         if not receipt.replayed and choose.random() < 0.1:
-            with engine.begin() as conn:
-                ledger.void(conn, charge.id, process=process, reason="storm")
+            patiently(engine, partial(ledger.void, charge_id=charge.id, process=process, reason="storm"))
             continue
-        with engine.begin() as conn:
-            settlement = ledger.settle(conn, charge.id, "answered", process.encode())
+        settle = partial(ledger.settle, charge_id=charge.id, status="answered", payload=process.encode())
+        settlement = patiently(engine, settle)
         if settlement.outcome.status == "answered":  # another process may have taken back the charge that was shared
             standing[charge.id] = (analyst, charge.price)
     engine.dispose()

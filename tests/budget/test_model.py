@@ -382,7 +382,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert record.retaken_by == last["retaken"]
 
 
-def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def at_the_model_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the model's clock in the place of the database's."""
     locked = balance.locked
 
     def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
@@ -391,6 +392,10 @@ def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(chain, "now", CLOCK)
     monkeypatch.setattr(balance, "locked", locked_then)
+
+
+def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_the_model_s_time(monkeypatch)
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
