@@ -65,6 +65,27 @@ def test_dirty_data(home: Home, sql: str, expected: dict[str | None, float]) -> 
         assert low - slack <= value <= high + slack, (key, value, found)
 
 
+def test_quantiles_and_different_values(home: Home) -> None:
+    sql = (
+        "SELECT sex, MEDIAN(age) AS m, QUANTILE_CONT(age, 0.9) AS high, MAX(income) AS most,"
+        " COUNT(DISTINCT age) AS ages, MEDIAN(age) * 2 AS twice FROM person GROUP BY sex ORDER BY sex NULLS LAST"
+    )
+    result = ask(home, sql, 10.0)
+    women, men, unknown = result.rows
+    for row in (women, men):
+        _, median, high, most, ages, twice = (float(value) if isinstance(value, int | float) else 0 for value in row)
+        assert abs(median - 44.5) <= 2
+        assert abs(high - 81) <= 2
+        assert 80_000 <= most <= 200_000
+        assert abs(ages - 45) <= 30  # ages of one parity
+        assert twice == 2 * median
+    assert 0 <= float(str(unknown[1])) <= 110
+    assert result.intervals["m"] == [None] * 3
+    assert None not in result.intervals["ages"]
+    assert any("MAX is a high quantile" in warning for warning in result.warnings)
+    assert ask(home, sql, 10.0).rows == result.rows
+
+
 def test_every_number_is_finite(home: Home) -> None:
     sql = "SELECT site_id, COUNT(*) AS n, SUM(cost) AS s, AVG(cost) AS a, COUNT(day) AS d FROM visit GROUP BY site_id"
     result = ask(home, sql, 4.0)
