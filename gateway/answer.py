@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Kind, Ref
 from gateway.sql.explain import json_value
 from gateway.sql.plan import Plan, PlannedRelease
-from gateway.sql.post import ROW, Plain, plain, post, table_name
+from gateway.sql.post import ROW, Plain, plain, post, public_name, table_name
 from gateway.sql.tables import OutputColumn, ends_of
 
 _ARROW: dict[Kind, pa.DataType] = {
@@ -64,8 +65,18 @@ class _Released:
         return found
 
 
-def compose(plan: Plan, tables: Sequence[NoisyTable], sandbox: Sandbox, confidence: float, most_groups: int) -> Answer:
-    """Return the answer to a plan, given its noisy tables; intervals cover the noise at ``confidence``."""
+def compose(
+    plan: Plan,
+    tables: Sequence[NoisyTable],
+    sandbox: Sandbox,
+    confidence: float,
+    most_groups: int,
+    publics: Sequence[pa.Table] = (),
+) -> Answer:
+    """Return the answer to a plan, given its noisy tables and the public rows that it reads.
+
+    Intervals cover the noise at ``confidence``; at most ``most_groups`` rows are shown.
+    """
     warnings = list(plan.notes)
     if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
@@ -79,7 +90,7 @@ def compose(plan: Plan, tables: Sequence[NoisyTable], sandbox: Sandbox, confiden
         [only] = released
         columns: Mapping[str, Sequence[Any]] = _picked(parts, only)
     else:
-        columns = _computed(sandbox, plan, released, most_groups)
+        columns = _computed(sandbox, plan, released, publics, most_groups + 1)
     outputs = plan.query.columns
     warnings += [
         f"{column.name}: {sparse}"
@@ -87,6 +98,9 @@ def compose(plan: Plan, tables: Sequence[NoisyTable], sandbox: Sandbox, confiden
         for sparse in dict.fromkeys(released[place].estimates[name].sparse for place, name in column.sources)
         if sparse is not None
     ]
+    if any(len(columns[column.column]) > most_groups for column in outputs):
+        columns = {name: values[:most_groups] for name, values in columns.items()}
+        warnings.append(f"Only the first {most_groups} rows are shown.")
     shown = [[_shown(value, column) for value in columns[column.column]] for column in outputs]
     return Answer(
         rows=[list(row) for row in zip(*shown, strict=True)],
@@ -105,6 +119,8 @@ def _interval(low: float | None, high: float | None) -> tuple[float, float] | No
 
 def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:
     """Return a value as JSON; what is no finite number is NULL, whatever arithmetic made it."""
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if column.type == "integer" and isinstance(value, float):
@@ -129,11 +145,18 @@ def _picked(parts: Plain, released: _Released) -> dict[str, list[Any]]:
     return {name: [columns[source][number] for number in numbers] for name, source in parts.columns}
 
 
-def _computed(sandbox: Sandbox, plan: Plan, released: Sequence[_Released], most: int) -> dict[str, list[Any]]:
-    """Return the columns of the answer that the SELECT over the noisy tables gives."""
-    text = post(plan.query, most)
-    assert text is not None
-    result = sandbox.run(text, {table_name(place): _arrow(found) for place, found in enumerate(released)})
+def _computed(
+    sandbox: Sandbox, plan: Plan, released: Sequence[_Released], publics: Sequence[pa.Table], most: int
+) -> dict[str, list[Any]]:
+    """Return the columns of the answer that the SELECT over noisy tables and public rows gives."""
+    if plan.whole:
+        [result] = publics
+    else:
+        text = post(plan.query, most)
+        assert text is not None
+        tables = {table_name(place): _arrow(found) for place, found in enumerate(released)}
+        tables |= {public_name(place): found for place, found in enumerate(publics)}
+        result = sandbox.run(text, tables)
     return {name: result.column(name).to_pylist() for name in result.column_names}
 
 

@@ -42,6 +42,7 @@ def question(
             settings.integer_domain,
             settings.released_groups,
             settings.releases,
+            settings.public_rows,
         ),
         parameters=parameters(request, settings.sql_bytes),
         now=at.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None),

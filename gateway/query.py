@@ -23,6 +23,7 @@ from budget.records import Record
 from gateway import price, wire
 from gateway.answer import compose
 from gateway.auth.principal import Principal
+from gateway.engines.base import EngineError
 from gateway.errors import (
     Conflict,
     DiscreetError,
@@ -34,9 +35,11 @@ from gateway.errors import (
 )
 from gateway.execution import Execution, execute, fail
 from gateway.policy.model import Dataset
+from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows
 from gateway.refused import refused
 from gateway.release import decode
+from gateway.sandbox import SandboxFailed
 from gateway.service import Service
 from gateway.sql import explain
 from gateway.sql.plan import Plan
@@ -56,7 +59,9 @@ def answer(
     with service.slots.hold(principal.name), _executing() as held:
         claim = _again(service, principal, request, idempotency_key, held)
         if claim is None:
-            dataset, plan, _ = _planned(service, principal, request)
+            dataset, plan, standing = _planned(service, principal, request)
+            if not plan.releases:
+                return _exactly(service, request, dataset, plan, standing)
             claim = _stored(service, principal, request, dataset, plan)
         if claim is None:
             claim = _charge(service, principal, request, idempotency_key, dataset, plan, held)
@@ -282,9 +287,16 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
         standing = _withhold(conn, principal, record)
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
-    tables = decode(plan, record.outcome.payload)
+    tables, most = decode(plan, record.outcome.payload), service.settings.released_groups
     try:
-        found = compose(plan, tables, service.sandbox, request.confidence, service.settings.released_groups)
+        publics = fetch(service, dataset, plan)
+    except EngineError:
+        log.exception("the public tables beside charge %s could not be read", record.charge.id)
+        raise OutcomeUnknown(query_id=record.charge.id) from None
+    except PublicTooLarge:
+        raise PostProcessingFailed(query_id=record.charge.id) from None
+    try:
+        found = compose(plan, tables, service.sandbox, request.confidence, most, publics)
     except Exception:
         log.exception("post-processing of charge %s failed", record.charge.id)
         raise PostProcessingFailed(query_id=record.charge.id) from None
@@ -300,6 +312,29 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
             "cost": explain.nothing(response.cost) if claim.free else response.cost,
         }
     )
+
+
+def _exactly(
+    service: Service, request: wire.QueryRequest, dataset: Dataset, plan: Plan, standing: Balance
+) -> wire.QueryResponse:
+    """Answer a question over public tables alone: exactly, at no price, and with nothing in the ledger.
+
+    An Idempotency-Key binds nothing here: asked again, the tables are read as they are then.
+    """
+    if standing.suspended:
+        refused(LedgerSuspended(), dataset.name)
+    try:
+        publics = fetch(service, dataset, plan)
+        found = compose(plan, (), service.sandbox, request.confidence, service.settings.released_groups, publics)
+    except (EngineError, PublicTooLarge, SandboxFailed):
+        log.exception("a question over public tables of dataset %s failed", dataset.name)
+        raise Unavailable(
+            "public-failed",
+            "What was asked of the public tables could not be computed within the limits.",
+            hint="Nothing was charged. Ask for less, or ask an administrator.",
+        ) from None
+    response = _response(dataset, plan, standing)
+    return response.model_copy(update={"rows": found.rows, "warnings": found.warnings, "dry_run": False})
 
 
 def _response(dataset: Dataset, plan: Plan, standing: Balance) -> wire.QueryResponse:

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     released_groups: int = Field(
         100_000, ge=1, description="Groups of one release after its threshold; the rest is left out of the answer."
     )
+    public_rows: int = Field(
+        100_000, ge=1, description="Rows that are read of one public table to be combined with released ones."
+    )
     statement_seconds: float = Field(60.0, gt=0, description="Wall time of one statement in a data engine, in seconds.")
     engine_memory: int = Field(
         1 << 30,

@@ -62,6 +62,7 @@ CODES: Final[Mapping[str, str]] = {
     "head-invalid": "The ledger's signed head cannot be compared with the ledger.",
     "not-suspended": "The analyst is not suspended on the dataset.",
     "policy-invalid": "The policy cannot be applied; `problems` says why.",
+    "public-failed": "What was asked of the public tables could not be computed within the limits.",
     "engine-unavailable": "The data engine cannot be reached.",
     "engine-writable": "The gateway's rights on the data are not read-only.",
     "changed-meanwhile": "Somebody else did the same at the same moment.",

@@ -8,6 +8,7 @@ Why the order of what stands here is free: it is computed from noisy tables alon
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, Protocol
 
@@ -122,9 +123,13 @@ class Listing:
     def shown(self, meaning: Scalar) -> Shown:
         """Return what is known of an expression."""
         if not isinstance(meaning, Ref):
-            return Shown(type_of(meaning.kind), "derived" if references(meaning) else "public")
+            return Shown(type_of(meaning.kind), self._role(references(meaning)))
         extra = self.attached.about.get(meaning.name) or self.computed.get(meaning.name)
         return extra if extra is not None else self.base.shown(meaning.name)
+
+    def _role(self, names: Iterable[str]) -> Literal["derived", "public"]:
+        """Return the role of what is computed from columns: public where all of them are."""
+        return "public" if all(self.shown(Ref(name, "float")).role == "public" for name in names) else "derived"
 
     def ends(self, meaning: Scalar) -> tuple[str, str] | None:
         """Return the columns that hold the ends of an expression's interval, None if it has none."""

@@ -64,7 +64,7 @@ class Bounds:
     """What requests and settings bound.
 
     Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
-    release, and releases in all.
+    release, releases in all, and rows that are read of public tables.
     """
 
     max_groups_contributed: int | None
@@ -72,6 +72,7 @@ class Bounds:
     integer_domain: int
     released_groups: int = 100_000
     releases: int = 16
+    public_rows: int = 100_000
 
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:

@@ -11,14 +11,17 @@ from gateway.policy.model import Dataset
 from gateway.sql.bind import Parameter, bind
 from gateway.sql.choose import Bounds, Price
 from gateway.sql.clause import priced
+from gateway.sql.exact import read
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
-from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.plan import Plan, PlannedRelease, PublicRead
 from gateway.sql.position import DIALECT, INSTANT
+from gateway.sql.post import post
 from gateway.sql.refusals import CODES, refuse
 from gateway.sql.rewrite import rewrite
 from gateway.sql.shares import share
 from gateway.sql.sizes import check
+from gateway.sql.tables import Query
 from mechanisms.loss import FREE
 
 
@@ -58,9 +61,11 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     query = lower(tree, dataset)
     if len(query.releases) > question.bounds.releases:
         refuse("releases-too-many", hint=f"At most {question.bounds.releases} in one request.")
+    if not query.releases:
+        return _public_plan(query, dataset, question.bounds)
     price = priced(question.price, query.releases, dataset, question.bounds.max_groups_contributed)
     shared = share(query.releases, dataset, price, question.bounds)
-    check(query, shared, question.bounds.released_groups)
+    check(query, shared, dataset, question.bounds)
     planned = tuple(rewrite(found, dataset) for found in shared)
     loss = sum((release.loss for release in planned), FREE)
     return Plan(
@@ -74,6 +79,41 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         price=question.price_epsilon if question.price_epsilon is not None else price.epsilon or 0,
         conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, price.delta),
         notes=tuple(note for release in planned for note in _notes(release)),
+        publics=_publics(query, dataset, question.bounds),
+    )
+
+
+def _publics(query: Query, dataset: Dataset, bounds: Bounds) -> tuple[PublicRead, ...]:
+    """Return what is read of each public table by itself."""
+    return tuple(read(found, dataset, bounds.public_rows) for found in query.exacts)
+
+
+def _public_plan(query: Query, dataset: Dataset, bounds: Bounds) -> Plan:
+    """Return the plan of a question over public tables alone, which has no price.
+
+    DuckDB computes all of the answer where the rows are; of other engines the rows are read, and computed with here.
+    """
+    if dataset.dialect == "duckdb":
+        reads = {found: read(found, dataset) for found in query.exacts}
+        text = post(query, bounds.released_groups + 1, {found: made.sql for found, made in reads.items()})
+        assert text is not None
+        tables = dict.fromkeys(table for made in reads.values() for table in made.tables)
+        publics: tuple[PublicRead, ...] = (PublicRead(text, tuple(tables)),)
+    else:
+        check(query, (), dataset, bounds)
+        publics = _publics(query, dataset, bounds)
+    return Plan(
+        dataset=dataset.name,
+        policy_version=dataset.version,
+        data_version=dataset.data_version,
+        dialect=dataset.dialect,
+        query=query,
+        releases=(),
+        loss=FREE,
+        price=0,
+        conversion_delta=0,
+        notes=(),
+        publics=publics,
     )
 
 

@@ -10,7 +10,8 @@ from sqlglot import exp
 
 from gateway.policy.model import Dataset
 from gateway.sql.above import unsupported
-from gateway.sql.refusals import refuse
+from gateway.sql.exact import listed, pruned
+from gateway.sql.facts import facts
 from gateway.sql.resolve import Context
 from gateway.sql.sizes import written_out
 from gateway.sql.sources import query
@@ -24,19 +25,20 @@ def lower(tree: exp.Expression, dataset: Dataset) -> Query:
         unsupported(tree)
     written_out(found.table)
     lowered = Query(found.table, ())
-    releases = lowered.releases
-    if not releases:
-        refuse("public-only", tree, hint=f"Name a table of dataset {dataset.name} in FROM.")
-    places = {release: at for at, release in enumerate(releases)}
+    places = {release: at for at, release in enumerate(lowered.releases)}
 
     def output(name: str, column: str, shown: Shown) -> OutputColumn:
         sources = tuple(dict.fromkeys((places[release], of) for release, of in shown.sources))
         return OutputColumn(name, column, shown.type, shown.role, sources, shown.interval)
 
-    return Query(found.table, tuple(output(name, ref.name, found.about[ref.name]) for name, ref in found.columns))
+    made = Query(found.table, tuple(output(name, ref.name, found.about[ref.name]) for name, ref in found.columns))
+    return pruned(made) if made.exacts else made
 
 
 def _public(node: exp.Expression, context: Context) -> Listed:
     """Return a query inside an expression above the frontier, which has to be one over public tables."""
     found = query(node, context)
-    return found if isinstance(found, Listed) else unsupported(node)
+    if isinstance(found, Listed):
+        return found
+    relation, columns = found
+    return unsupported(node) if facts(relation, context.dataset).private else listed(relation, columns, context)

@@ -284,8 +284,19 @@ class PlannedRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicRead:
+    """One statement that reads public rows as they are, and the tables that it touches."""
+
+    sql: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole answer to be; ``price`` is the epsilon asked for and ``conversion_delta`` that of its Gaussian part."""
+    """The whole answer to be; ``price`` is the epsilon asked for and ``conversion_delta`` that of its Gaussian part.
+
+    ``publics`` are the reads of public tables that it takes, one for each of the query's or one for all of it.
+    """
 
     dataset: str
     policy_version: int
@@ -297,6 +308,12 @@ class Plan:
     price: int
     conversion_delta: int
     notes: tuple[str, ...]
+    publics: tuple[PublicRead, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the one statement over public tables is the whole answer, computed by the engine."""
+        return not self.releases and self.dialect == "duckdb"
 
     @property
     def statements(self) -> tuple[PlannedRelease, ...]:

@@ -8,7 +8,7 @@ is post-processing. Every table carries columns by which its rows are in one ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -17,6 +17,7 @@ from gateway.sql.render import identifier, scalar
 from gateway.sql.tables import (
     Attach,
     Distinct,
+    Exact,
     Group,
     Keep,
     Merge,
@@ -66,11 +67,21 @@ def _picked(table: Public) -> tuple[tuple[str, Scalar], ...]:
     return table.columns if isinstance(table, Pick) else ()
 
 
-def post(query: Query, most: int | None = None) -> str | None:
-    """Return the SELECT over the noisy tables, cut to so many rows; None where plain picking and ordering is all."""
+def public_name(place: int) -> str:
+    """Return what the rows of a public table are called in the sandbox."""
+    return f"e{place}"
+
+
+def post(query: Query, most: int | None = None, reads: Mapping[Exact, str] | None = None) -> str | None:
+    """Return the SELECT over the noisy tables, cut to so many rows; None where plain picking and ordering is all.
+
+    ``reads`` are the statements that read public rows, where those are no tables of the sandbox.
+    """
     if plain(query) is not None:
         return None
-    writer = _Writer({release: table_name(place) for place, release in enumerate(query.releases)})
+    tables: dict[Release | Exact, str] = {release: table_name(place) for place, release in enumerate(query.releases)}
+    tables |= {exact: public_name(place) for place, exact in enumerate(query.exacts)}
+    writer = _Writer(tables, reads or {})
     last = writer.write(query.table)
     text = f"SELECT {_listed(columns(query.table))} FROM {last.name}"
     stages = ", ".join(f"{name} AS ({stage})" for name, stage in writer.stages)
@@ -91,7 +102,8 @@ class _Written:
 class _Writer:
     """Writes each table once, as a stage of its own."""
 
-    tables: dict[Release, str]
+    tables: Mapping[Release | Exact, str]
+    reads: Mapping[Exact, str]
     stages: list[tuple[str, str]] = field(default_factory=list)
     seen: dict[Public, _Written] = field(default_factory=dict)
 
@@ -103,7 +115,8 @@ class _Writer:
         return found
 
     def _stage(self, text: str, order: Iterable[str]) -> _Written:
-        name = f"t{len(self.stages)}"
+        # Beside the engine's own tables a stage is called as none of them is.
+        name = f"{'discreet_' if self.reads else ''}t{len(self.stages)}"
         self.stages.append((name, text))
         return _Written(name, tuple(order))
 
@@ -113,6 +126,11 @@ class _Writer:
                 return self._stage("SELECT 1 AS one", ())
             case Release():
                 return _Written(self.tables[table], (ROW,))
+            case Exact():
+                names = columns(table)
+                if table in self.reads:
+                    return self._stage(self.reads[table], names)
+                return _Written(self.tables[table], names)
             case Keep(source, predicate):
                 below = self.write(source)
                 return self._stage(f"SELECT * FROM {below.name} WHERE {_sql(predicate)}", below.order)

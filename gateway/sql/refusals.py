@@ -45,7 +45,6 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "distinct-unsupported": "DISTINCT is not supported here.",
         "bounds-missing": "The column has no declared bounds, so that one person's part in the result is unbounded.",
         "rows-unbounded": "The policy does not bound how many rows of this table one person may have.",
-        "public-only": "The query touches public tables alone, which is not supported yet.",
         "key-unsupported": "That expression cannot be a group key.",
         "delta-missing": "Groups without declared values need a delta, and the policy's per_query.delta is 0.",
         "groups-too-many": "The declared values of the group keys make more groups than this gateway releases.",

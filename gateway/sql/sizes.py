@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from gateway.policy.model import Dataset
 from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts
+from gateway.sql.choose import Bounds
+from gateway.sql.facts import facts
 from gateway.sql.plan import PlannedRelease
 from gateway.sql.refusals import refuse
 from gateway.sql.tables import (
     Attach,
     Distinct,
+    Exact,
     Group,
     Keep,
     Merge,
@@ -45,10 +49,19 @@ class Size:
     unique: frozenset[frozenset[str]] = frozenset()
 
 
-def check(query: Query, planned: tuple[PlannedRelease, ...], most_groups: int) -> None:
+def check(query: Query, planned: tuple[PlannedRelease, ...], dataset: Dataset, bounds: Bounds) -> None:
     """Refuse a question of which some table may have too many rows."""
-    sizes = {found.release: _released(found, most_groups) for found in planned}
+    sizes: dict[Release | Exact, Size] = {found.release: _released(found, bounds.released_groups) for found in planned}
+    sizes |= {found: _exact(found, dataset, bounds.public_rows) for found in query.exacts}
     _Sizes(sizes).of(query.table)
+
+
+def _exact(found: Exact, dataset: Dataset, most: int) -> Size:
+    """Return the size of public rows; a key that the policy declares does to bound what is computed from them."""
+    about = facts(found.source, dataset)
+    names = {ref.name: name for name, ref in found.columns}
+    keys = (frozenset(names[name] for name in key) for key in about.keys if key <= names.keys())
+    return Size(most, frozenset(keys))
 
 
 def written_out(table: Public) -> int:
@@ -77,7 +90,7 @@ def _released(planned: PlannedRelease, most_groups: int) -> Size:
 
 @dataclass(slots=True)
 class _Sizes:
-    releases: Mapping[Release, Size]
+    leaves: Mapping[Release | Exact, Size]
     seen: dict[Public, Size] = field(default_factory=dict)
 
     def of(self, table: Public) -> Size:
@@ -95,8 +108,11 @@ class _Sizes:
         match table:
             case One():
                 return Size(1, frozenset({frozenset()}))
-            case Release():
-                return self.releases[table]
+            case Release() | Exact():
+                return self.leaves[table]
+            case Keep(Pair() as pair, predicate):
+                # A join by WHERE is one by ON: the condition keeps the pairs that it keeps there.
+                return self._pair(pair, predicate)
             case Keep() | Over():
                 return self.of(table.source)
             case Distinct():
@@ -119,10 +135,12 @@ class _Sizes:
                 return self._pair(table)
         assert_never(table)
 
-    def _pair(self, pair: Pair) -> Size:
+    def _pair(self, pair: Pair, where: Scalar | None = None) -> Size:
         """Return the size of a join: of one side where the other's rows are told apart by what they are joined by."""
-        left, right = self.of(pair.left), self.of(pair.right)
-        equal = {name for part in _parts(pair.on) for name in _equated(part)}
+        within = where if pair.kind == "inner" else None
+        left = self._pair(pair.left, within) if isinstance(pair.left, Pair) else self.of(pair.left)
+        right = self.of(pair.right)
+        equal = {name for part in (*_parts(pair.on), *_parts(within)) for name in _equated(part)}
         once_right = any(keys <= equal for keys in right.unique)
         once_left = any(keys <= equal for keys in left.unique)
         rows = min(

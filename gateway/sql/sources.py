@@ -29,6 +29,7 @@ from gateway.sql.algebra import (
     references,
 )
 from gateway.sql.clause import clause
+from gateway.sql.exact import exact, listed
 from gateway.sql.facts import Facts, facts, joined
 from gateway.sql.folds import folded, folds, named, per_owner
 from gateway.sql.frontier import frontier
@@ -359,15 +360,16 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
     context = with_clause(node, context)
     found = items(node, context)
     stated = clause(node)
-    if all(isinstance(item, Placed) for item in found):
+    owned = [item for item in found if isinstance(item, Owned)]
+    private = any(facts(item.relation, context.dataset).private for item in owned)
+    if not private and (top or len(owned) < len(found) or not found or not _picks(node)):
         if stated is not None:
             refuse("clause-misplaced", stated)
-        return over(node, [item for item in found if isinstance(item, Placed)], context)
+        placed = [exact(i.relation, i.source, context) if isinstance(i, Owned) else i for i in found]
+        return over(node, placed, context)
     only(node, *CLAUSES, *(() if stated is None else ("hint",)))
     rows = read(node, found, context)
     about = facts(rows.relation, context.dataset)
-    if top and not about.private:
-        refuse("public-only", node.args["from_"].this)
     if top and node.args.get("distinct") is not None and not aggregated(node):
         refuse("distinct-unsupported", node.args["distinct"])
     apart = stated is None and not top and folds(node, rows.relation, rows.scope, context)
@@ -378,13 +380,26 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
     return _rows(node, rows, context)
 
 
+def _picks(node: exp.Select) -> bool:
+    """Whether a SELECT of public rows only picks and computes row by row, as may stand below the frontier too."""
+    beyond = any(node.args.get(name) is not None for name in ("order", "limit", "offset", "distinct"))
+    return not beyond and not aggregated(node) and next(node.find_all(exp.Window, exp.Query), node) is node
+
+
 def _combined(node: exp.SetOperation, context: Context) -> Listed:
     """Return a set operation of two queries over public tables."""
     context = with_clause(node, context)
     left, right = (query(side, context) for side in (node.this, node.expression))
-    if not isinstance(left, Listed) or not isinstance(right, Listed):
-        refuse("subquery-unsupported", node, message="Set operations are taken of released tables alone.")
-    return combined(node, left, right, context)
+    return combined(node, _public(left, node, context), _public(right, node, context), context)
+
+
+def _public(found: Listed | Rows, node: exp.Expression, context: Context) -> Listed:
+    """Return a query over public tables as a table above the frontier; refuse private rows."""
+    if isinstance(found, Listed):
+        return found
+    if facts(found[0], context.dataset).private:
+        refuse("subquery-unsupported", node, message="Set operations are taken of released and public tables alone.")
+    return listed(found[0], found[1], context)
 
 
 def _rows(select: exp.Select, found: From, context: Context) -> Rows:

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Literal
 
 from sqlglot import exp
 
 from gateway.errors import SqlRefused
-from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar, type_of
+from gateway.sql.algebra import Call, Constant, Kind, Ref, Release, Scalar, type_of
 from gateway.sql.columns import TableNames
 from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import matches, only
 from gateway.sql.scalar import number, predicate, scalar
-from gateway.sql.tables import Group, Public, Shown, Summarised, Summary
+from gateway.sql.tables import Group, Public, Shown, Summarised, Summary, nodes
 
 MOST_KEYS = 16
 
@@ -96,13 +97,28 @@ class GroupNames:
 
     def shown(self, name: str) -> Shown:
         """Return what is known of a key or an aggregate."""
+        role: Literal["derived", "public"] = "public" if self.exact else "derived"
         if name in self.summaries:
-            return Shown(type_of(self.summaries[name][1]), "derived")
+            summary, kind = self.summaries[name]
+            return Shown("integer" if self._whole(summary) else type_of(kind), role)
         key = dict(self.keys)[name]
         if not isinstance(key, Ref):
-            return Shown(type_of(key.kind), "derived")
+            return Shown(type_of(key.kind), role)
         found = self.rows.shown(key.name)
         return replace(found, role="derived" if found.role == "noisy" else found.role, sources=(), interval=None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether no release stands below, so that all that is said of the rows is public."""
+        return not any(isinstance(found, Release) for found in nodes(self.rows.source))
+
+    def _whole(self, summary: Summary) -> bool:
+        """Whether an aggregate is a whole number: a sum, the least or the greatest of whole numbers."""
+        argument = summary.argument
+        while isinstance(argument, Call) and argument.function == "to_float":
+            (argument,) = argument.args
+        known = isinstance(argument, Ref) and self.rows.shown(argument.name).type == "integer"
+        return known and summary.kind in ("sum", "least", "greatest")
 
     def ends(self, name: str) -> tuple[str, str] | None:  # noqa: ARG002 - of the protocol
         """Return None: what is computed from several noisy numbers has no interval of theirs."""

@@ -1,9 +1,9 @@
 """The algebra above the frontier: noisy tables, and what is computed from them and from nothing else.
 
 Why all of it is sound: a release is the only leaf that holds anything of private rows, and it is noisy; whatever is
-computed from noisy tables alone is post-processing, which loses nothing of the promise. What the nodes have to keep is
-of another kind: the same noisy tables give the same answer (each order is made total, so that a retry sees what was
-seen before), no value raises, and no row count explodes (``gateway.sql.sizes``).
+computed from noisy tables and public ones alone is post-processing, which loses nothing of the promise. What the nodes
+have to keep is of another kind: the same noisy tables give the same answer (each order is made total, so that a retry
+sees what was seen before), no value raises, and no row count explodes (``gateway.sql.sizes``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
 from gateway.policy.model import Type
-from gateway.sql.algebra import Ordering, Ref, Release, Scalar
+from gateway.sql.algebra import Ordering, Ref, Relation, Release, Scalar
 
 Role: TypeAlias = Literal["key", "noisy", "derived", "public"]
 
@@ -21,6 +21,14 @@ Role: TypeAlias = Literal["key", "noisy", "derived", "public"]
 @dataclass(frozen=True, slots=True)
 class One:
     """One row without columns: what a SELECT without FROM stands over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Rows of public tables as they are, each column under a name of its own."""
+
+    source: Relation
+    columns: tuple[tuple[str, Ref], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,7 @@ class Attach:
     table: Public
 
 
-Public: TypeAlias = One | Release | Keep | Pick | Pair | Group | Over | Distinct | Merge | Sort | Attach
+Public: TypeAlias = One | Release | Exact | Keep | Pick | Pair | Group | Over | Distinct | Merge | Sort | Attach
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,11 @@ class Query:
     def releases(self) -> tuple[Release, ...]:
         """The releases that the answer is computed from, inner ones first, equal ones once."""
         return tuple(dict.fromkeys(found for found in nodes(self.table) if isinstance(found, Release)))
+
+    @property
+    def exacts(self) -> tuple[Exact, ...]:
+        """The public rows that the answer is computed from, each once."""
+        return tuple(dict.fromkeys(found for found in nodes(self.table) if isinstance(found, Exact)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +197,7 @@ class Shown:
 def below(table: Public) -> tuple[Public, ...]:
     """Return the tables that one is computed from."""
     match table:
-        case One() | Release():
+        case One() | Release() | Exact():
             return ()
         case Keep() | Pick() | Group() | Over() | Distinct() | Sort():
             return (table.source,)
@@ -212,6 +225,8 @@ def columns(table: Public) -> tuple[str, ...]:
             return (*(name for name, _ in keys), *ends)
         case Keep(source) | Distinct(source) | Sort(source):
             return columns(source)
+        case Exact(_, exact):
+            return tuple(name for name, _ in exact)
         case Pick(_, found):
             return tuple(name for name, _ in found)
         case Pair(_, left, right):
@@ -247,7 +262,7 @@ def single(table: Public) -> bool:
             return single(left) and single(right)
         case Merge("except" | "intersect"):
             return single(table.left)
-        case Pair() | Merge():
+        case Exact() | Pair() | Merge():
             return False
     assert_never(table)
 

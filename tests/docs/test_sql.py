@@ -13,11 +13,15 @@ from gateway.errors import SqlRefused
 from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
+from mechanisms.loss import FREE
 from tests.docs.pages import ROOT
 from tests.oracles.questions import plan, written
 
-_BLOCK = re.compile(r"```sql(?: refused=(?P<code>[a-z-]+))?\n(?P<sql>.*?)```", re.DOTALL)
-STATEMENTS = [(found["sql"], found["code"]) for found in _BLOCK.finditer((ROOT / "docs" / "sql.md").read_text())]
+_BLOCK = re.compile(r"```sql(?: refused=(?P<code>[a-z-]+)| (?P<public>public))?\n(?P<sql>.*?)```", re.DOTALL)
+STATEMENTS = [
+    (found["sql"], found["public"] or found["code"])
+    for found in _BLOCK.finditer((ROOT / "docs" / "sql.md").read_text())
+]
 POLICY = re.search(r"```yaml\n(dataset: .*?)```", (ROOT / "docs" / "policy.md").read_text(), re.DOTALL)
 TABLES = (
     "CREATE TABLE person(person_id BIGINT, sex VARCHAR, age INTEGER, income DOUBLE)",
@@ -50,6 +54,10 @@ def test_the_page_has_both_kinds() -> None:
 def test_each_statement_is_as_the_page_says(sql: str, code: str | None, health: Dataset) -> None:
     if code is None:
         assert plan(written(sql), health).releases
+        return
+    if code == "public":
+        found = plan(written(sql), health)
+        assert (found.releases, found.price, found.loss) == ((), 0, FREE)
         return
     with pytest.raises(SqlRefused) as refused:
         plan(written(sql), health)

@@ -126,6 +126,45 @@ def test_the_same_question_again_is_the_same_answer_at_no_charge(home: Home) -> 
     assert home.spent("rita") == 0.5
 
 
+CITIES = ("Aarau", "Bern", "Chur", "Davos")
+
+
+def test_public_tables_alone_are_answered_exactly_at_no_price(home: Home) -> None:
+    home.grant("petra", 1.0)
+    heads = home.heads()
+    result = ask(home, "SELECT city, site_id * 2 AS twice FROM site WHERE site_id > 0 ORDER BY city DESC", 0.5, "petra")
+    assert result.rows == [("Davos", 6), ("Chur", 4), ("Bern", 2)]
+    assert [column.role for column in result.response.columns] == ["public", "public"]
+    assert (result.response.cost.epsilon, result.response.query_id, result.response.cached) == (0, None, False)
+    assert result.response.intervals == {}
+    assert home.heads() == heads
+    assert home.spent("petra") == 0
+
+
+def test_released_tables_meet_each_other_and_public_ones_under_one_price(home: Home) -> None:
+    home.grant("rosa", 1.0)
+    sql = """
+        WITH visits AS (SELECT site_id, COUNT(*) AS n FROM visit GROUP BY site_id)
+        SELECT s.city, v.n, DP_INTERVAL_LOW(v.n) AS low, v.n / (SELECT COUNT(*) FROM visit) AS part,
+          RANK() OVER (ORDER BY v.n DESC) AS place
+        FROM visits v JOIN site s ON s.site_id = v.site_id ORDER BY s.city
+    """
+    result = ask(home, sql, 0.5, "rosa")
+    assert [row[0] for row in result.rows] == list(CITIES)
+    assert [column.role for column in result.response.columns] == ["public", "noisy", "derived", "derived", "derived"]
+    for row, interval in zip(result.rows, result.intervals["n"], strict=True):
+        assert interval is not None
+        assert row[2] == interval[0] <= float(str(row[1])) <= interval[1]
+    assert sum(float(str(row[3])) for row in result.rows) == pytest.approx(1, abs=0.1)
+    counts = [float(str(row[1])) for row in result.rows]
+    assert [row[4] for row in result.rows] == [1 + sum(other > count for other in counts) for count in counts]
+    assert home.spent("rosa") == 0.5
+    assert len(result.response.plan.releases) == 2
+    assert sum(item.epsilon or 0 for item in result.response.cost.items) == pytest.approx(0.5)
+    again = ask(home, sql, 0.5, "rosa").response
+    assert (again.cached, again.rows) == (True, result.response.rows)
+
+
 def test_a_hundred_repetitions_average_nothing_out(home: Home) -> None:
     home.grant("igor", 3.0)
     with home.client("igor") as client:

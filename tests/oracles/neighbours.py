@@ -123,7 +123,8 @@ def answered(plan: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> 
         release(planned, *(fetch(statement.sql) for statement in planned.statements)) for planned in plan.releases
     )
     assert decode(plan, encode(tables)) == tables
-    found = compose(plan, tables, sandbox, 0.95, 10_000)
+    publics = [fetch(read.sql) for read in plan.publics]
+    found = compose(plan, tables, sandbox, 0.95, 10_000, publics)
     json.dumps([found.rows, found.intervals], allow_nan=True)
     assert all(not isinstance(value, float) or abs(value) < float("inf") for row in found.rows for value in row)
     assert not any(isinstance(value, date) for row in found.rows for value in row)

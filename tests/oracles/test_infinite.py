@@ -56,7 +56,8 @@ def shown(found: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> li
         releasing.release(planned, *(fetch(statement.sql) for statement in planned.statements))
         for planned in found.releases
     )
-    rows = composing.compose(found, tables, sandbox, 0.95, 10_000).rows
+    publics = [fetch(read.sql) for read in found.publics]
+    rows = composing.compose(found, tables, sandbox, 0.95, 10_000, publics).rows
     return [list(row) for row in rows]
 
 

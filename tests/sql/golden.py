@@ -65,13 +65,14 @@ def made(block: Block) -> str:
     for engine in ("duckdb", "postgres"):
         found = plan(asked, replace(dataset, dialect=engine), dialect)
         shown += [f"-- {engine}\n{statement.sql};" for statement in found.statements]
+        shown += [f"-- {engine}, public\n{read.sql};" for read in found.publics]
     for statement in found.statements:
         shown += [
             f"-- {measure.name}: {measure.kind} in {measure.unit}, l1 {measure.l1}, linf {measure.linf}"
             for measure in statement.measures
         ]
         shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in statement.blocks]
-    above = post(found.query)
+    above = None if found.whole else post(found.query)
     return "\n".join([*shown, *([f"-- post\n{above};"] if above else [])])
 
 
