@@ -138,7 +138,7 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
         release = planned[place]
         estimator = dict(release.estimators)[name]
         if isinstance(estimator, Picked):
-            rank = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between it and the exact rank"
+            rank = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between its bucket and the exact rank"
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=rank)
         error = expected_error(estimator, release.noises)
         if not isinstance(estimator, Linear):
