@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from gateway.engines.duckdb import arrow
 from gateway.errors import SqlRefused
+from gateway.sandbox import Sandbox
 from tests.docs.pages import page, rows
 from tests.oracles import neighbours
+from tests.oracles.test_infinite import shown, silence
 from tests.tpch.status import status
 from tests.tpch.world import QUERIES, generated, neighbour, planned
 
@@ -50,3 +54,35 @@ def test_neighbours_differ_by_no_more_than_declared(two: Two) -> None:
         run += bool(found.releases)
         assert neighbours.compare(found, lambda sql: arrow(full, sql), lambda sql: arrow(bereft, sql)) == [], name
     assert run == sum(DESCRIBED[name] in ("answered", "thresholded") for name in QUERIES)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    opened = Sandbox(memory=2**28, seconds=20)
+    yield opened
+    opened.close()
+
+
+def test_without_noise_the_answers_are_those_of_the_database(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No bound clips the standard rows, so that each answer is what DuckDB says of the standard text."""
+    silence(monkeypatch)
+    with generated(tmp_path) as full:
+        for name in QUERIES:
+            if DESCRIBED[name] == "answered":
+                found = planned(name)
+                roles = [column.role for column in found.query.columns]
+                answered = _by_key(shown(found, lambda sql: arrow(full, sql), sandbox), roles)
+                for key, numbers in _by_key(full.execute(QUERIES[name]).fetchall(), roles).items():
+                    assert answered[key] == pytest.approx(numbers, rel=1e-4), (name, key)
+
+
+def _by_key(rows: Sequence[Sequence[Any]], roles: list[str]) -> dict[tuple[Any, ...], list[float]]:
+    """The numbers of each row, by its group keys."""
+    found = {}
+    for row in rows:
+        split = list(zip(row, roles, strict=True))
+        key = tuple(value for value, role in split if role == "key")
+        found[key] = [float(value) for value, role in split if role != "key" and value is not None]
+    return found
