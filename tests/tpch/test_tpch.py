@@ -78,7 +78,7 @@ def test_without_noise_the_answers_are_those_of_the_database(
                     assert answered[key] == pytest.approx(numbers, rel=1e-4), (name, key)
 
 
-def _by_key(rows: Sequence[Sequence[Any]], roles: list[str]) -> dict[tuple[Any, ...], list[float]]:
+def _by_key(rows: Sequence[Sequence[Any]], roles: Sequence[str]) -> dict[tuple[Any, ...], list[float]]:
     """The numbers of each row, by its group keys."""
     found = {}
     for row in rows:
