@@ -27,7 +27,7 @@ def test_storm(engine: Engine, url: str) -> None:
 
 @pytest.mark.audit
 def test_a_storm_of_sixteen_processes(engine: Engine, url: str) -> None:
-    storm(engine, url, 16, 400, 6000, 14_000)
+    storm(engine, url, 16, 250, 3750, 8750)
 
 
 def storm(engine: Engine, url: str, processes: int, rounds: int, grant: int, cap: int) -> None:
