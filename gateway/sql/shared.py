@@ -17,8 +17,9 @@ from gateway.sql.quantum import Quantum
 from gateway.sql.twosided import factor
 from gateway.sql.wanted import Wanted
 
-COMMON = 2**24
-"""What a row adds at most to each measure of a shared vector, roughly."""
+COMMON = 2**25
+"""What a row adds at most to each measure of a shared vector, roughly: as much as a float has steps between its bounds
+(``quantum``), so that none of them is rounded again."""
 
 
 def shared(wanted: Wanted) -> Layout:
