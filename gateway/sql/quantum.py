@@ -15,6 +15,9 @@ EXACT = 2**40
 WIDEST = Fraction(2**62)
 """Whole numbers and decimals are clamped here at the latest: narrower than declared is as sound."""
 
+LARGEST = Fraction(2**900)
+"""Floats are clamped here at the latest: beyond, no step is left that keeps their integers below 2^63."""
+
 RESOLUTION = 24
 """A float's unit is its largest bound divided by about 2^24."""
 
@@ -45,8 +48,8 @@ class Quantum:
 
 def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> Quantum:
     """Return the quantisation of a number of that kind between those bounds."""
-    if kind != "float":
-        lower, upper = (min(max(bound, -WIDEST), WIDEST) for bound in (lower, upper))
+    most = LARGEST if kind == "float" else WIDEST
+    lower, upper = (min(max(bound, -most), most) for bound in (lower, upper))
     widest = max(abs(lower), abs(upper))
     places = 0 if kind == "integer" else scale
     if kind != "float" and places is not None and places <= 12 and widest * 10**places <= EXACT:
@@ -55,7 +58,7 @@ def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> 
         return _ordered(Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step)))
     near = float(widest)  # zero for what no double can tell from it
     exponent = 0 if near == 0 else math.ceil(math.log2(near)) - RESOLUTION
-    step = Fraction(2) ** max(min(exponent, 900), -900)
+    step = Fraction(2) ** max(exponent, -900)
     return _ordered(Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step)))
 
 

@@ -199,6 +199,14 @@ def test_bounds_beyond_64_bits_keep_their_order() -> None:
         assert found.lower == found.upper
 
 
+@pytest.mark.parametrize("exponent", [-1074, -900, 10, 920, 970, 1023])
+def test_the_integers_of_a_float_fit_64_bits_whatever_its_bounds(exponent: int) -> None:
+    found = quantum("float", None, -(Fraction(2) ** exponent), Fraction(2) ** exponent)
+    assert -(2**62) < found.lower <= found.upper < 2**62
+    # The clamp that is written for them is a double too.
+    assert float(found.upper * found.step) < float("inf")
+
+
 def test_a_sum_over_wide_bounds_is_no_double_that_many_keys_equal(tmp_path: Path) -> None:
     url = f"duckdb:///{tmp_path / 'wide.duckdb'}"
     with duckdb.connect(str(tmp_path / "wide.duckdb")) as connection:
