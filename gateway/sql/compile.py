@@ -18,6 +18,7 @@ from gateway.sql.plan import Plan, PlannedRelease, PublicRead
 from gateway.sql.position import DIALECT, INSTANT
 from gateway.sql.post import post
 from gateway.sql.refusals import CODES, refuse
+from gateway.sql.remember import remembering
 from gateway.sql.rewrite import rewrite
 from gateway.sql.shares import share
 from gateway.sql.sizes import check
@@ -47,7 +48,8 @@ class Question:
 def compile_query(question: Question, dataset: Dataset) -> Plan:
     """Return the plan that answers a question on a dataset, or refuse it."""
     try:
-        return _compiled(question, dataset)
+        with remembering():
+            return _compiled(question, dataset)
     except RecursionError:
         # The limits on words, nesting and expressions come first; this is for what none of them foresaw.
         raise SqlRefused("sql-too-deep", CODES["sql-too-deep"]) from None

@@ -38,6 +38,7 @@ from gateway.sql.algebra import (
 from gateway.sql.functions import repeats
 from gateway.sql.known import Known, declared_bounds, known, picked
 from gateway.sql.refusals import refuse
+from gateway.sql.remember import remembered
 
 MOST_ROWS = 2**31
 MOST_NESTED = 500
@@ -69,6 +70,7 @@ class Facts:
     multiplied: int = 0
 
 
+@remembered
 def facts(relation: Relation, dataset: Dataset) -> Facts:
     """Return what is known of a relation below the frontier."""
     match relation:
