@@ -321,7 +321,43 @@ class Composer:
         if column.kind == "text":
             forms.append(lambda: f"{column.text} NOT IN ({constant}, 'y')")
             forms.append(lambda: f"CASE {column.text} WHEN {constant} THEN TRUE ELSE {column.text} IS NULL END")
+            forms.append(lambda: f"{self.word(column, columns)} {self.random.choice(('=', '<', 'LIKE'))} {constant}")
+            forms.append(lambda: f"{column.text} {self.random.choice(('LIKE', 'NOT LIKE'))} '%o%'")
+        if column.kind == "date":
+            forms.append(lambda: f"YEAR({column.text}) = 2020 AND DAY({column.text}) > 1")
+        numbers = [c for c in columns if c.bounded and c.kind in ("integer", "number")]
+        if numbers:
+            forms.append(lambda: f"{self.computed(numbers)} {self.random.choice(('<', '>='))} {self.computed(numbers)}")
         return self.random.choice(forms)()
+
+    def computed(self, numbers: list[Column]) -> str:
+        """Return a number that is computed from bounded ones; those after it are of another type nowhere."""
+        self.features.add("computed")
+        a, b = self.random.choice(numbers).text, self.random.choice(numbers).text
+        whole = [column.text for column in numbers if column.kind == "integer"]
+        forms = [
+            f"({a} + {b})",
+            f"({a} - 2 * {b})",
+            f"ABS({a} - 3)",
+            f"({a} / 2.0)",
+            f"ROUND({a} * 1.5)",
+            f"FLOOR({a} / 7.0)",
+            f"LEAST({a}, {b}, 7)",
+            f"GREATEST({a}, 1)",
+            f"SQRT(ABS({a}))",
+            f"NULLIF({a}, 5)",
+            f"(COALESCE({a}, 0) + 1)",
+            *(f"({a} * 1.0 / {column})" for column in whole),
+            *(f"({column} % 3)" for column in whole),
+        ]
+        return self.random.choice(forms)
+
+    def word(self, column: Column, columns: list[Column]) -> str:
+        """Return a text that is computed from a column of text."""
+        self.features.add("computed text")
+        other = self.random.choice([c for c in columns if c.kind == "text"]).text
+        forms = ("UPPER({})", "SUBSTR({}, 1, 1)", "TRIM({})", "REPLACE({}, 'o', '0')", f"({{}} || '-' || {other})")
+        return self.random.choice(forms).format(column.text)
 
     def chosen(self, built: Built, column: Column) -> tuple[str, Column]:
         """Return CASE or COALESCE over a column, and what is known of it."""
@@ -346,6 +382,9 @@ class Composer:
         if self.chance(25):
             self.features.add("CASE")
             text, column = self.chosen(built, column)
+        numbers = [c for c in built.columns if c.bounded and c.kind in ("integer", "number")]
+        if numbers and self.chance(20):
+            text, column = self.computed(numbers), numbers[0]
         forms = ["COUNT(*)", f"COUNT({text})"]
         forms += [f"SUM({text})", f"AVG({text})"] * 2 if column.bounded else []
         forms += [f"COUNT(DISTINCT {c.text})" for c in built.columns if c.owner and not c.padded][:2]
@@ -366,6 +405,14 @@ class Composer:
             return f"CASE WHEN {self.test(built.columns)} THEN {values[0]} ELSE {values[1]} END"
         if self.chance(15) and column.kind == "text":
             return f"COALESCE({column.text}, 'none')"
+        if self.chance(40):
+            self.features.add("computed key")
+            if column.kind == "text":
+                return self.random.choice((f"LENGTH({column.text})", self.word(column, built.columns)))
+            if column.kind == "date":
+                return self.random.choice((f"MONTH({column.text})", f"DATE_TRUNC('month', {column.text})"))
+            if column.kind == "integer" and column.bounded:
+                return self.random.choice((f"FLOOR({column.text} / 10.0)", f"({column.text} % 4)"))
         return column.text
 
 

@@ -5,8 +5,9 @@ Where Discreet means something else than SQL (SUM over nothing is 0), the functi
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -33,6 +34,23 @@ class _Sum:
         return self.total
 
 
+def _strict(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *values: None if None in values else function(*values)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "FLOOR": _strict(math.floor),
+    "SQRT": _strict(math.sqrt),
+    "YEAR": _strict(lambda day: int(day[:4])),
+    "MONTH": _strict(lambda day: int(day[5:7])),
+    "DAY": _strict(lambda day: int(day[8:10])),
+    "DATE_TRUNC": _strict(lambda _unit, day: f"{day[:7]}-01"),
+    "LEAST": lambda *values: min((value for value in values if value is not None), default=None),
+    "GREATEST": lambda *values: max((value for value in values if value is not None), default=None),
+}
+"""What SQLite has not, or means otherwise: NULLs do not count in LEAST and GREATEST."""
+
+
 @contextmanager
 def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     """A database in memory with the rows of a world."""
@@ -40,6 +58,9 @@ def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     # typeshed has no type for an aggregate class whose step takes one argument
     connection.create_aggregate("SUM", 1, _Sum)  # type: ignore[arg-type]
     connection.create_aggregate("COUNT_IF", 1, _Sum)  # type: ignore[arg-type]
+    connection.execute("PRAGMA case_sensitive_like = ON")
+    for name, function in _FUNCTIONS.items():
+        connection.create_function(name, -1, function, deterministic=True)
     for table in world.tables:
         connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(quoted(col.name) for col in table.cols)})")
         marks = ", ".join("?" * len(table.cols))

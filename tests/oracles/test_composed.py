@@ -39,6 +39,7 @@ REFUSED = frozenset(
         "scale-too-large",
         "subquery-crosses-owners",
         "subquery-unsupported",
+        "type-mismatch",  # of MIN over texts of several people, which would be a release of its own
     }
 )
 """What a composed question may be refused for; each has a reason that the composer does not look at."""
@@ -85,8 +86,8 @@ def under_neighbours(
         try:
             planned = plan(question, dataset, "duckdb" if dataset.dialect == "sqlite" else None)
         except SqlRefused as refusal:
-            deep = dataset.dialect == "sqlite" and refusal.code == "sql-too-deep"
-            assert deep or refusal.code in REFUSED, refusal.code  # noqa: PT017
+            own = dataset.dialect == "sqlite" and refusal.code in ("sql-too-deep", "function-unknown")
+            assert own or refusal.code in REFUSED, refusal.code  # noqa: PT017
             continue
         assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
         neighbours.answered(planned, bases[0].fetch, sandbox)
@@ -181,6 +182,7 @@ def test_every_feature_is_admitted() -> None:
         admitted.update(asked.features)
     wanted = {"owned", "public", "JOIN", "LEFT JOIN", ",", "CROSS JOIN", "IN", "NOT IN", "EXISTS", "NOT EXISTS"}
     wanted |= {"WITH", "FROM", "fold", "nested", "CASE", "CASE key", "FILTER", "USING", "OR tie"}
+    wanted |= {"computed", "computed text", "computed key"}
     assert {name: count for name in wanted if (count := admitted[name]) < 5} == {}
 
 

@@ -33,6 +33,27 @@ QUESTIONS: dict[World, tuple[str, ...]] = {
         "SELECT SUM(q.n) FROM (SELECT k, who, COUNT(*) AS n FROM (SELECT who, 3 AS k FROM edge) z GROUP BY k, who) q",
         "SELECT COUNT(q.l) FROM edge a LEFT JOIN (SELECT who, COALESCE(loose, 1) AS l, wide IS NULL AS w FROM edge"
         " WHERE late IS NOT NULL) q ON q.who = a.who AND q.l <= a.flat",
+        "SELECT SUM(small + unsigned - 3), AVG(small * unsigned), SUM(huge / 7.0), SUM(whole * 1.5 - wide) FROM edge",
+        "SELECT SUM(loose / flat), AVG(nought * loose), SUM(nought / NULLIF(flat, 2)),"
+        " SUM(ABS(wide) - ABS(loose)) FROM edge",
+        "SELECT SUM(ROUND(wide, 2)), SUM(FLOOR(loose)), SUM(CEIL(whole / 1e18)), SUM(ROUND(small, -1)) FROM edge",
+        "SELECT SUM(LEAST(small, unsigned, 7)), SUM(GREATEST(LEAST(huge, 100), -100)),"
+        " AVG(LEAST(wide, whole)) FROM edge",
+        "SELECT AVG(SQRT(loose)), AVG(LN(wide)), AVG(POWER(loose, 3)), AVG(EXP(flat)), SUM(POWER(small, -2)) FROM edge",
+        "SELECT FLOOR(small / 100.0), unsigned % 3, SIGN(huge), COUNT(*) FROM edge GROUP BY 1, 2, 3",
+        "SELECT WIDTH_BUCKET(wide, -2, 2, 4), FLOOR(loose), COUNT(*) FROM edge GROUP BY 1, 2",
+        "SELECT COUNT(*) FROM edge WHERE small * 2 > unsigned OR wide / loose < 1 OR NULLIF(nought, flat) IS NULL",
+        "SELECT UPPER(word), LENGTH(word), COUNT(*) FROM edge GROUP BY 1, 2",
+        "SELECT word || '-' || small AS k, COUNT(*) FROM edge WHERE word LIKE '%!%%' ESCAPE '!' OR word < 'b'"
+        " GROUP BY 1",
+        "SELECT YEAR(late), MONTH(late + INTERVAL '1' MONTH), COUNT(*) FROM edge GROUP BY 1, 2",
+        "SELECT DATE_TRUNC('year', late), COUNT(*) FROM edge WHERE late - INTERVAL '3' DAY < '9999-12-30' GROUP BY 1",
+        "SELECT SUM(GREATEST(LEAST(DATE '2020-01-01' - late, 9), 0)) FROM edge",
+        "SELECT SUM(q.s / q.n) FROM (SELECT who, SUM(small) AS s, COUNT(*) AS n FROM edge GROUP BY who) q",
+        "SELECT q.k, COUNT(*) FROM (SELECT who, small % 2 AS k, COUNT(*) AS n FROM edge"
+        " GROUP BY who, small % 2) q GROUP BY q.k",
+        "SELECT COUNT(*) FROM edge a JOIN edge b ON a.who = b.who AND a.small + 1 = b.unsigned * 2",
+        "SELECT COUNT(CAST(word AS INTEGER)), COUNT(CAST(late AS VARCHAR)), SUM(CAST(loose AS BIGINT)) FROM edge",
     ),
     USERS: (
         'SELECT e.k0, COUNT(*), SUM(e.n) FROM event e JOIN login l ON e."user" = l."user" GROUP BY e.k0',
