@@ -21,6 +21,7 @@ from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, matches, only
 from gateway.sql.scalar import Names, predicate, scalar
+from gateway.sql.spread import label
 from gateway.sql.tables import (
     Distinct,
     Keep,
@@ -101,7 +102,7 @@ class Listing:
         meaning = scalar(node, self)
         if alias is not None:
             self.aliases.append((alias, meaning))
-        named = alias or (node.this if type(node) is exp.Column else exp.to_identifier(node.key))
+        named = alias or (node.this if type(node) is exp.Column else exp.to_identifier(label(node)))
         self.items.append((named, meaning))
 
     def ordering(self, node: exp.Expression) -> Ordering:

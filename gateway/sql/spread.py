@@ -63,6 +63,15 @@ def spread(node: exp.Expression, rows: RowNames, about: Facts, condition: Scalar
     return None
 
 
+def label(node: exp.Expression) -> str:
+    """Return what a column is called that is this expression without an alias: the function's own name."""
+    if type(node) is exp.Anonymous and isinstance(node.this, str):
+        return node.this.lower()
+    if isinstance(node, exp.Func) and type(node) in (*_ONE, *_TWO, *_REGRESSED):
+        return str(node.sql_name()).lower()
+    return str(node.key)
+
+
 def _paired(node: exp.Expression, rows: RowNames, about: Facts, condition: Scalar | None) -> Aggregate:
     # Snowflake's parser writes down what its CORR means by a flag; a third argument of the analyst's is a tree.
     flag = ("null_on_zero_variance",) if node.args.get("null_on_zero_variance") is True else ()

@@ -75,3 +75,9 @@ def test_a_threshold_counts_as_an_estimate() -> None:
     found = planned("SELECT channel, COUNT(*), AVG(amount) FROM orders GROUP BY channel")
     assert found.threshold is not None
     assert [round((block.loss.epsilon or 0) / 1e9, 2) for block in found.blocks] == [0.33, 0.67]
+
+
+def test_a_column_without_an_alias_is_called_as_its_function() -> None:
+    sql = "SELECT VAR_POP(age), CORR(age, income), VARP(age), COUNT(age) FROM users"
+    names = [column.name for column in plan(written(sql), duckdb_dataset(SHOP)).query.columns]
+    assert names == ["variance_pop", "corr", "varp", "count"]
