@@ -30,6 +30,8 @@ def weights(layout: Layout, mechanism: Mechanism, *, threshold: bool) -> list[in
     place = {measure.name: at for at, vector in enumerate(layout.vectors) for measure in vector.measures}
     variances = _variances(layout, mechanism, place)
     hidden = place[layout.owners[0]] if threshold and layout.owners is not None else None
+    if not variances and hidden is None:
+        return [GRAIN] * len(layout.vectors)
     shares = [1.0 / len(layout.vectors)] * len(layout.vectors)
     power = 2 if mechanism == "laplace" else 1
     for _ in range(_STEPS):
@@ -53,10 +55,12 @@ def _variances(layout: Layout, mechanism: Mechanism, place: dict[str, int]) -> l
             continue
         first = first_order(estimator, aside=True)
         read = [0.0] * len(layout.vectors)
+        # The largest weight is the common factor: squares of what bounds may make of weights are no doubles.
+        most = max((abs(weight) for weight in first.weights.values()), default=0) or 1
         for name, weight in first.weights.items():
             vector = layout.vectors[place[name]]
             size = float(vector.l1) ** 2 if mechanism == "laplace" else float(vector.l2_squared)
-            read[place[name]] += float(weight) ** 2 * size
+            read[place[name]] += float(weight / most) ** 2 * size
         if sum(read) > 0:
             found.append(read)
     return found
