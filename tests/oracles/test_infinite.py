@@ -69,7 +69,9 @@ def differences(
     expected = naive.answer(asked, world, data, domains, found.dialect)
     got = shown(found, fetch, sandbox)
     table = world.table(asked.table)
-    slack = [0.0] * len(asked.keys) + [_slack(aggregate, table, data) for aggregate in asked.aggregates]
+    slack = [0.0] * len(asked.keys) + [
+        _slack(aggregate, table, data) + _shared(aggregate, asked, table, data) for aggregate in asked.aggregates
+    ]
     slack += [1e-9] * (asked.derived is not None)
     groups = naive.groups(asked, world, data) if picks(asked) else {}
     wrong = len(got) != len(expected) or any(
@@ -98,6 +100,15 @@ def _between(mine: object, aggregate: Aggregated, table: Tab, rows: list[Row]) -
     ends = spreads.ends(table.cols[table.index(str(aggregate.column))])
     step = max(abs(low), abs(high), abs(mine)) / 16 + float(max(map(abs, ends))) / 2**22
     return low - step <= mine <= high + step
+
+
+def _shared(aggregate: Aggregated, asked: Asked, table: Tab, data: Data) -> float:
+    """What more a sum or mean may be off that is read off cells of second moments: 2^-30 of the bounds a row."""
+    moments = any(other.function in spreads.FUNCTIONS for other in asked.aggregates)
+    if not moments or aggregate.function not in ("SUM", "AVG") or aggregate.column is None:
+        return 0.0
+    lower, upper = spreads.ends(table.cols[table.index(aggregate.column)])
+    return float(upper - lower) * 2.0**-28 * (1 + len(data[table.name]))
 
 
 def _slack(aggregate: Aggregated, table: Tab, data: Data) -> float:
