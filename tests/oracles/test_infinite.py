@@ -103,12 +103,12 @@ def _between(mine: object, aggregate: Aggregated, table: Tab, rows: list[Row]) -
 
 
 def _shared(aggregate: Aggregated, asked: Asked, table: Tab, data: Data) -> float:
-    """What more a sum or mean may be off that is read off cells of second moments: 2^-30 of the bounds a row."""
+    """What more a sum or mean may be off that is read off cells of second moments: 2^-23 of the bounds a row at most."""
     moments = any(other.function in spreads.FUNCTIONS for other in asked.aggregates)
     if not moments or aggregate.function not in ("SUM", "AVG") or aggregate.column is None:
         return 0.0
     lower, upper = spreads.ends(table.cols[table.index(aggregate.column)])
-    return float(upper - lower) * 2.0**-28 * (1 + len(data[table.name]))
+    return float(upper - lower) * 2.0**-22 * (1 + len(data[table.name]))
 
 
 def _slack(aggregate: Aggregated, table: Tab, data: Data) -> float:
