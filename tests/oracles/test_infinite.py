@@ -103,7 +103,7 @@ def _between(mine: object, aggregate: Aggregated, table: Tab, rows: list[Row]) -
 
 
 def _shared(aggregate: Aggregated, asked: Asked, table: Tab, data: Data) -> float:
-    """What more a sum or mean may be off that is read off cells of second moments: 2^-23 of the bounds a row at most."""
+    """What more a sum or mean read off cells of second moments may be off: 2^-23 of the bounds a row at most."""
     moments = any(other.function in spreads.FUNCTIONS for other in asked.aggregates)
     if not moments or aggregate.function not in ("SUM", "AVG") or aggregate.column is None:
         return 0.0
