@@ -338,3 +338,17 @@ def conjuncts(predicate: Scalar) -> tuple[Scalar, ...]:
     if isinstance(predicate, Call) and predicate.function == "and":
         return tuple(part for arg in predicate.args for part in conjuncts(arg))
     return (predicate,)
+
+
+def implied(predicate: Scalar) -> tuple[Scalar, ...]:
+    """Return conditions that are true wherever a predicate is: its conjuncts, and what every disjunct of one says.
+
+    ``(a = b AND x) OR (a = b AND y)`` is true only where ``a = b`` is.
+    """
+    found: dict[Scalar, None] = {}
+    for part in conjuncts(predicate):
+        found[part] = None
+        if isinstance(part, Call) and part.function == "or":
+            first, *others = ([*dict.fromkeys(implied(arg))] for arg in part.args)
+            found |= dict.fromkeys(each for each in first if all(each in other for other in others))
+    return tuple(found)

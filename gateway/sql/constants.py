@@ -23,6 +23,7 @@ COMPARE = {
     op: getattr(operator, python) for op, python in zip(FLIPPED, ("eq", "ne", "lt", "le", "gt", "ge"), strict=True)
 }
 NULL = Constant(None, "boolean")
+ONE = Constant(1, "integer")
 
 
 def literal(node: exp.Literal) -> Constant:

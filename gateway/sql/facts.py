@@ -32,7 +32,7 @@ from gateway.sql.algebra import (
     Values,
     Window,
     WindowFunction,
-    conjuncts,
+    implied,
     inputs,
 )
 from gateway.sql.functions import repeats
@@ -254,26 +254,26 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar]) -> Facts:
     the catalogue or the construction of that side enforces that no two rows hold the same values; where both sides are
     owned, the owner is among the columns that are equated.
     """
-    on = tuple(part for condition in on for part in conjuncts(condition))
+    on = tuple(part for condition in on for part in implied(condition))
     added = right.columns
     if kind == "left":
         # Where there is no pair the right side's owner is NULL too, and names nobody.
         added = {name: replace(found, nullable=True, owner=False, padded=True) for name, found in right.columns.items()}
     columns = MappingProxyType({**left.columns, **added})
     both = left.private and right.private
-    finds_one = pairs_once(right, on, owned=both)
+    at_most_one = pairs_once(right, on, owned=both)
     found_once = kind == "inner" and pairs_once(left, on, owned=both)
-    unique = (left.unique if finds_one else frozenset()) | (right.unique if found_once else frozenset())
-    left_once, right_once = ((both and side.rows == 1) or _by_key(side, on, owned=both) for side in (left, right))
+    unique = (left.unique if at_most_one else frozenset()) | (right.unique if found_once else frozenset())
+    left_once, right_once = ((both and side.rows == 1) or finds_one(side, on, owned=both) for side in (left, right))
     keys = (left.keys if right_once else frozenset()) | (right.keys if left_once else frozenset())
     own = left if left.private or not right.private else right
-    one_row = own.one_row and (finds_one if own is left else found_once)
+    one_row = own.one_row and (at_most_one if own is left else found_once)
     rows = own.rows if (right_once if own is left else left_once) else None
     if both:
         one_row = one_row or (found_once and right.one_row)
         product = None if left.rows is None or right.rows is None else min(left.rows * right.rows, MOST_ROWS)
         rows = left.rows if right_once else right.rows if left_once and kind == "inner" else product
-    fans_out = not right_once and not left_once and (not both or left.rows is None or right.rows is None)
+    fans_out = own.private and not right_once and not left_once and rows is None
     multiplied = left.multiplied + right.multiplied + fans_out
     return Facts(columns, own.private, own.owner, rows, one_row, unique, keys, multiplied)
 
@@ -302,7 +302,7 @@ def pairs_once(side: Facts, on: Iterable[Scalar], *, owned: bool) -> bool:
     return (owned and side.one_row) or any(found <= equated for found in side.unique)
 
 
-def _by_key(side: Facts, on: Iterable[Scalar], *, owned: bool) -> bool:
+def finds_one(side: Facts, on: Iterable[Scalar], *, owned: bool) -> bool:
     """Whether rows are meant to find at most one pair on this side: it is joined by a key, declared or enforced."""
     equated = _equated(side, on, owned=owned)
     return (owned and side.one_row) or any(found <= equated for found in side.keys | side.unique)
@@ -317,6 +317,14 @@ def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
     owners = (found.owner for found in dataset.tables)
     hops = (hop for owner in owners if isinstance(owner, Owner) for hop in owner.hops)
     return any((hop.table, hop.key) == origin for hop in hops)
+
+
+def is_owned_thing(found: Known, dataset: Dataset) -> bool:
+    """Whether a column names one owner's thing: by its key, or by the very foreign key of the owner path."""
+    table = None if found.origin is None else dataset.table(found.origin[0])
+    if table is None or found.origin is None or not isinstance(table.owner, Owner):
+        return False
+    return is_key(found.origin, dataset) or any(hop.column == found.origin[1] for hop in table.owner.hops[:1])
 
 
 def is_owned_key(found: Known, dataset: Dataset) -> bool:

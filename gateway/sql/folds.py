@@ -1,32 +1,34 @@
-"""Lower a nested query that folds one owner's rows among themselves.
+"""Lower what folds one owner's rows among themselves: keys, aggregates, and what names mean over the folded rows.
 
 ``SELECT person_id, COUNT(*) AS n FROM visit GROUP BY person_id`` inside FROM
 →  ``Project(Fold(Scan(visit, 0), [person_id], [count_rows]), …)``
 
 Why this is sound: the owner always is among the keys (the rewriting adds it), so that each folded row is made of one
-owner's rows; that a key of the query says whose they are is asked for so that the addition changes nothing.
+owner's rows; that a key of the query says whose they are is asked for so that the addition changes nothing. Public rows
+are folded by any key: sums of theirs are of exact integers too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from sqlglot import exp
 
 from gateway.errors import SqlRefused
-from gateway.sql.algebra import Call, Constant, Filter, Fold, FoldAggregate, Project, Ref, Relation, Scalar, references
-from gateway.sql.constants import NUMERIC
-from gateway.sql.facts import Facts, facts, fold_known, is_owned_key
+from gateway.sql.algebra import Call, Constant, FoldAggregate, Kind, Ref, Scalar, references
+from gateway.sql.constants import NUMERIC, ONE
+from gateway.sql.facts import Facts, fold_known, is_owned_thing
 from gateway.sql.functions import Level
 from gateway.sql.known import Known, known
 from gateway.sql.refusals import refuse
-from gateway.sql.resolve import Context, RowNames, Scope, only
-from gateway.sql.scalar import predicate, scalar
+from gateway.sql.resolve import Context, RowNames, matches, only
+from gateway.sql.scalar import Names, predicate, scalar
 
 MOST_SUMMED = Fraction(10**38)
 """What is summed lies within this, as declared bounds do: of what is wider, the noise would be all that is seen."""
 
-_FOLDED: dict[type[exp.Expression], str] = {
+FOLDED: dict[type[exp.Expression], str] = {
     exp.Count: "count",
     exp.Sum: "sum",
     exp.Avg: "average",
@@ -35,63 +37,27 @@ _FOLDED: dict[type[exp.Expression], str] = {
 }
 
 
-def folded(
-    select: exp.Select, source: Relation, scope: Scope, context: Context
-) -> tuple[Relation, tuple[tuple[str, Ref], ...]]:
-    """Return one owner's rows folded: GROUP BY with the owner among the keys."""
-    number = context.number(select)
-    about = facts(source, context.dataset)
-    names = RowNames(scope)
+def group_keys(select: exp.Select, names: RowNames) -> list[Scalar]:
+    """Return the keys of a nested GROUP BY: columns, expressions, positions or aliases of the select list."""
+    group = select.args.get("group")
+    if group is None:
+        return []
+    only(group, "expressions")
     keys: list[Scalar] = []
-    group = select.args.get("group")
-    if group is not None:
-        only(group, "expressions")
-        for item in group.expressions:
-            key = scalar(_meant(item, select), names)
-            if isinstance(key, Constant):
-                refuse("key-unsupported", item, hint="Group by columns, or by what is computed from them.")
-            if key not in keys:
-                keys.append(key)
-    per_owner(keys, about, select, context)
-    fold = FoldNames(names, about, number, [(f"k{index}#{number}", key) for index, key in enumerate(keys)])
-    items: list[tuple[str, Scalar]] = []
-    for index, item in enumerate(select.expressions):
-        name, node = named(item, index)
-        if any(name.lower() == other.lower() for other, _ in items):
-            refuse("column-name-duplicate", item)
-        items.append((name, scalar(node, fold)))
-    having = select.args.get("having")
-    if having is not None:
-        only(having, "this")
-    condition = None if having is None else predicate(having.this, fold)
-    relation: Relation = Fold(source, number, tuple(fold.keys), tuple(fold.aggregates))
-    if condition is not None:
-        relation = Filter(relation, condition)
-    outside = context.number(select)
-    columns = tuple((f"{name}#{outside}", meaning) for name, meaning in items)
-    shown = tuple((name, Ref(f"{name}#{outside}", meaning.kind)) for name, meaning in items)
-    return Project(relation, columns), shown
+    for item in group.expressions:
+        key = scalar(_meant(item, select, names), names)
+        if isinstance(key, Constant):
+            refuse("key-unsupported", item, hint="Group by columns, or by expressions over them.")
+        if key not in keys:
+            keys.append(key)
+    return keys
 
 
-def folds(select: exp.Select, source: Relation, scope: Scope, context: Context) -> bool:
-    """Whether a SELECT that aggregates groups by the owner or a key of the owner's things."""
-    group = select.args.get("group")
-    about = facts(source, context.dataset)
-    for item in [] if group is None or about.owner is None else group.expressions:
-        meant = _meant(item, select)
-        key = scope.find(meant) if type(meant) is exp.Column and not isinstance(meant.this, exp.Star) else None
-        if key is not None and key.name in about.columns and _owned(about.columns[key.name], context):
-            return True
-    return False
-
-
-def _owned(found: Known, context: Context) -> bool:
-    # The NULLs of a left join are one group, of many owners.
-    return found.owner or (not found.padded and is_owned_key(found, context.dataset))
-
-
-def _meant(item: exp.Expression, select: exp.Select) -> exp.Expression:
-    """Return the item of the select list that a position in GROUP BY names, else what is written there."""
+def _meant(item: exp.Expression, select: exp.Select, names: RowNames) -> exp.Expression:
+    """Return the item of the select list that a position or an alias in GROUP BY names, else what is written there."""
+    if type(item) is exp.Column and item.args.get("table") is None and names.scope.find(item) is None:
+        aliased = (found for found in select.expressions if type(found) is exp.Alias)
+        return next((found.this for found in aliased if matches(item.this, found.args["alias"].this)), item)
     if type(item) is not exp.Literal or item.args.get("is_string") or not item.this.isdigit():
         return item
     only(item, "this")
@@ -109,15 +75,68 @@ def named(item: exp.Expression, index: int) -> tuple[str, exp.Expression]:
     return (item.this.this if type(item) is exp.Column else f"column_{index + 1}"), item
 
 
-def per_owner(keys: list[Scalar], about: Facts, node: exp.Expression, context: Context) -> None:
-    """Refuse a grouping whose keys do not say whose rows they are."""
+def names_owner(keys: Iterable[Scalar], about: Facts, context: Context) -> bool:
+    """Whether some key says whose rows they are: the owner's own, or one that names one owner's thing."""
+    for key in keys:
+        found = known(key, about.columns)
+        # The NULLs of a left join are one group, of many owners.
+        if found.owner or (not found.padded and is_owned_thing(found, context.dataset)):
+            return True
+    return False
+
+
+def folds(select: exp.Select, about: Facts, names: RowNames, context: Context) -> bool:
+    """Whether a SELECT that aggregates groups by something that says whose rows they are."""
+    group = select.args.get("group")
+    if (
+        group is None
+        or about.owner is None
+        or any(value for name, value in group.args.items() if name != "expressions")
+    ):
+        return False
+    for item in group.expressions:
+        try:
+            key = scalar(_meant(item, select, names), names)
+        except SqlRefused:  # the frontier says what is wrong with it
+            continue
+        if names_owner([key], about, context):
+            return True
+    return False
+
+
+def per_owner(keys: Iterable[Scalar], about: Facts, node: exp.Expression, context: Context) -> None:
+    """Refuse a grouping of private rows whose keys do not say whose rows they are."""
+    if not about.private:
+        return
     if about.owner is None:
         refuse("subquery-unsupported", node, message="Only the rows of one owner can be folded in a subquery.")
-    if any(_owned(known(key, about.columns), context) for key in keys):
+    if names_owner(keys, about, context):
         return
     owner = next((f"{f.origin[0]}.{f.origin[1]}" for f in about.columns.values() if f.owner and f.origin), None)
     hint = None if owner is None else f"Group by {owner} too, or aggregate only once."
     refuse("subquery-crosses-owners", node, hint=hint)
+
+
+def aggregates(node: exp.Expression, *, filtered: bool = False) -> Iterator[exp.Expression]:
+    """Yield the aggregates of an expression that are this query's own: not a subquery's, no window's function.
+
+    ``filtered`` yields an aggregate with the FILTER around it.
+    """
+    if isinstance(node, exp.Query | exp.Exists) or (type(node) is exp.In and node.args.get("query") is not None):
+        return
+    if type(node) is exp.Window:
+        inner = node.this
+        while type(inner) in (exp.Filter, exp.IgnoreNulls, exp.RespectNulls):
+            inner = inner.this
+        parts = [*inner.iter_expressions(), *(part for part in node.iter_expressions() if part is not node.this)]
+        for part in parts:
+            yield from aggregates(part, filtered=filtered)
+        return
+    if isinstance(node, exp.AggFunc) or (filtered and type(node) is exp.Filter):
+        yield node
+        return
+    for child in node.iter_expressions():
+        yield from aggregates(child, filtered=filtered)
 
 
 class FoldNames:
@@ -139,34 +158,16 @@ class FoldNames:
 
     def whole(self, node: exp.Expression) -> Scalar | None:
         """Return the fold's aggregate or key that an expression is; None if it is to be taken apart."""
-        kind = _FOLDED.get(type(node))
-        if kind is None:
-            if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
-                refuse("aggregate-unsupported", node)
+        found = aggregated(node, self.rows)
+        if found is None:
             return self._key(node)
-        only(node, "this", "big_int")
-        argument, meaning = node.this, None
-        if kind == "count" and isinstance(argument, exp.Star):
-            only(argument)
-            kind = "count_rows"
-        elif type(argument) is exp.Distinct:
-            only(argument, "expressions")
-            if kind != "count" or len(argument.expressions) != 1:
-                refuse("distinct-unsupported", argument)
-            kind, meaning = "count_distinct", scalar(argument.expressions[0], self.rows)
-        else:
-            meaning = scalar(argument, self.rows)
-        if isinstance(meaning, Constant):
-            refuse("aggregate-argument", node)
-        if meaning is not None and kind in ("least", "greatest") and meaning.kind == "boolean":
-            refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
-        if meaning is not None and kind in ("sum", "average"):
-            bounded(meaning, self.about, argument)
-        return self._add(FoldAggregate(kind, meaning))  # type: ignore[arg-type]
+        if found.kind in ("sum", "average") and found.argument is not None:
+            bounded(found.argument, self.about, node)
+        return self.add(found)
 
     def _key(self, node: exp.Expression) -> Ref | None:
-        """Return the computed key that an expression is, None if none."""
-        if type(node) in (exp.Column, exp.Literal) or not any(isinstance(key, Call) for _, key in self.keys):
+        """Return the key that an expression is, None if none."""
+        if type(node) in (exp.Column, exp.Literal, exp.Paren) or all(isinstance(key, Ref) for _, key in self.keys):
             return None
         try:
             found = scalar(node, self.rows)
@@ -174,19 +175,20 @@ class FoldNames:
             return None
         return next((Ref(name, key.kind) for name, key in self.keys if key == found), None)
 
-    def _add(self, aggregate: FoldAggregate) -> Ref:
-        kind = "integer" if aggregate.kind.startswith("count") else "float"
+    def add(self, aggregate: FoldAggregate) -> Ref:
+        """Return a reference to an aggregate; equal ones are computed once."""
+        kind: Kind = "integer" if aggregate.kind.startswith("count") else "float"
         argument = aggregate.argument
-        if argument is not None and aggregate.kind in ("least", "greatest"):
+        if argument is not None and aggregate.kind in ("least", "greatest", "only"):
             kind = argument.kind
         if argument is not None and aggregate.kind == "sum" and argument.kind == "integer":
             kind = "integer"
         for name, found in self.aggregates:
             if found == aggregate:
-                return Ref(name, kind)  # type: ignore[arg-type]
+                return Ref(name, kind)
         name = f"a{len(self.aggregates)}#{self.number}"
         self.aggregates.append((name, aggregate))
-        return Ref(name, kind)  # type: ignore[arg-type]
+        return Ref(name, kind)
 
     def known(self, found: Scalar) -> Known:
         """Return what is known of an expression over keys and aggregates."""
@@ -198,9 +200,56 @@ class FoldNames:
         """Return the decimals of a key, or of the least and the greatest of a column; 0 of a whole number."""
         if ref.kind == "integer":
             return 0
-        picked = {name: found.argument for name, found in self.aggregates if found.kind in ("least", "greatest")}
+        picked = {
+            name: found.argument for name, found in self.aggregates if found.kind in ("least", "greatest", "only")
+        }
         meaning = picked.get(ref.name) or dict(self.keys).get(ref.name)
         return None if meaning is None else known(meaning, self.about.columns).scale
+
+
+def aggregated(node: exp.Expression, names: Names) -> FoldAggregate | None:
+    """Return the aggregate among one owner's rows that an expression is, with its FILTER; None if it is none."""
+    condition = None
+    if type(node) is exp.Filter:
+        only(node, "this", "expression")
+        only(node.expression, "this")
+        condition = predicate(node.expression.this, names)
+        node = node.this
+        if type(node) not in (*FOLDED, exp.CountIf):
+            refuse("aggregate-unsupported", node)
+    if type(node) is exp.CountIf:
+        only(node, "this")
+        return FoldAggregate("count", _where(condition, _where(predicate(node.this, names), ONE)))
+    kind = FOLDED.get(type(node))
+    if kind is None:
+        if isinstance(node, exp.AggFunc):
+            refuse("aggregate-unsupported", node)
+        return None
+    only(node, "this", "big_int")
+    argument = node.this
+    if kind == "count" and isinstance(argument, exp.Star):
+        only(argument)
+        return (
+            FoldAggregate("count_rows", None) if condition is None else FoldAggregate("count", _where(condition, ONE))
+        )
+    if type(argument) is exp.Distinct:
+        only(argument, "expressions")
+        if kind != "count" or len(argument.expressions) != 1:
+            refuse("distinct-unsupported", argument)
+        kind, argument = "count_distinct", argument.expressions[0]
+    meaning = scalar(argument, names)
+    if isinstance(meaning, Constant):
+        refuse("aggregate-argument", node)
+    if kind in ("least", "greatest") and meaning.kind == "boolean":
+        refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
+    return FoldAggregate(kind, _where(condition, meaning))  # type: ignore[arg-type]
+
+
+def _where(condition: Scalar | None, value: Scalar) -> Scalar:
+    """Return a value where a condition is true, NULL elsewhere."""
+    if condition is None:
+        return value
+    return Call("case", (condition, value, Constant(None, value.kind)), value.kind)
 
 
 def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:

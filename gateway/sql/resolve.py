@@ -51,11 +51,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What column names may refer to, what is known of those columns, and the query around, if names may mean its."""
+    """What column names may refer to, what is known of those columns, and the query around, if names may mean its.
+
+    ``attached`` says what subqueries inside expressions mean, by the identity of their nodes.
+    """
 
     sources: tuple[Source, ...]
     known: Mapping[str, Known]
     outer: Scope | None = None
+    attached: Mapping[int, Scalar] = field(default_factory=dict)
 
     def find(self, node: exp.Column) -> Ref | None:
         """Return the column that a node names, None if there is none; refuse a name that means several."""
@@ -113,7 +117,10 @@ class RowNames:
         return self.scope.column(node)
 
     def whole(self, node: exp.Expression) -> Scalar | None:
-        """Refuse an aggregate where rows are meant."""
+        """Return what a subquery says of a row; refuse an aggregate where rows are meant."""
+        attached = self.scope.attached.get(id(node))
+        if attached is not None:
+            return attached
         if isinstance(node, exp.AggFunc) or type(node) is exp.Filter:
             refuse("aggregate-misplaced", node, hint="Conditions on aggregates stand in HAVING.")
         return None
@@ -132,7 +139,7 @@ class RowNames:
 class Named:
     """A query of WITH: read anew wherever it is used, or ``listed`` once where it is one over public tables."""
 
-    name: exp.Identifier
+    name: exp.TableAlias
     query: exp.Expression
     context: Context
     listed: Listed | None
@@ -142,7 +149,8 @@ class Named:
 class Context:
     """What lowering one text has at hand: the dataset, a supply of numbers, and the queries of WITH so far.
 
-    ``subquery`` lowers a query inside an expression, which has to be one over public tables.
+    ``subquery`` lowers a query inside an expression, which has to be one over public tables. ``below`` says that what
+    is read meets rows of owners, so that public rows stay rows, whatever is done to them.
     """
 
     dataset: Dataset
@@ -150,6 +158,7 @@ class Context:
     most: int = 64
     numbers: Iterator[int] = field(default_factory=count)
     named: tuple[Named, ...] = ()
+    below: bool = False
 
     def number(self, node: exp.Expression) -> int:
         """Return a fresh number for a relation; refuse a text whose WITH multiplies into more than ``most``."""

@@ -348,9 +348,14 @@ def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialec
                 # A whole number in the engine too: a double would equal many keys of a table that it is joined with.
                 # Its step is 1, or a power of two above it where the bounds are wide.
                 return writer(dialect).folded_sum(whole, int(exact.step), over)
-            step = constant(Constant(exact.step, "float"), dialect)
-            total = f"{writer(dialect).folded_double(whole, over)} * {step}"
+            total = writer(dialect).folded_double(whole, over)
+            parts = f"COUNT({whole}){over}"
+            if exact.how == "decimal":
+                # Rounded once, to the double that is nearest: a product with 0.01, itself rounded, may miss it.
+                parts, step = f"({parts} * {exact.step.denominator})", f" / {exact.step.denominator}"
+            else:
+                step = f" * {constant(Constant(exact.step, 'float'), dialect)}"
             if aggregate.kind == "sum":
-                return f"COALESCE({total}, 0)"
-            return f"{total} / NULLIF(COUNT({whole}){over}, 0)"
+                return f"COALESCE({total}{step}, 0)"
+            return f"{total}{'' if exact.how == 'decimal' else step} / NULLIF({parts}, 0)"
     assert_never(aggregate.kind)

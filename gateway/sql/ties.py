@@ -9,14 +9,47 @@ that only rows of one owner meet, so that the addition does not change what was 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.policy.model import Dataset, Owner
 from gateway.sql.algebra import Call, Ref, Scalar, conjuncts
 from gateway.sql.facts import Facts, is_owned_key
 
 
-def tied(on: list[Scalar], left: Facts, right: Facts, dataset: Dataset) -> bool:
-    """Whether a top-level equality says that rows of both sides belong to the same owner."""
-    return any(_ties(condition, left, right, dataset) for found in on for condition in conjuncts(found))
+def tied(on: Iterable[Scalar], left: Facts, right: Facts, dataset: Dataset, holding: Iterable[Scalar] = ()) -> bool:
+    """Whether a top-level equality says that rows of both sides belong to the same owner.
+
+    ``holding`` are conditions that all rows of either side meet: what they equate counts as one.
+    """
+    found = [part for condition in on for part in conjuncts(condition)]
+    if any(_ties(condition, left, right, dataset) for condition in found):
+        return True
+    same = _classes(holding)
+    if not same:
+        return False
+    further = (
+        Call("eq", (Ref(here, first.kind), Ref(there, second.kind)), "boolean")
+        for condition in found
+        if isinstance(condition, Call) and condition.function == "eq"
+        for first, second in (condition.args,)
+        if isinstance(first, Ref) and isinstance(second, Ref)
+        for here in same.get(first.name, {first.name})
+        for there in same.get(second.name, {second.name})
+    )
+    return any(_ties(condition, left, right, dataset) for condition in further)
+
+
+def _classes(holding: Iterable[Scalar]) -> dict[str, set[str]]:
+    """Return the columns that conditions equate, each with all that it equals."""
+    found: dict[str, set[str]] = {}
+    for condition in holding:
+        match condition:
+            case Call("eq", (Ref(first), Ref(second))):
+                together = found.get(first, {first}) | found.get(second, {second})
+                found |= dict.fromkeys(together, together)
+            case _:
+                pass
+    return found
 
 
 def _ties(condition: Scalar, left: Facts, right: Facts, dataset: Dataset) -> bool:

@@ -131,6 +131,8 @@ class Composer:
         for _ in range(self.random.choice((0, 1, 1))):
             built.where.append(self.test(built.columns))
         if depth and self.chance(30):
+            self.ask(built, depth)
+        if depth and self.chance(30):
             self.semi_join(built, depth)
         return built
 
@@ -150,7 +152,9 @@ class Composer:
     def join(self, left: Built, depth: int) -> Built:
         public = self.rows or self.chance(25)
         right = self.table(self.random.choice(("site", "site", "tariff"))) if public else self.item(depth - 1)
-        how = self.random.choice(("JOIN", "JOIN", "LEFT JOIN", ",", "CROSS JOIN"))
+        how = self.random.choice(("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", ",", "CROSS JOIN"))
+        if public and self.chance(35):
+            right = self.public()
         on = self.meeting(left, right) if public else self.tie(left, right)
         if on is None:
             return left
@@ -168,6 +172,13 @@ class Composer:
         if how == "LEFT JOIN":
             columns = [_padded(column) for column in columns]
             left.source += f" LEFT JOIN {right.source} ON {' AND '.join([on, *more])}"
+        elif how == "RIGHT JOIN":
+            left.columns = [_padded(column) for column in left.columns]
+            left.source += f" RIGHT JOIN {right.source} ON {' AND '.join([on, *more])}"
+        elif public and how == "," and self.chance(60):
+            left.features.add("public first")
+            left.source = f"{right.source} CROSS JOIN {left.source}"
+            left.where += [on, *more]
         elif how == "JOIN":
             left.source += f" JOIN {right.source} ON {' AND '.join([on, *more])}"
         else:
@@ -205,6 +216,73 @@ class Composer:
         a, b = self.random.choice(pairs)
         return f"{a.text} = {b.text}"
 
+    def public(self) -> Built:
+        """Return a derived public table: folded, or cut under a total order."""
+        alias = self.alias()
+        if self.chance(50):
+            self.features.add("public fold")
+            text = "SELECT site_id, COUNT(*) AS n, MAX(beds) AS beds FROM site GROUP BY site_id"
+            names: tuple[tuple[str, Kind, bool], ...] = (
+                ("site_id", "integer", False),
+                ("n", "integer", False),
+                ("beds", "integer", True),
+            )
+        else:
+            self.features.add("public cut")
+            text = "SELECT site_id, region FROM site ORDER BY region NULLS LAST, site_id NULLS LAST LIMIT 2"
+            names = (("site_id", "integer", False), ("region", "text", False))
+        columns = [Column(f"{alias}.{name}", name, kind, bounded=bounded) for name, kind, bounded in names]
+        return Built(f"({text}) AS {alias}", [], columns, owned=False)
+
+    def ask(self, built: Built, depth: int) -> None:
+        """Add a condition in which a subquery stands inside an expression."""
+        found = self.asked(built, depth)
+        if found is None:
+            return
+        inner, behind = found
+        column = self.random.choice(inner.columns)
+        form = self.random.randrange(5)
+        if form == 0:
+            word = self.random.choice(("EXISTS", "NOT EXISTS"))
+            built.features.add("EXISTS in OR")
+            built.where.append(f"({self.test(built.columns)} OR {word} (SELECT 1 {behind}))")
+        elif form == 1:
+            built.features.add("scalar COUNT")
+            built.where.append(f"(SELECT COUNT(*) {behind}) {self.random.choice(('> 1', '= 0', '<= 2'))}")
+        elif form == 2:
+            same = [mine for mine in built.columns if mine.kind == column.kind and column.kind != "boolean"]
+            if same:
+                word = self.random.choice(("MIN", "MAX"))
+                built.features.add("scalar MAX")
+                built.where.append(f"{self.random.choice(same).text} >= (SELECT {word}({column.text}) {behind})")
+        elif form == 3:
+            same = [mine for mine in built.columns if mine.kind == column.kind]
+            if same:
+                word = self.random.choice(("NOT IN", "NOT IN", "IN"))
+                built.features.add("tied NOT IN")
+                test = f"{self.random.choice(same).text} {word} (SELECT {column.text} {behind})"
+                built.where.append(test if self.chance(60) else f"({test} OR {self.test(built.columns)})")
+        else:
+            bounded = [c for c in inner.columns if c.bounded]
+            mine = [c for c in built.columns if c.bounded]
+            if bounded and mine:
+                built.features.add("scalar SUM")
+                text = self.random.choice(bounded).text
+                built.where.append(f"{self.random.choice(mine).text} < (SELECT SUM({text}) {behind})")
+
+    def asked(self, built: Built, depth: int) -> tuple[Built, str] | None:
+        """Return what a subquery in an expression finds, and its FROM and WHERE: tied to the owner, or public."""
+        public = self.rows or self.chance(20)
+        inner = self.table("site") if public else self.item(depth - 1)
+        on = self.meeting(built, inner) if public else self.tie(built, inner)
+        if on is None:
+            return None
+        inner.where += [on, *([self.test(inner.columns)] if self.chance(50) else [])]
+        if self.chance(25):
+            inner.where.append(self.test([*built.columns, *inner.columns]))
+        built.features |= inner.features
+        return inner, f"FROM {inner.source}{self.condition(inner)}"
+
     def semi_join(self, built: Built, depth: int) -> None:
         """Add a condition with a subquery."""
         inner = self.table("site") if self.rows else self.item(depth - 1)
@@ -241,11 +319,19 @@ class Composer:
     def nested(self, depth: int) -> Built:
         """Return a nested query under a name, in FROM or in WITH."""
         below = self.relation(depth)
-        fold = not self.rows and self.chance(60)
-        selected, columns, rest = (self.folded if fold else self.picked)(below)
+        made = "nested" if self.rows else self.random.choice(("fold", "fold", "fold", "nested", "nested", "window"))
+        if not self.rows and self.chance(15):
+            found = self.united(below, depth)
+            if found is not None:
+                return found
+        selected, columns, rest = {"fold": self.folded, "nested": self.picked, "window": self.ranked}[made](below)
         text = f"SELECT {', '.join(selected)} FROM {below.source}{self.condition(below)}{rest}"
         if self.chance(2):
             text += " LIMIT 3"
+        return self.called(text, columns, {*below.features, made})
+
+    def called(self, text: str, columns: list[Column], features: set[str]) -> Built:
+        """Return a query under a name, in FROM or in WITH."""
         alias = self.alias()
         if self.chance(30):
             self.named.append(f"{alias} AS ({text})")
@@ -253,7 +339,85 @@ class Composer:
         else:
             source, word = f"({text}) AS {alias}", "FROM"
         found = [Column(f"{alias}.{c.name}", c.name, c.kind, c.owner, c.bounded, c.visit, c.padded) for c in columns]
-        return Built(source, [], found, features={*below.features, word, "fold" if fold else "nested"})
+        return Built(source, [], found, features={*features, word})
+
+    def united(self, below: Built, depth: int) -> Built | None:
+        """Return rows of two relations put together, the owner's key first on both sides."""
+        other = self.relation(depth)
+        sides = [[c for c in side.columns if c.owner and not c.padded] for side in (below, other)]
+        if not all(sides):
+            return None
+        pairs = [(sides[0][0], sides[1][0])]
+        for column in self.random.sample(below.columns, min(2, len(below.columns))):
+            same = [c for c in other.columns if c.kind == column.kind]
+            pairs += [(column, self.random.choice(same))] if same else []
+        word = self.random.choice(("UNION ALL", "UNION ALL", "UNION", "EXCEPT", "INTERSECT"))
+        if self.chance(4):
+            pairs = pairs[1:] or pairs
+        texts = []
+        for at, side in enumerate((below, other)):
+            selected = ", ".join(f"{pair[at].text} AS u{place}" for place, pair in enumerate(pairs))
+            texts.append(f"SELECT {selected} FROM {side.source}{self.condition(side)}")
+        columns = [
+            Column(
+                "", f"u{place}", a.kind, a.owner and b.owner and not a.padded and not b.padded, a.bounded and b.bounded
+            )
+            for place, (a, b) in enumerate(pairs)
+        ]
+        return self.called(f" {word} ".join(texts), columns, {*below.features, *other.features, word})
+
+    def ranked(self, below: Built) -> tuple[list[str], list[Column], str]:
+        """Return a select list with window functions over one owner's rows.
+
+        At times the order leaves ties, and the one answer that Discreet gives is not SQLite's.
+        """
+        selected, columns, rest = self.picked(below)
+        selected[0] = selected[0].removeprefix("DISTINCT ")
+        owners = [column for column in below.columns if (column.owner or column.visit) and not column.padded]
+        if not owners or self.chance(3):
+            owners = below.columns
+        partition = [self.random.choice(owners).text]
+        partition += [self.random.choice(below.columns).text] if self.chance(30) else []
+        every = self.random.sample(below.columns, len(below.columns))
+        suffixes = (" NULLS LAST", " DESC NULLS LAST", " DESC NULLS FIRST")
+        order = [f"{column.text}{self.random.choice(suffixes)}" for column in every]
+        if self.chance(30):
+            order = order[:1]
+            self.features.add("ties")
+        column = self.random.choice(below.columns)
+        ends = (
+            "UNBOUNDED PRECEDING",
+            "2 PRECEDING",
+            "1 PRECEDING",
+            "CURRENT ROW",
+            "1 FOLLOWING",
+            "UNBOUNDED FOLLOWING",
+        )
+        first = self.random.randrange(4)
+        last = self.random.randrange(max(first, 2), len(ends))
+        frame = f" ROWS BETWEEN {ends[first]} AND {ends[last]}"
+        forms: list[tuple[str, Kind, bool, str]] = [
+            ("ROW_NUMBER()", "integer", True, ""),
+            ("RANK()", "integer", True, ""),
+            ("DENSE_RANK()", "integer", True, ""),
+            (f"LAG({column.text})", column.kind, column.bounded, ""),
+            (f"LEAD({column.text}, 2)", column.kind, column.bounded, ""),
+            (f"FIRST_VALUE({column.text})", column.kind, column.bounded, self.random.choice(("", frame))),
+            (f"LAST_VALUE({column.text})", column.kind, column.bounded, frame),
+            ("COUNT(*)", "integer", True, self.random.choice(("", frame))),
+            (f"COUNT({column.text})", "integer", True, self.random.choice(("", frame))),
+        ]
+        if column.bounded:
+            forms += [(f"SUM({column.text})", column.kind, True, self.random.choice(("", frame)))] * 2
+            forms.append((f"AVG({column.text})", "number", True, self.random.choice(("", frame))))
+        if column.kind != "boolean":
+            forms.append((f"MAX({column.text})", column.kind, column.bounded, self.random.choice(("", frame))))
+        for at, (text, kind, bounded, framed) in enumerate(self.random.sample(forms, 2)):
+            over = f"PARTITION BY {', '.join(partition)} ORDER BY {', '.join(order)}{framed}"
+            selected.append(f"{text} OVER ({over}) AS w{at}")
+            columns.append(Column("", f"w{at}", kind, bounded=bounded))
+            self.features.add(text.partition("(")[0] + " OVER")
+        return selected, columns, rest
 
     def picked(self, below: Built) -> tuple[list[str], list[Column], str]:
         """Return a select list of some columns and expressions; all of it distinct at times."""
@@ -277,6 +441,10 @@ class Composer:
         """Return a select list of keys and aggregates, one of the keys the owner's, and the clauses behind."""
         owners = [column for column in below.columns if (column.owner or column.visit) and not column.padded]
         keys = self.random.sample(below.columns, self.random.choice((0, 0, 1)))
+        if self.chance(20):
+            self.features.add("expression as a key")
+            text = f"CASE WHEN {self.test(below.columns)} THEN 'p' ELSE 'q' END"
+            keys.append(Column(text, "e", "text"))
         if owners:
             keys = list(dict.fromkeys([self.random.choice(owners), *keys]))
         selected = [f"{key.text} AS g{at}" for at, key in enumerate(keys)]
@@ -292,6 +460,9 @@ class Composer:
                 aggregates.append((f"{word}({column.text})", column.kind, column.bounded))
             aggregates.append((f"COUNT(DISTINCT {column.text})", "integer", True))
         for at, (text, kind, bounded) in enumerate(self.random.sample(aggregates, min(2, len(aggregates)))):
+            if self.chance(25) and "DISTINCT" not in text:
+                self.features.add("FILTER in a fold")
+                text = f"{text} FILTER (WHERE {self.test(below.columns)})"
             selected.append(f"{text} AS a{at}")
             columns.append(Column("", f"a{at}", kind, bounded=bounded))
         rest = f" GROUP BY {', '.join(key.text for key in keys)}" if keys else ""
@@ -385,6 +556,11 @@ class Composer:
         numbers = [c for c in built.columns if c.bounded and c.kind in ("integer", "number")]
         if numbers and self.chance(20):
             text, column = self.computed(numbers), numbers[0]
+        if self.chance(6):
+            asked = self.asked(built, 1)
+            if asked is not None:
+                self.features.add("subquery in an aggregate")
+                return f"SUM((SELECT COUNT(*) {asked[1]}))"
         forms = ["COUNT(*)", f"COUNT({text})"]
         forms += [f"SUM({text})", f"AVG({text})"] * 2 if column.bounded else []
         forms += [f"COUNT(DISTINCT {c.text})" for c in built.columns if c.owner and not c.padded][:2]

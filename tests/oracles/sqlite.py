@@ -33,6 +33,12 @@ class _Sum:
     def finalize(self) -> float:
         return self.total
 
+    def value(self) -> float:
+        return self.total
+
+    def inverse(self, value: float | None) -> None:
+        self.total -= 0 if value is None else value
+
 
 def _strict(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: None if None in values else function(*values)
@@ -55,8 +61,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     """A database in memory with the rows of a world."""
     connection = sqlite3.connect(":memory:")
+    connection.create_window_function("SUM", 1, _Sum)
     # typeshed has no type for an aggregate class whose step takes one argument
-    connection.create_aggregate("SUM", 1, _Sum)  # type: ignore[arg-type]
     connection.create_aggregate("COUNT_IF", 1, _Sum)  # type: ignore[arg-type]
     connection.execute("PRAGMA case_sensitive_like = ON")
     for name, function in _FUNCTIONS.items():

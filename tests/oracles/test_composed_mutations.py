@@ -14,12 +14,13 @@ import pytest
 
 from gateway import release as releasing
 from gateway.errors import SqlRefused
-from gateway.policy.model import Dataset, Dialect
+from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import facts, folds, noisy, rewrite, rows, sources
-from gateway.sql.algebra import Aggregate, Fold, FoldAggregate, Join, Relation, SemiJoin
+from gateway.sql import facts, folds, joins, nested, noisy, rewrite, rows, sources, subqueries
+from gateway.sql.algebra import Aggregate, Fold, FoldAggregate, Join, Relation, Release, SemiJoin, WindowFunction
+from gateway.sql.frontier import numbered
 from tests.oracles import neighbours
-from tests.oracles.clinic import CLINIC, tidy
+from tests.oracles.clinic import CLINIC, KEYED_CLINIC, tidy
 from tests.oracles.composed import Composed
 from tests.oracles.databases import Bases
 from tests.oracles.questions import plan, written
@@ -36,6 +37,8 @@ def _crossed() -> Data:
     visits: list[Row] = [(unit, 1, 1, Decimal("99.50"), Decimal("0.5"), 0.5, "x", day) for unit in OTHERS]
     visits += [(unit, unit, 1, Decimal("12.50"), Decimal("0.5"), 0.5, "y", day) for unit in OTHERS]
     people: list[Row] = [(unit, "X" if unit == 5 else "F", 30, True, "Ulm") for unit in (1, *OTHERS)]
+    # two visits of one person that differ in what they cost alone
+    visits += [(100 + unit, unit, 1, Decimal("40.00"), Decimal("0.5"), 0.5, "y", day) for unit in OTHERS]
     items: list[Row] = [(unit, 5, "a", Decimal(3)) for unit in (*OTHERS, *OTHERS)]
     return {"person": people, "visit": visits, "item": items, "site": [(1, "north", 5)], "tariff": [("north", 1)]}
 
@@ -50,6 +53,18 @@ NEIGHBOURS = (
     "SELECT CASE WHEN p.age > 0 THEN p.sex ELSE 'F' END AS k, COUNT(*) FROM person p GROUP BY 1",
     "SELECT COUNT(*) FROM (SELECT w.person_id FROM visit v LEFT JOIN visit w"
     " ON w.person_id = v.person_id AND w.visit_id < v.visit_id GROUP BY w.person_id) f",
+    "SELECT SUM(q.qty) FROM (SELECT i.qty, (SELECT MAX(v.cost) FROM visit v WHERE v.visit_id = i.visit_id) AS c"
+    " FROM item i) q WHERE q.c < 90",
+    "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (PARTITION BY visit_id ORDER BY cost DESC) AS k FROM visit) q"
+    " WHERE k = 1",
+    "SELECT SUM(cost) FROM (SELECT cost, ROW_NUMBER() OVER (PARTITION BY person_id ORDER BY site_id) AS k FROM visit) q"
+    " WHERE k = 1",
+    "SELECT SUM(c) FROM (SELECT FIRST_VALUE(cost) OVER (PARTITION BY person_id ORDER BY site_id) AS c FROM visit) q",
+)
+KEYED = (
+    "SELECT COUNT(*) FROM person p JOIN visit v ON v.person_id = p.person_id",
+    "SELECT COUNT(*) FROM person p LEFT JOIN (SELECT person_id, kind, COUNT(*) AS n FROM visit"
+    " GROUP BY person_id, kind) q ON q.person_id = p.person_id",
 )
 ANSWERS = tuple(
     Composed(f"SELECT {', '.join(aggregates)} FROM {source}", 0, aggregates, frozenset())
@@ -58,6 +73,29 @@ ANSWERS = tuple(
         (("COUNT(*)", "COUNT(v.kind)"), "person p LEFT JOIN visit v ON v.person_id = p.person_id AND v.cost > 40"),
         (("COUNT(*) FILTER (WHERE p.age > 18)", "SUM(p.age) FILTER (WHERE p.ok)"), "person p"),
         (("COUNT(*)",), "visit v JOIN visit w ON v.person_id = w.person_id"),
+        (
+            ("COUNT(*)",),
+            "visit v WHERE v.cost NOT IN (SELECT w.cost FROM visit w WHERE w.person_id = v.person_id AND w.kind = 'y')",
+        ),
+        (
+            ("SUM(f.n)", "SUM(f.m)"),
+            "(SELECT v.person_id, COUNT(*) FILTER (WHERE v.cost > 20) AS n,"
+            " SUM(v.cost) FILTER (WHERE v.kind = 'x') AS m FROM visit v GROUP BY v.person_id) f",
+        ),
+        (
+            ("SUM(f.n)",),
+            "(SELECT COUNT(*) OVER (PARTITION BY v.person_id ORDER BY v.cost, v.visit_id"
+            " ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS n FROM visit v) f",
+        ),
+        (("COUNT(*)", "COUNT(v.kind)"), "visit v RIGHT JOIN person p ON p.person_id = v.person_id AND v.cost > 40"),
+        (
+            ("COUNT(*)",),
+            "(SELECT v.person_id FROM visit v UNION SELECT p.person_id FROM person p WHERE p.age > 20) f",
+        ),
+        (
+            ("SUM((SELECT COUNT(*) FROM visit v WHERE v.person_id = p.person_id AND v.cost > p.age))",),
+            "person p",
+        ),
         (("COUNT(DISTINCT v.person_id)",), "visit v JOIN person p ON v.person_id = p.person_id"),
         (
             ("SUM(f.n)",),
@@ -76,7 +114,7 @@ def found_by_neighbours(duckdbs: Bases) -> list[str]:
     dataset, (first, second) = duckdbs[CLINIC]
     data = _crossed()
     first.fill(data)
-    second.fill(without(CLINIC, data, 1))
+    second.fill({name: rows[::-1] for name, rows in without(CLINIC, data, 1).items()})
     found: list[str] = []
     for sql in NEIGHBOURS:
         try:
@@ -84,6 +122,21 @@ def found_by_neighbours(duckdbs: Bases) -> list[str]:
         except SqlRefused:
             continue
         found += neighbours.compare(planned, first.fetch, second.fetch)
+    return found + _found_by_keyed_neighbours(duckdbs)
+
+
+def _found_by_keyed_neighbours(duckdbs: Bases) -> list[str]:
+    """The same where the database enforces keys, and what follows from them is believed."""
+    dataset, (first, second) = duckdbs[KEYED_CLINIC]
+    day = date(2020, 1, 1)
+    visits: list[Row] = [(at, 1, 1, Decimal("9.50"), Decimal("0.5"), 0.5, f"k{at}", day) for at in range(9)]
+    data: Data = {"person": [(1, "F", 30, True, "Ulm"), (2, "M", 40, True, "Bonn")], "visit": visits}
+    data |= {"item": [], "site": [], "tariff": []}
+    first.fill(data)
+    second.fill(without(KEYED_CLINIC, data, 1))
+    found: list[str] = []
+    for sql in KEYED:
+        found += neighbours.compare(plan(written(sql), dataset), first.fetch, second.fetch)
     return found
 
 
@@ -198,14 +251,16 @@ def pairs_as_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def limit_let_through(patch: pytest.MonkeyPatch) -> None:
-    honest_picked, honest_rows = sources._rows, rows.rows
+    honest_nested, honest_rows = nested.select, rows.rows
     limited: dict[Relation, str] = {}
 
-    def picked(select: Any, found: Any, context: Any) -> Any:
-        limit = select.args.pop("limit", None)
-        made = honest_picked(select, found, context)
+    def unlimited(select: Any, *rest: Any) -> Any:
+        limit = select.args.get("limit")
+        select.set("limit", None)
+        made = honest_nested(select, *rest)
         if limit is not None:
-            limited[made[0]] = limit.sql()
+            # Relations are numbered anew where they are released.
+            limited[numbered(Release(made[0], (), ())).source] = limit.sql()
         return made
 
     def written_out(relation: Relation, dataset: Dataset) -> rows.Rows:
@@ -215,7 +270,7 @@ def limit_let_through(patch: pytest.MonkeyPatch) -> None:
         apart = rows._nested(made, relation)
         return replace(apart, source=re.sub(r"\) AS (s\d+)$", rf" {limited[relation]}) AS \1", apart.source))
 
-    patch.setattr(sources, "_rows", picked)
+    patch.setattr(nested, "select", unlimited)
     patch.setattr(rows, "rows", written_out)
     patch.setattr(rewrite, "rows", written_out)
 
@@ -228,9 +283,9 @@ def owners_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
 def distinct_dropped_in_a_fold(patch: pytest.MonkeyPatch) -> None:
     honest = rows._folded
 
-    def folded(aggregate: FoldAggregate, below: Any, found: Any, dialect: Dialect) -> str:
+    def folded(aggregate: FoldAggregate, *rest: Any) -> str:
         every = replace(aggregate, kind="count") if aggregate.kind == "count_distinct" else aggregate
-        return honest(every, below, found, dialect)
+        return honest(every, *rest)
 
     patch.setattr(rows, "_folded", folded)
 
@@ -247,9 +302,69 @@ def padded_owner_is_an_owner(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(facts, "joined", joined)
 
 
+def lookup_without_owner(patch: pytest.MonkeyPatch) -> None:
+    _untied(patch, "_lookup")
+
+
+def window_without_owner(patch: pytest.MonkeyPatch) -> None:
+    honest = rows._over
+
+    def over(function: Any, below: rows.Rows, about: facts.Facts, dialect: Any) -> str:
+        return honest(function, below, replace(about, owner=None), dialect)
+
+    patch.setattr(rows, "_over", over)
+
+
+def window_without_ties(patch: pytest.MonkeyPatch) -> None:
+    honest = rows._over
+
+    def over(function: WindowFunction, below: rows.Rows, about: facts.Facts, dialect: Any) -> str:
+        return honest(replace(function, ties=False), below, about, dialect)
+
+    patch.setattr(rows, "_over", over)
+
+
+def frame_dropped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rows, "_framed", lambda _frame: "")
+
+
+def any_condition_finds_one(patch: pytest.MonkeyPatch) -> None:
+    """A join is taken to find one pair at most, whatever it is on."""
+    patch.setattr(facts, "pairs_once", lambda *_, **__: True)
+
+
+def folded_key_without_the_rest(patch: pytest.MonkeyPatch) -> None:
+    """What a fold is grouped by besides the owner is forgotten: each of its rows is taken for the owner's only one."""
+    honest = facts._folded
+    patch.setattr(facts, "_folded", lambda fold, below: replace(honest(fold, below), one_row=True, rows=1))
+
+
+def not_in_without_nulls(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(subqueries, "_present", lambda _part, _side: True)
+
+
+def filter_dropped_in_a_fold(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(folds, "_where", lambda _condition, value: value)
+
+
+def right_join_as_a_left_one(patch: pytest.MonkeyPatch) -> None:
+    honest = joins.Item
+    patch.setattr(sources, "Item", lambda kind, *rest: honest("left" if kind == "right" else kind, *rest))
+
+
+def union_keeps_every_row(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rows, "_SET", {**rows._SET, "union": "UNION ALL"})
+
+
+def lookup_without_its_condition(patch: pytest.MonkeyPatch) -> None:
+    honest = rows._lookup
+    patch.setattr(rows, "_lookup", lambda relation, dataset: honest(replace(relation, on=None), dataset))
+
+
 def folded_across_owners(patch: pytest.MonkeyPatch) -> None:
     """A nested query is folded by any key as if that key told whose rows they are, and without the owner."""
-    patch.setattr(folds, "per_owner", lambda _keys, _about, _node, _context: None)
+    patch.setattr(nested, "per_owner", lambda _keys, _about, _node, _context: None)
+    patch.setattr(sources, "folds", lambda *_: True)
     fold_without_owner(patch)
 
 
@@ -262,6 +377,11 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
         (join_without_owner, "is declared"),
         (semi_join_without_owner, "is declared"),
         (fold_without_owner, "is declared"),
+        (lookup_without_owner, "is declared"),
+        (window_without_owner, "is declared"),
+        (window_without_ties, "is declared"),
+        (any_condition_finds_one, "is declared"),
+        (folded_key_without_the_rest, "is declared"),
         (folded_across_owners, "is declared"),
         (no_domain, "not in the public domain"),
         (limit_let_through, "is declared"),
@@ -283,6 +403,12 @@ def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypa
         pairs_as_one,
         owners_counted_as_rows,
         distinct_dropped_in_a_fold,
+        not_in_without_nulls,
+        filter_dropped_in_a_fold,
+        frame_dropped,
+        right_join_as_a_left_one,
+        union_keeps_every_row,
+        lookup_without_its_condition,
     ],
 )
 def test_answers_find(mutation: Mutation, duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
