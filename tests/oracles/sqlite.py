@@ -21,8 +21,8 @@ SLACK = 0.02
 """What rounding values to a float's grid may add up to; the worlds' own values differ by 0.5 and more."""
 
 
-class _Sum:
-    """SUM as Discreet means it: 0 over nothing."""
+class _Count:
+    """COUNT_IF, which SQLite has not."""
 
     def __init__(self) -> None:
         self.total: float = 0
@@ -32,12 +32,6 @@ class _Sum:
 
     def finalize(self) -> float:
         return self.total
-
-    def value(self) -> float:
-        return self.total
-
-    def inverse(self, value: float | None) -> None:
-        self.total -= 0 if value is None else value
 
 
 def _strict(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,9 +55,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     """A database in memory with the rows of a world."""
     connection = sqlite3.connect(":memory:")
-    connection.create_window_function("SUM", 1, _Sum)
     # typeshed has no type for an aggregate class whose step takes one argument
-    connection.create_aggregate("COUNT_IF", 1, _Sum)  # type: ignore[arg-type]
+    connection.create_aggregate("COUNT_IF", 1, _Count)  # type: ignore[arg-type]
     connection.execute("PRAGMA case_sensitive_like = ON")
     for name, function in _FUNCTIONS.items():
         connection.create_function(name, -1, function, deterministic=True)
@@ -76,6 +69,11 @@ def loaded(world: World, data: Data) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
+def _spelled(text: str) -> str:
+    """The text in SQLite's words; its TOTAL is 0 over nothing, as Discreet's SUM is, where its SUM is NULL."""
+    return text.replace("DATE '", "'").replace("SUM(", "TOTAL(")
+
+
 def _held(value: Datum) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == int(value) else float(value)
@@ -85,8 +83,7 @@ def _held(value: Datum) -> object:
 def differences(asked: Composed, got: list[list[object]], connection: sqlite3.Connection) -> list[str]:
     """Say how an answer differs from SQLite's; a public group that has no rows is one of zeros."""
     expected = {
-        tuple(map(_plain, row[: asked.keys])): row[asked.keys :]
-        for row in connection.execute(asked.text.replace("DATE '", "'"))
+        tuple(map(_plain, row[: asked.keys])): row[asked.keys :] for row in connection.execute(_spelled(asked.text))
     }
     found = {tuple(map(_plain, row[: asked.keys])): row[asked.keys :] for row in got}
     wrong = [f"group {group} is missing" for group in expected.keys() - found.keys()]
