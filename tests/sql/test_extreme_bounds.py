@@ -1,4 +1,4 @@
-"""Bounds at the ends of what numbers can say: a plan whose SQL no value makes fail, or a refusal; never an exception."""
+"""Bounds at the ends of what numbers can say: a plan whose SQL no value makes fail, or a refusal."""
 
 from __future__ import annotations
 
