@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pytest
@@ -67,7 +68,9 @@ per_query: {{max_epsilon: 10, delta: 1e-9}}
 
 @pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
 @pytest.mark.parametrize(("lower", "upper"), BOUNDS)
-def test_every_aggregate_is_answered_or_refused(lower: str, upper: str, mechanism: str, tmp_path: Path) -> None:
+def test_every_aggregate_is_answered_or_refused(
+    lower: str, upper: str, mechanism: Literal["laplace", "gaussian"], tmp_path: Path
+) -> None:
     extreme = dataset(tmp_path, lower, upper)
     answered = 0
     with duckdb.connect(str(tmp_path / "extreme.duckdb"), read_only=True) as connection:
