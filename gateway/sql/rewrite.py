@@ -15,10 +15,11 @@ owner. All sums are of integers, which no order of rows and no number of threads
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.policy.model import Dataset, Dialect
-from gateway.sql.algebra import Constant, Ref
+from gateway.sql.algebra import Call, Constant, Ref
 from gateway.sql.cells import cell
 from gateway.sql.dialects.registry import writer
 from gateway.sql.facts import facts
@@ -109,17 +110,22 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     found = rows(source, dataset)
     owner = facts(source, dataset).owner
     counted = () if planned.distinct is None else (planned.distinct.key,)
-    public = (key for key in (*planned.keys, *counted) if key.values is not None)
-    where = (*found.where, *(_within(found.write(key.scalar, dialect), key, dialect) for key in public))
-    columns = [] if planned.bounding.how == "one_row" or owner is None else [f"{found.columns[owner]} AS o"]
-    columns += [
-        f"{writer(dialect).key(found.write(key.scalar, dialect), key.kind)} AS {key.name}" for key in planned.keys
-    ]
-    columns += [f"{found.write(key.scalar, dialect)} AS {key.name}" for key in counted]
+    keys = (*planned.keys, *counted)
+    owned = {} if planned.bounding.how == "one_row" or owner is None else {"o": found.columns[owner]}
+    written = {key.name: found.write(key.scalar, dialect) for key in keys}
     # Values are computed in a stage of their own, since clamping and rounding write them several times.
-    columns += [f"{found.write(value.scalar, dialect)} AS x{value.name}" for value in planned.values]
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    stage = f"SELECT {', '.join(columns) or '1 AS one'} FROM {found.source}{condition}"
+    values = {f"x{value.name}": found.write(value.scalar, dialect) for value in planned.values}
+    source_sql, where = found.source, found.where
+    if any(isinstance(key.scalar, Call) for key in keys):
+        # So are keys that are computed, which the condition of their domain writes again.
+        inner = {**owned, **{f"y{name}": sql for name, sql in written.items()}, **values}
+        source_sql, where = f"(SELECT {_named(inner)} FROM {source_sql}{_condition(where)}) AS discreet_y", ()
+        owned, values = {name: name for name in owned}, {name: name for name in values}
+        written = {name: f"y{name}" for name in written}
+    within = [_within(written[key.name], key, dialect) for key in keys if key.values is not None]
+    shown = {key.name: writer(dialect).key(written[key.name], key.kind) for key in planned.keys}
+    columns = {**owned, **shown, **{key.name: written[key.name] for key in counted}, **values}
+    stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *within))}"
     if not planned.values:
         return stage
     names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
@@ -134,6 +140,16 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
         if isinstance(measure.cell, Share | Centred)
     ]
     return f"SELECT *, {', '.join(products)} FROM ({integers}) AS discreet_v" if products else integers
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    """Return a select list: each expression under its name."""
+    return ", ".join(sql if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
+
+
+def _condition(parts: Sequence[str]) -> str:
+    """Return the WHERE clause, with its word, or nothing."""
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
 def _amount(measure: Measure, dialect: Dialect) -> str:
