@@ -62,7 +62,16 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
     assert isinstance(tree, exp.Expression)
     spell(tree, dialect)
     tree.meta[TEXT] = text
+    _complete(tree)
     return tree
+
+
+def _complete(tree: exp.Expression) -> None:
+    """Refuse a node that lacks an argument that it needs: ``f(a, , b)`` passes the parser for some functions."""
+    for node in tree.walk():
+        if any(needed and node.args.get(name) is None for name, needed in node.arg_types.items()):
+            assert isinstance(node, exp.Expression)
+            refuse("sql-syntax", node)
 
 
 def _check(tokens: list[Token], text: str, limits: TextLimits) -> None:

@@ -165,6 +165,8 @@ def bucket(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     found = lower(node.this)
     if names.level == "post" or isinstance(found, Constant):
         refuse("not-supported", node, message="WIDTH_BUCKET takes an expression over rows.")
+    if any(node.args.get(name) is None for name in ("min_value", "max_value", "num_buckets")):
+        refuse("constant-invalid", node, hint="Write WIDTH_BUCKET(x, low, high, buckets).")
     count = literal(node.args["num_buckets"], lower, "The number of buckets", 1, 10_000)
     low, high = (lower(node.args[name]) for name in ("min_value", "max_value"))
     ends = [end.value if isinstance(end, Constant) else None for end in (low, high)]
