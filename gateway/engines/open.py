@@ -11,6 +11,7 @@ from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.folder import FolderEngine
 from gateway.engines.postgres import Address, PostgresEngine
+from gateway.engines.spark import Cluster, SparkEngine
 from gateway.engines.sqlite import SqliteBackend
 from gateway.policy.model import Dialect
 
@@ -33,9 +34,11 @@ def dialect_of(url: str) -> Dialect:
             return "duckdb"
         case "postgresql" | "postgres":
             return "postgres"
+        case "spark" | "sc":
+            return "spark"
     raise EngineUrlInvalid(
         f"{scheme or 'no scheme'}: an engine is postgresql://user@host/database, duckdb:///file, sqlite:///file, "
-        "parquet:///folder or csv:///folder"
+        "parquet:///folder, csv:///folder, spark://host:port/schema or sc://host:port/schema"
     )
 
 
@@ -45,6 +48,8 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
     ``duckdb:///data/health.duckdb`` is relative to ``base`` (the working directory without one), and
     ``duckdb:////data/health.duckdb`` absolute; ``sqlite:///`` and the folders of ``parquet:///`` and ``csv:///``
     likewise.
+    ``spark://local/schema`` runs Spark in the gateway's own machine, ``spark://host:7077/schema`` on a cluster, and
+    ``sc://host:15002/schema?token=…`` over Spark Connect; ``?folder=`` names a folder of Parquet files instead.
     ``postgresql://user:password@host:port/database`` takes ``?schema=``, ``host`` (a socket's folder), ``user``,
     ``port``, and libpq's TLS and password-file parameters.
     """
@@ -52,12 +57,30 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
     match dialect_of(url):
         case "postgres":
             return PostgresEngine(_address(parts))
+        case "spark":
+            return SparkEngine(_cluster(parts, base))
         case "sqlite":
             return AlchemyEngine(SqliteBackend(_file(parts, base)))
         case "duckdb" if parts.scheme in ("parquet", "csv"):
             return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv")
         case _:
             return DuckdbEngine(_file(parts, base))
+
+
+def _cluster(parts: SplitResult, base: Path | None) -> Cluster:
+    found = dict(parse_qsl(parts.query, keep_blank_values=True))
+    known = {"folder"} | ({"token", "use_ssl", "user_id"} if parts.scheme == "sc" else set())
+    schema, folder = unquote(parts.path.removeprefix("/")) or None, found.get("folder")
+    if not parts.hostname or parts.username or set(found) - known or (schema is None) == (folder is None):
+        raise EngineUrlInvalid("Spark is written spark://host:port/schema, or with ?folder= instead of the schema")
+    if any(letter in value for value in found.values() for letter in ";\0"):
+        raise EngineUrlInvalid("a parameter holds a semicolon")
+    place = None if folder is None else (base or Path()) / folder
+    if parts.scheme == "sc":
+        options = "".join(f";{name}={value}" for name, value in found.items() if name != "folder")
+        return Cluster(remote=f"sc://{parts.netloc}/{options}", schema=schema, folder=place)
+    master = "local[*]" if parts.netloc == "local" else f"spark://{parts.netloc}"
+    return Cluster(master=master, schema=schema, folder=place)
 
 
 def _file(parts: SplitResult, base: Path | None) -> Path:
@@ -75,7 +98,8 @@ def redacted(url: str) -> str:
         return "(not a URL)"
     user, at, host = parts.netloc.rpartition("@")
     names = user.partition(":")[0]
-    query = "&".join(f"{k}={v}" for k, v in parse_qsl(parts.query) if "password" not in k.lower())
+    shown = [(k, v) for k, v in parse_qsl(parts.query) if not any(word in k.lower() for word in ("password", "token"))]
+    query = "&".join(f"{k}={v}" for k, v in shown)
     return f"{parts.scheme}://{names}{at}{host}{parts.path}{'?' + query if query else ''}"
 
 

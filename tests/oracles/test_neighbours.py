@@ -19,7 +19,12 @@ from tests.oracles.worlds import SQLITE_WORLDS, WORLDS, Data, World, generate, s
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PRICED = {"scale-too-large", "groups-too-many", "key-unsupported"}
-NARROW: dict[Dialect, set[str]] = {"duckdb": set(), "postgres": set(), "sqlite": {"aggregate-unsupported"}}
+NARROW: dict[Dialect, set[str]] = {
+    "duckdb": set(),
+    "postgres": set(),
+    "sqlite": {"aggregate-unsupported"},
+    "spark": {"function-unknown"},
+}
 """What an engine does not offer: SQLite no second moments."""
 
 

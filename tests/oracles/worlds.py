@@ -42,7 +42,7 @@ class Col:
     def stored(self, dialect: Dialect) -> str:
         """The column's type on an engine; SQLite has whole numbers of 64 bits and doubles, and no decimals."""
         match dialect:
-            case "duckdb":
+            case "duckdb" | "spark":  # Spark reads the Parquet files that DuckDB writes
                 return self.duckdb
             case "postgres":
                 return self.postgres

@@ -32,6 +32,7 @@ _LOGIC: Mapping[str, str] = MappingProxyType(
 OFFERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "sqlite": MappingProxyType({**_LOGIC, "to_float": "CAST({0} AS REAL)"}),
+        "spark": MappingProxyType({**_LOGIC, "to_float": "CAST({0} AS DOUBLE)"}),
     }
 )
 """Dialect → function → template."""

@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 from gateway.policy.model import Dialect
 from gateway.sql.dialects.postgres import PostgresWriter
+from gateway.sql.dialects.spark import SparkWriter
 from gateway.sql.dialects.sqlite import SqliteWriter
 from gateway.sql.dialects.writer import Writer
 
 WRITERS: Mapping[Dialect, Writer] = MappingProxyType(
-    {"duckdb": Writer(), "postgres": PostgresWriter(), "sqlite": SqliteWriter()}
+    {"duckdb": Writer(), "postgres": PostgresWriter(), "spark": SparkWriter(), "sqlite": SqliteWriter()}
 )
 
 
