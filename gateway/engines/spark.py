@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -169,7 +168,6 @@ class OneSession:
     def __init__(self, spark: SparkSession, deadline: float) -> None:
         self._spark, self._deadline = spark, deadline
         self._running: Watchdog | None = None
-        self._tag = f"discreet-{uuid.uuid4().hex}"
 
     def schema(self, tables: Collection[str]) -> Mapping[str, TableShape]:
         """Return what Spark says of those tables that exist; it enforces no key and no NOT NULL."""
@@ -188,12 +186,7 @@ class OneSession:
     def fetch(self, sql: str) -> pa.Table:
         """Run one SELECT and return its rows."""
         with self._watched():
-            self._spark.addTag(self._tag)
-            try:
-                return _query(self._spark, sql)
-            finally:
-                with suppress(Exception):
-                    self._spark.removeTag(self._tag)
+            return _query(self._spark, sql)
 
     def cancel(self) -> None:
         """Stop the statement that runs, if one does."""
@@ -219,7 +212,8 @@ class OneSession:
 
     def _interrupt(self, _late: float) -> None:
         with suppress(Exception):
-            self._spark.interruptTag(self._tag)
+            # all that this Spark session runs, which is ours alone; a tag is lost where Arrow is collected
+            self._spark.interruptAll()
 
 
 def _query(spark: SparkSession, sql: str) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import duckdb
@@ -10,6 +11,7 @@ import pytest
 from gateway.engines.base import EngineUnavailable, Limits
 from gateway.engines.open import EngineUrlInvalid, dialect_of, open_engine, redacted
 from gateway.engines.postgres import Address, PostgresEngine
+from gateway.engines.spark import Cluster, SparkEngine
 
 
 def test_relative_and_absolute_files(tmp_path: Path) -> None:
@@ -48,6 +50,14 @@ def test_postgres_address() -> None:
         "sqlite://host/file",
         "sqlite:///file?mode=rw",
         "oracle:///file",
+        "parquet://",
+        "csv://host/folder",
+        "spark://local",
+        "spark:///schema",
+        "spark://local/schema?folder=x",
+        "spark://local/schema?token=x",
+        "sc://host/schema?spark.remote=x",
+        "sc://host/schema?token=a;use_ssl=false",
         "file:///etc/passwd",
         "postgresql://h:port/d",
         "postgresql://h/d?options=-c%20search_path=x",
@@ -77,7 +87,27 @@ def test_passwords_are_never_shown() -> None:
     assert "127.0.0.1" in str(caught.value)
 
 
-def test_missing_driver_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(EngineUnavailable, match=r"discreet\[postgres\]"):
-        open_engine("postgresql://h/d").tables()
+def test_spark_clusters() -> None:
+    found = {
+        "spark://local?folder=/data/f": Cluster("local[*]", folder=Path("/data/f")),
+        "spark://master:7077/sales": Cluster("spark://master:7077", schema="sales"),
+        "sc://host:15002/sales?token=s3cret&use_ssl=true": Cluster(
+            remote="sc://host:15002/;token=s3cret;use_ssl=true", schema="sales"
+        ),
+    }
+    for url, cluster in found.items():
+        engine = open_engine(url)
+        assert isinstance(engine, SparkEngine)
+        assert engine.dialect == dialect_of(url) == "spark"
+        assert engine._cluster == cluster
+        assert "s3cret" not in repr(engine) + redacted(url)
+
+
+@pytest.mark.parametrize(
+    ("module", "url", "extra"),
+    [("psycopg", "postgresql://h/d", "postgres"), ("pyspark.sql", "spark://local/default", "spark")],
+)
+def test_missing_driver_is_said(module: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EngineUnavailable, match=rf"discreet\[{extra}\]"):
+        open_engine(url).tables()

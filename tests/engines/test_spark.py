@@ -5,6 +5,8 @@ Few, since each statement takes about a second; the same oracles look at the sam
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -175,6 +177,32 @@ def test_sums_and_weights_are_exact(bases: tuple[SparkDatabase, SparkDatabase]) 
     }
 
 
+CONNECT = """
+import sys
+from pathlib import Path
+from gateway.engines.base import Limits
+from gateway.engines.spark import Cluster, SparkEngine
+
+engine = SparkEngine(Cluster(remote="local[1]", folder=Path(sys.argv[1])))
+print(engine.read_only(), sorted(engine.tables()))
+with engine.session(Limits(120)) as session:
+    print(session.schema(["visit"])["visit"].physical("cost"))
+    print(session.fetch("SELECT COUNT(*) AS n FROM visit").to_pylist())
+"""
+
+
+def test_connect(tmp_path: Path) -> None:
+    """Over Spark Connect, in a process of its own: one process has one kind of Spark."""
+    write(tmp_path, CLINIC, {"visit": [(1, 1, 1, None, None, None, "x", None)]})
+    command = [sys.executable, "-W", "ignore", "-c", CONNECT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.splitlines() == [
+        "True ['visit']",
+        "Physical(kind='decimal', name='decimal(9,2)', scale=2, exact=True)",
+        "[{'n': 1}]",
+    ], done.stderr[-2000:]
+
+
 def test_keys_that_are_no_text_are_null(bases: tuple[SparkDatabase, SparkDatabase]) -> None:
     key = writer("spark").key("CAST(X'ff41' AS STRING)", "text")
     assert bases[0].fetch(f"SELECT {key} AS k").to_pylist() == [{"k": None}]
@@ -201,7 +229,7 @@ def test_neighbours(bases: tuple[SparkDatabase, SparkDatabase], dataset: Dataset
     data = generate(CLINIC, random, 20, dirty=True, heavy=8)
     bases[0].fill(data)
     bases[1].fill(shuffled(neighbour(CLINIC, data, random), random))
-    for text in asked(range(40)):
+    for text in asked(range(80)):
         try:
             planned = plan(written(text, random.choice(("laplace", "gaussian")), random.choice((None, 1, 2))), dataset)
         except SqlRefused:
