@@ -13,7 +13,7 @@ from sqlglot import exp
 from gateway.sql import constants
 from gateway.sql.algebra import Call, Constant, Ref, Scalar
 from gateway.sql.constants import FLIPPED, NUMERIC
-from gateway.sql.names import Arm, Lower, Names, call, number
+from gateway.sql.names import Arm, Lower, Names, call, is_null, number
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import only
 
@@ -107,17 +107,29 @@ def between(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
 
 
 def member(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
-    """Return IN of a list of constants as equalities."""
+    """Return IN of a list as equalities."""
     if node.args.get("query") is not None or not node.args.get("expressions"):
         refuse("subquery-unsupported", node.args.get("query") or node)
     subject = lower(node.this)
-    parts = []
-    for item in node.expressions:
-        candidate = lower(item)
-        if not isinstance(candidate, Constant):
-            refuse("not-supported", item, message="IN takes a list of constants.")
-        parts.append(compare("eq", subject, candidate, item, names))
+    parts = [compare("eq", subject, lower(item), item, names) for item in node.expressions]
     return parts[0] if len(parts) == 1 else call("or", tuple(parts), "boolean", node, names)
+
+
+def distinct(negated: bool) -> Arm:
+    """Return the arm of IS DISTINCT FROM, or of its negation: a comparison in which NULL is a value like any other."""
+
+    def arm(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+        left, right = lower(node.this), lower(node.expression)
+        absent = [call("is_null", (side,), "boolean", node, names) for side in (left, right)]
+        if is_null(left) or is_null(right):
+            found: Scalar = absent[1] if is_null(left) else absent[0]
+        else:
+            equal = compare("eq", left, right, node, names)
+            false = Constant(False, "boolean")
+            found = call("case", (absent[0], absent[1], absent[1], false, equal), "boolean", node, names)
+        return found if negated else call("not", (found,), "boolean", node, names)
+
+    return arm
 
 
 def test(node: exp.Expression, names: Names, lower: Lower) -> Scalar:

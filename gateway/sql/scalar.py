@@ -185,6 +185,8 @@ ARMS: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = MappingProxyT
         exp.GTE: (comparison("gte"), _TWO),
         exp.Between: (comparisons.between, ("this", "low", "high")),
         exp.In: (comparisons.member, ("this", "expressions", "query")),
+        exp.NullSafeEQ: (comparisons.distinct(negated=True), _TWO),
+        exp.NullSafeNEQ: (comparisons.distinct(negated=False), _TWO),
         exp.Is: (comparisons.test, (*_TWO, "negate")),
         exp.Add: (_additive("add"), _TWO),
         exp.Sub: (_additive("subtract"), _TWO),

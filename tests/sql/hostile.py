@@ -356,6 +356,12 @@ EXPRESSIONS: tuple[tuple[str, str], ...] = tuple(
             "COALESCE(t, s) || 'x'",
             "CASE WHEN t IS NULL THEN 0 ELSE LENGTH(t) END",
             "f IS NULL",
+            "i IS DISTINCT FROM j",
+            "t IS NOT DISTINCT FROM s",
+            "f IS NOT DISTINCT FROM 2.5",
+            "d IS DISTINCT FROM NULL",
+            "i IN (j, 7, f)",
+            "t IN (s, 'abc')",
         ),
         "postgres": (
             "i / j",

@@ -46,6 +46,7 @@ SIZE = 60
 LONGEST_STORED = 12_000
 """Characters of the longest text of the table, which no function makes longer."""
 
+FLOATS = ("'NaN'", "'Infinity'", "'-Infinity'", "'-0.0'", "0", "5e-324", "-1e308", "1e308", "0.5", "-2.5", "NULL")
 REFUSED = {"bounds-missing", "type-mismatch", "constant-invalid", "sql-too-deep", "not-supported", "key-unsupported"}
 """What a random expression may be refused for: no bounds, remainders of decimals, constants alone."""
 
@@ -239,3 +240,13 @@ def test_what_is_broken_on_purpose_is_caught(
     assert not caught(expression, engines, hostile)
     mutation(monkeypatch)
     assert caught(expression, engines, hostile), what
+
+
+@pytest.mark.parametrize("name", [name for name, function in FUNCTIONS.items() if "row" not in function.levels])
+def test_a_function_over_noisy_tables_raises_nothing(name: str) -> None:
+    template = functions_of_rows.template(name, "duckdb")
+    second = ("2", "-15", "0") if name == "round_to" else tuple(f"CAST({value} AS DOUBLE)" for value in FLOATS)
+    with duckdb.connect() as connection:
+        for first in FLOATS:
+            for other in second:
+                connection.execute(f"SELECT {template.format(f'CAST({first} AS DOUBLE)', other)}").fetchall()
