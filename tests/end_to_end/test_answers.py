@@ -49,6 +49,11 @@ CLEAN = sum(i % 1000 * 100 for i in range(1, 2001))
         ("SELECT COUNT(*) AS n FROM person WHERE age > 110", {"n": 1}),
         ("SELECT COUNT(*) AS n FROM visit", {"n": 4000 + 2 + 5}),
         ("SELECT SUM(cost) AS n FROM visit", {"n": sum(i % 500 for i in range(4000)) + 1000 + 1000 + 4 * 999}),
+        (
+            "SELECT SUM(cost * 2 - 1) AS n FROM visit",
+            {"n": 2 * (sum(i % 500 for i in range(4000)) + 1000 + 1000 + 4 * 999) - (4000 + 2 + 5)},
+        ),
+        ("SELECT COUNT(*) AS n FROM person WHERE age > 110 AND CURRENT_DATE > DATE '2024-12-31'", {"n": 1}),
         ("SELECT COUNT(*) AS n FROM treatment", {"n": 8000}),
         ("SELECT SUM(dose) AS n FROM treatment", {"n": 12_000}),
     ],
@@ -285,3 +290,16 @@ def test_answers_as_csv_and_arrow_are_the_same_answer(home: Home) -> None:
     assert found.headers["content-type"].startswith("text/csv")
     lines = found.text.split()
     assert [line.split(",")[1] for line in lines[1:]] == [str(row[1]) for row in first.rows]
+
+
+def test_a_question_about_the_present_time_is_answered_once(home: Home) -> None:
+    body = {
+        "sql": "SELECT COUNT(*) AS n FROM person WHERE NOW() > TIMESTAMP '2024-12-31 00:00:00'",
+        "dataset": "health",
+    }
+    request: dict[str, Any] = {"json": {**body, "epsilon": 0.01}}
+    request["headers"] = {**home.bearer(), "Idempotency-Key": "present-time"}
+    with home.http() as client:
+        first, second = (client.post("/v1/query", **request).json() for _ in range(2))
+    assert (first["query_id"], first["rows"]) == (second["query_id"], second["rows"])
+    assert home.spent() > 0
