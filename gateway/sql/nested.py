@@ -136,6 +136,8 @@ def items(node: exp.Select, scope: Scope, names: RowNames) -> list[tuple[str, Sc
     found: list[tuple[str, Scalar]] = []
     for index, item in enumerate(node.expressions):
         if type(item) is exp.Star or (type(item) is exp.Column and type(item.this) is exp.Star):
+            if aggregated(node):
+                refuse("not-grouped", item, hint="Name the columns that are grouped by.")
             found += star(item, scope)
             continue
         name, inner = named(item, index)
