@@ -320,7 +320,7 @@ class Composer:
         """Return a nested query under a name, in FROM or in WITH."""
         below = self.relation(depth)
         made = "nested" if self.rows else self.random.choice(("fold", "fold", "fold", "nested", "nested", "window"))
-        if not self.rows and self.chance(15):
+        if not self.rows and self.chance(20):
             found = self.united(below, depth)
             if found is not None:
                 return found
@@ -351,7 +351,7 @@ class Composer:
         for column in self.random.sample(below.columns, min(2, len(below.columns))):
             same = [c for c in other.columns if c.kind == column.kind]
             pairs += [(column, self.random.choice(same))] if same else []
-        word = self.random.choice(("UNION ALL", "UNION ALL", "UNION", "EXCEPT", "INTERSECT"))
+        word = self.random.choice(("UNION ALL", "UNION", "UNION", "EXCEPT", "INTERSECT"))
         if self.chance(4):
             pairs = pairs[1:] or pairs
         texts = []
@@ -417,6 +417,14 @@ class Composer:
             selected.append(f"{text} OVER ({over}) AS w{at}")
             columns.append(Column("", f"w{at}", kind, bounded=bounded))
             self.features.add(text.partition("(")[0] + " OVER")
+        # SQLite has neither: the first oracle alone looks at them, as at ties.
+        if self.chance(12):
+            self.features |= {"QUALIFY", "ties"}
+            rest = " QUALIFY w0 IS NOT NULL"
+        elif self.chance(12):
+            self.features |= {"DISTINCT ON", "ties"}
+            selected[0] = f"DISTINCT ON ({partition[0]}) {selected[0]}"
+            rest = f" ORDER BY {partition[0]}, {order[0]}"
         return selected, columns, rest
 
     def picked(self, below: Built) -> tuple[list[str], list[Column], str]:

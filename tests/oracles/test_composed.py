@@ -190,6 +190,7 @@ def test_every_feature_is_admitted() -> None:
     wanted |= {"RIGHT JOIN", "public first", "public fold", "public cut", "expression as a key", "FILTER in a fold"}
     wanted |= {"EXISTS in OR", "scalar COUNT", "scalar MAX", "scalar SUM", "tied NOT IN", "subquery in an aggregate"}
     wanted |= {"UNION ALL", "UNION", "EXCEPT", "INTERSECT", "ties", "ROW_NUMBER OVER", "LAG OVER", "SUM OVER"}
+    wanted |= {"QUALIFY", "DISTINCT ON"}
     wanted |= {"computed", "computed text", "computed key"}
     assert {name: count for name in wanted if (count := admitted[name]) < 3} == {}
 
