@@ -86,6 +86,13 @@ def extract(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     return _part(_unit(node.this, node), lower(node.expression), node, names)
 
 
+def named_part(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return DATE_PART('year', x) where the parser knows no function of that name."""
+    if len(node.expressions) != 2:
+        refuse("function-unknown", node)
+    return _part(_unit(node.expressions[0], node), lower(node.expressions[1]), node, names)
+
+
 def truncated(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return a date or timestamp cut to the start of a unit, of the same type; weeks start on Monday."""
     unit = _unit(node.args.get("unit"), node)

@@ -109,6 +109,17 @@ def _additive(function: str) -> Arm:
     return arm
 
 
+_UNPARSED: Mapping[str, Arm] = {"NOW": dates.now, "TODAY": dates.today, "DATE_PART": dates.named_part}
+
+
+def _unparsed(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return one of the few functions that the parser knows by their names alone."""
+    arm = _UNPARSED.get(node.this.upper()) if isinstance(node.this, str) else None
+    if arm is None or (arm is not dates.named_part and node.expressions):
+        _unknown(node)
+    return arm(node, names, lower)
+
+
 _TWO = ("this", "expression")
 _TEXT: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = {
     exp.Upper: (texts.cased("upper"), ("this",)),
@@ -165,6 +176,7 @@ _TIME: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = {
 
 ARMS: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = MappingProxyType(
     {
+        exp.Anonymous: (_unparsed, ("this", "expressions")),
         exp.Paren: (_paren, ("this",)),
         exp.Column: (_column, ("this", "table")),
         exp.Literal: (_literal, ("this", "is_string")),

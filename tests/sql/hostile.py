@@ -309,6 +309,7 @@ EXPRESSIONS: tuple[tuple[str, str], ...] = tuple(
             "EXTRACT(YEAR FROM d)",
             "YEAR(e)",
             "YEAR(w)",
+            "DATE_PART('year', e)",
             "EXTRACT(QUARTER FROM e)",
             "MONTH(d)",
             "EXTRACT(WEEK FROM e)",
