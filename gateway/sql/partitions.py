@@ -165,6 +165,9 @@ class WindowNames:
             if otherwise is not None and not isinstance(otherwise, Constant):
                 refuse("window-unsupported", default, message="The default of a window function is a constant.")
             given = None if otherwise is None else as_kind(otherwise, argument.kind, node)
+            if given is not None and not _fits(given):
+                hint = "Write COALESCE(LAG(…) OVER (…), …) around it."
+                refuse("window-unsupported", default, message="This default may not fit the column.", hint=hint)
             return WindowFunction(kind, argument, partition, order, None, offset, given, ties=True)  # type: ignore[arg-type]
         if frame == _SO_FAR:
             # The first row so far is the first of all; which of the rows that tie with this one is last, nothing says.
@@ -188,6 +191,16 @@ class WindowNames:
             if function.kind in ("sum", "average") and function.argument is not None:
                 bounded(function.argument, about, where)
         return Window(relation, context.number(node), tuple((name, function) for name, function, _ in self.functions))
+
+
+def _fits(default: Constant) -> bool:
+    """Whether every column of its kind can hold a default, which engines turn into the column's own type.
+
+    The narrowest whole numbers are bytes without a sign, the narrowest decimals below one; elsewhere any value fits.
+    """
+    if default.kind == "decimal":
+        return default.value in (None, 0)
+    return default.kind != "integer" or (isinstance(default.value, int) and 0 <= default.value <= 127)
 
 
 def _kind(function: WindowFunction) -> Kind:
