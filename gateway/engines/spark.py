@@ -126,7 +126,13 @@ class SparkEngine:
             raise
         except Exception as error:
             raise EngineUnavailable(f"{self!r} could not be reached: {_brief(error)}") from error
-        yield spark
+        try:
+            yield spark
+        finally:
+            if self._cluster.remote is not None:
+                with suppress(Exception):  # the server keeps a session that nobody lets go
+                    spark.client.release_session()
+                    spark.client.close()
 
     def _fresh(self) -> SparkSession:
         try:

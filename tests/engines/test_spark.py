@@ -180,10 +180,12 @@ def test_sums_and_weights_are_exact(bases: tuple[SparkDatabase, SparkDatabase]) 
 CONNECT = """
 import sys
 from pathlib import Path
+from pyspark.sql import SparkSession
 from gateway.engines.base import Limits
 from gateway.engines.spark import Cluster, SparkEngine
 
-engine = SparkEngine(Cluster(remote="local[1]", folder=Path(sys.argv[1])))
+server = SparkSession.builder.remote("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+engine = SparkEngine(Cluster(remote="sc://localhost:15002", folder=Path(sys.argv[1])))
 print(engine.read_only(), sorted(engine.tables()))
 with engine.session(Limits(120)) as session:
     print(session.schema(["visit"])["visit"].physical("cost"))
