@@ -32,6 +32,7 @@ REFUSED = frozenset(
     {
         "aggregate-unsupported",  # of a query that is folded across owners: it would be a release of its own
         "bounds-missing",
+        "column-unknown",  # of a released table, in a subquery over private rows that is tied to it
         "distinct-unsupported",
         "join-not-owned",
         "join-unsupported",
