@@ -33,7 +33,7 @@ def make_files(folder: Path) -> None:
         connection.executemany("INSERT INTO person VALUES (?, ?)", [(at, at % 90) for at in range(500)])
         connection.executemany("INSERT INTO visit VALUES (?, ?)", [(at // 2, "xy"[at % 2]) for at in range(1000)])
     (folder / "files").mkdir()
-    with duckdb.connect() as connection:
+    with duckdb.connect() as files:
         for name, sql in (
             ("person", "SELECT range AS person_id, CAST(range % 90 AS INTEGER) AS age FROM range(500)"),
             (
@@ -41,7 +41,7 @@ def make_files(folder: Path) -> None:
                 "SELECT range // 2 AS person_id, CASE range % 2 WHEN 0 THEN 'x' ELSE 'y' END AS kind FROM range(1000)",
             ),
         ):
-            connection.execute(f"COPY ({sql}) TO '{folder / 'files' / name}.parquet'")
+            files.execute(f"COPY ({sql}) TO '{folder / 'files' / name}.parquet'")
 
 
 def test_questions_are_answered(tmp_path: Path) -> None:
