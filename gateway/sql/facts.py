@@ -12,7 +12,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import assert_never
 
-from gateway.policy.model import Column, Dataset, Owner, Table
+from gateway.policy.model import Column, Dataset, Owner, Table, Value
 from gateway.sql.algebra import (
     Call,
     Combine,
@@ -107,16 +107,23 @@ def _settled(columns: Mapping[str, Known]) -> dict[str, Known]:
 
 
 def _constant(values: Values) -> Facts:
-    """Return what is known of constant rows: everything, since the text says it."""
+    """Return what is known of constant rows: everything, since the text says it.
+
+    Why ``unique`` is sound: constants are compared as the engine will hold them, and several texts are one double.
+    """
     found: dict[str, Known] = {}
     unique: set[frozenset[str]] = {frozenset()} if len(values.rows) <= 1 else set()
     for place, (name, kind) in enumerate(values.columns):
         cells = [row[place] for row in values.rows]
         found[name] = replace(picked(cells, [known(cell, {}) for cell in cells]), kind=kind)
-        here = [cell.value for cell in cells if cell.value is not None]
+        here = [_held(cell.value, kind) for cell in cells if cell.value is not None]
         if len(set(here)) == len(here):
             unique.add(frozenset({name}))
     return Facts(MappingProxyType(found), False, None, None, one_row=False, unique=frozenset(unique))
+
+
+def _held(value: Value, kind: Kind) -> Value | float:
+    return float(value) if kind == "float" and isinstance(value, int | Fraction) else value
 
 
 def _projected(columns: tuple[tuple[str, Scalar], ...], below: Facts) -> Facts:

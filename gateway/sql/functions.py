@@ -198,19 +198,20 @@ _DAY = (
 """The texts that are a day: years 0001 to 9999, with the leap days of the Gregorian calendar and no other."""
 
 
-def _parsed(pattern: str, kind: str, wide: str | None = None) -> Function:
+def _parsed(pattern: str, kind: str, wide: str | None = None, *, positive_zero: str = "") -> Function:
     """Return a cast of the texts that a pattern describes; the guard stands inside, so that no engine may pass it."""
     return _function(
-        f"TRY_CAST(CASE WHEN regexp_full_match({{0}}, '{pattern}') THEN {{0}} END AS {kind})",
+        f"TRY_CAST(CASE WHEN regexp_full_match({{0}}, '{pattern}') THEN {{0}} END AS {kind}){positive_zero}",
         "every text of the pattern is a value of the type; any other is NULL",
         "row",
-        postgres=f"CAST(CASE WHEN {{0}} ~ '^({pattern})$' THEN {{0}} END AS {wide or kind})",
+        postgres=f"CAST(CASE WHEN {{0}} ~ '^({pattern})$' THEN {{0}} END AS {wide or kind}){positive_zero}",
     )
 
 
 _PARSED: Mapping[str, Function] = {
     "text_whole": _parsed(_WHOLE, "BIGINT"),
-    "text_float": _parsed(_NUMBER, "DOUBLE", "DOUBLE PRECISION"),
+    # '-0' is the zero of every other row, as it is where a column of doubles is read.
+    "text_float": _parsed(_NUMBER, "DOUBLE", "DOUBLE PRECISION", positive_zero=" + 0.0"),
     "text_date": _parsed(_DAY, "DATE"),
 }
 

@@ -175,7 +175,9 @@ def _bounds(function: str, args: Sequence[Scalar], kind: Kind, each: Sequence[Kn
         low, high = each[1].bounds, each[2].bounds
         if low is None or high is None:
             return None
-        return (low[0], high[1]) if each[0].bounds is None else intervals.held(each[0].bounds, low[0], high[1])
+        # Declared bounds narrow nothing: what enforces them is this clamp, whose ends may lie beyond them.
+        within = each[0].bounds if each[0].proven else None
+        return (low[0], high[1]) if within is None else intervals.held(within, low[0], high[1])
     if function in images.MOVED:
         return images.moved(function, args, each)
     operands = [found.bounds for found in each]

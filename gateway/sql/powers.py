@@ -113,7 +113,7 @@ def power(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     if isinstance(exponent, Constant) and not is_null(exponent):
         return _raised(base, exponent, node, names)
     value = base.value if isinstance(base, Constant) else None
-    if isinstance(value, int | Fraction) and 0 < value <= 10**15:
+    if isinstance(value, int | Fraction) and value <= 10**15 and float(value) > 0:
         return _of_constant(value, exponent, node, names)
     refuse("constant-invalid", node, message="POWER takes a positive base or an exponent that is written out.")
 
@@ -142,7 +142,7 @@ def _raised(base: Scalar, exponent: Constant, node: exp.Expression, names: Names
         refuse("constant-invalid", node, message="The exponent of POWER lies between -16 and 16, and is not 0.")
     size = abs(Fraction(value))
     inside, bounds = _double(base, node, names)
-    far = Fraction(2) ** int(_BITS / size)
+    far = Fraction(2) ** min(int(_BITS / size), 1024)  # beyond which there is no double
     nearest = Constant(Fraction(2) ** -min(int((_BITS - 10) / size) - 55, 400), "float")
     whole = Fraction(value).denominator == 1
     if not whole:

@@ -1,0 +1,106 @@
+"""What a reviewer broke below the frontier, each kept as a test: the exploit of then is harmless now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import duckdb
+import pytest
+
+from gateway.engines.base import Limits
+from gateway.engines.open import open_engine
+from gateway.errors import SqlRefused
+from gateway.policy.document import load
+from gateway.policy.model import Dataset
+from gateway.policy.resolve import resolve
+from gateway.sql.algebra import Call, Constant, Ref
+from gateway.sql.known import Known, known
+from tests.oracles.questions import plan, written
+
+POLICY = """
+dataset: rows
+engine: {url}
+privacy_unit: {{table: person, key: person_id}}
+tables:
+  person:
+    columns:
+      weight: {{type: number, lower: 0, upper: 10}}
+      age: {{type: integer, lower: 0, upper: 110}}
+      name: {{type: text}}
+budget: {{epsilon: 20, delta: 1e-6}}
+per_query: {{max_epsilon: 10, delta: 1e-9}}
+"""
+TABLES = (
+    "CREATE TABLE person(person_id BIGINT PRIMARY KEY, weight DOUBLE, age INTEGER, name VARCHAR)",
+    "INSERT INTO person SELECT i, 0.1, i, CASE WHEN i = 0 THEN '-0' ELSE '0' END FROM range(20) t(i)",
+)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dataset, duckdb.DuckDBPyConnection]]:
+    path = tmp_path_factory.mktemp("rows") / "data.duckdb"
+    url = f"duckdb:///{path}"
+    with duckdb.connect(str(path)) as connection:
+        for statement in TABLES:
+            connection.execute(statement)
+    engine = open_engine(url)
+    try:
+        with engine.session(Limits(20)) as session:
+            shapes = session.schema(("person",))
+    finally:
+        engine.close()
+    with duckdb.connect(str(path)) as connection:
+        yield resolve(load(POLICY.format(url=url)), shapes, engine.dialect, 1), connection
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "VALUES " + ", ".join(f"(0.1000000000000000000{number:03d})" for number in range(50)),
+        "SELECT 0.1 AS x UNION ALL SELECT 0.10000000000000000000001",
+        "VALUES (9007199254740993.0), (9007199254740992.0)",
+    ],
+)
+def test_constants_that_are_one_double_are_no_key(rows: str, people: tuple[Dataset, duckdb.DuckDBPyConnection]) -> None:
+    # They were told apart as texts, so that a person was held to have one pair among them, and had fifty.
+    with pytest.raises(SqlRefused) as refused:
+        plan(written(f"SELECT COUNT(*) FROM person p JOIN ({rows}) AS v(x) ON p.weight = v.x"), people[0])
+    assert refused.value.code == "rows-unbounded"
+
+
+def test_constants_that_are_two_doubles_are_a_key(people: tuple[Dataset, duckdb.DuckDBPyConnection]) -> None:
+    sql = "SELECT COUNT(*) FROM person p JOIN (VALUES (0.1), (0.2)) AS v(x) ON p.weight = v.x"
+    assert plan(written(sql), people[0]).releases[0].bounding.how == "one_row"
+
+
+def test_a_text_that_is_zero_with_a_sign_is_the_zero_of_all(
+    people: tuple[Dataset, duckdb.DuckDBPyConnection],
+) -> None:
+    dataset, connection = people
+    (planned,) = plan(written("SELECT CAST(name AS DOUBLE) AS k, COUNT(*) FROM person GROUP BY 1"), dataset).releases
+    ((key, _),) = connection.sql(planned.sql).fetchall()
+    assert str(key) == "0.0"
+
+
+@pytest.mark.parametrize("exponent", ["0.000000000000001", "-0.000000000000001", "1e-300"])
+def test_powers_next_to_zero_are_planned_at_once(
+    exponent: str, people: tuple[Dataset, duckdb.DuckDBPyConnection]
+) -> None:
+    # The limit of the base was two to the inverse of the exponent, written out as a whole number.
+    dataset, connection = people
+    (planned,) = plan(written(f"SELECT SUM(LEAST(POWER(weight, {exponent}), 9)) FROM person"), dataset).releases
+    assert connection.sql(planned.sql).fetchall()
+
+
+def test_a_power_of_what_no_double_says_is_refused(people: tuple[Dataset, duckdb.DuckDBPyConnection]) -> None:
+    with pytest.raises(SqlRefused) as refused:
+        plan(written("SELECT SUM(LEAST(POWER(1e-390, weight), 9)) FROM person"), people[0])
+    assert refused.value.code == "constant-invalid"
+
+
+def test_a_clamp_is_as_narrow_as_its_own_ends_and_no_declaration() -> None:
+    ends = (Constant(-1000, "integer"), Constant(1000, "integer"))
+    declared = (Fraction(0), Fraction(110))
+    found = known(Call("clamp", (Ref("x", "integer"), *ends), "integer"), {"x": Known("integer", 0, declared)})
+    assert found.bounds == (Fraction(-1000), Fraction(1000))
