@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-spark audit bench lock clean format check
+.PHONY: demo test test-spark audit fuzz bench lock clean format check
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ test-spark: .venv-spark/.spark
 
 audit: $(VENV)/.dev
 	$(BIN)/pytest -m audit -n 2 --dist worksteal $(ARGS)
+
+# A million hostile texts; takes half an hour on one core, so nothing waits for it.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.sql.fuzz $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)

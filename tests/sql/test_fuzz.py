@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from random import Random
 
 import pytest
@@ -34,12 +33,3 @@ def test_sentences_that_shrink(random: Random, dialect: str) -> None:
 @given(st.text(max_size=60), st.sampled_from(DIALECTS))
 def test_any_characters(said: str, dialect: str) -> None:
     assert outcome(said, dialect) != "planned"
-
-
-@pytest.mark.audit
-@pytest.mark.parametrize("block", range(100))
-def test_a_million_texts(block: int) -> None:
-    """New ones each time: 10,000 a block; the failure names the seed."""
-    assert block < 100
-    start = secrets.randbelow(2**60)
-    assert run(range(start, start + 10_000)).total() == 10_000
