@@ -80,6 +80,7 @@ def describe(dataset: model.Dataset) -> wire.DatasetInfo:
         max_epsilon=dataset.per_query.max_epsilon / EPSILON_UNIT,
         delta=dataset.per_query.delta / DELTA_UNIT,
         tables=[_table(table) for table in dataset.tables],
+        views=dict(dataset.views),
     )
 
 

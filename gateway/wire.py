@@ -236,6 +236,7 @@ class DatasetInfo(Response):
     max_epsilon: float
     delta: float
     tables: list[DatasetTable]
+    views: dict[str, str] = Field(default_factory=dict, description="Named queries that may be asked like tables.")
 
 
 class QuerySummary(Response):

@@ -27,6 +27,7 @@ from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
 from gateway.policy.snapshot import document_to_json, shapes_to_json
 from gateway.settings import Settings
+from gateway.sql.lower import refused_views
 from gateway.store import acts, policies
 from gateway.store.engine import reader
 
@@ -73,6 +74,9 @@ def apply_dataset(
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
         resolved = resolve(document, shapes, dialect, 1)
+        wrong = [Problem(f"views.{view}", str(refusal)) for view, refusal in refused_views(resolved)]
+        if wrong:
+            raise PolicyInvalid(wrong)
     except PolicyInvalid as error:
         raise _invalid(error) from None
     try:

@@ -22,6 +22,7 @@ MAX_TEXT = 256 * 1024
 MAX_DEPTH = 12
 MAX_VALUES = 10_000
 MAX_TABLES = 1_000
+MAX_VIEW = 65_536
 MAX_COLUMNS = 2_000
 MAX_NAME = 128
 MAX_DIGITS = 60
@@ -154,6 +155,9 @@ class Document(_Part):
     budget: BudgetSpec
     per_query: PerQuerySpec
     max_groups_contributed: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    views: Annotated[
+        dict[Name, Annotated[str, Field(min_length=1, max_length=MAX_VIEW)]], Field(max_length=MAX_TABLES)
+    ] = {}
 
 
 class _Loader(yaml.SafeLoader):

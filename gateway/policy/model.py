@@ -171,7 +171,8 @@ class Dataset:
     """One dataset as planning sees it: a policy version resolved against the schema that ``apply`` found.
 
     ``shapes`` are the catalogue entries of all tables that plans may touch; execution compares them again inside the
-    reading transaction, since a fact that the catalogue no longer enforces is no fact.
+    reading transaction, since a fact that the catalogue no longer enforces is no fact. ``views`` are named queries in
+    the dataset's dialect, each of which may use those before it.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Dataset:
     max_groups_contributed: int | None = None
     data_version: int = 1
     shapes: tuple[tuple[str, TableShape], ...] = ()
+    views: tuple[tuple[str, str], ...] = ()
 
     def table(self, name: str) -> Table | None:
         """Return the table that an unquoted or exact name means, None if there is none or more than one."""

@@ -25,6 +25,7 @@ def resolve(
     the policies of a dataset, ``data_version`` its data. Raises ``PolicyInvalid`` with every problem.
     """
     problems = list(_distinct("tables", document.tables))
+    problems += _views(document)
     owners, wrong = find_owners(document, shapes)
     problems += wrong
     tables: list[Table] = []
@@ -53,6 +54,7 @@ def resolve(
         max_groups_contributed=document.max_groups_contributed,
         data_version=data_version,
         shapes=tuple((name, shapes[name]) for name in document.tables),
+        views=tuple(document.views.items()),
     )
 
 
@@ -63,6 +65,15 @@ def _distinct(path: str, names: Iterable[str]) -> Iterable[Problem]:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             yield Problem(f"{path}.{name}", f"differs from {other} only in upper and lower case")
+
+
+def _views(document: Document) -> Iterator[Problem]:
+    """Refuse a view that has a table's name, or another view's but for upper and lower case."""
+    seen = {name.lower(): name for name in document.tables}
+    for name in document.views:
+        other = seen.setdefault(name.lower(), name)
+        if name in document.tables or other != name:
+            yield Problem(f"views.{name}", f"the name is that of {other}")
 
 
 def _path_columns(document: Document, table: str) -> Iterable[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.above import unsupported
 from gateway.sql.exact import listed, pruned
@@ -16,11 +17,12 @@ from gateway.sql.resolve import Context
 from gateway.sql.sizes import written_out
 from gateway.sql.sources import query
 from gateway.sql.tables import Listed, OutputColumn, Query, Shown
+from gateway.sql.views import refusals, with_views
 
 
 def lower(tree: exp.Expression, dataset: Dataset) -> Query:
     """Return the question that a query asks, or refuse."""
-    found = query(tree, Context(dataset, _public), top=True)
+    found = query(tree, with_views(tree, Context(dataset, _public)), top=True)
     if not isinstance(found, Listed):
         unsupported(tree)
     written_out(found.table)
@@ -33,6 +35,11 @@ def lower(tree: exp.Expression, dataset: Dataset) -> Query:
 
     made = Query(found.table, tuple(output(name, ref.name, found.about[ref.name]) for name, ref in found.columns))
     return pruned(made) if made.exacts else made
+
+
+def refused_views(dataset: Dataset) -> list[tuple[str, SqlRefused]]:
+    """Return which views of a dataset are refused wherever they are used, and why."""
+    return refusals(Context(dataset, _public))
 
 
 def _public(node: exp.Expression, context: Context) -> Listed:

@@ -65,6 +65,7 @@ def test_a_policy_may_be_json(fresh: World) -> None:
         ("epsilon: 20", "epsilon: .nan", "budget.epsilon"),
         ("duckdb:///", "mysql:///", "engine"),
         ("dataset: health", "dataset: health\ndataset: health", "line 3, column 1"),
+        ("dataset: health", "dataset: health\nviews: {cut: SELECT * FROM person LIMIT 3}", "views.cut"),
     ],
 )
 def test_a_policy_that_cannot_be_applied(here: World, old: str, new: str, path: str) -> None:
@@ -72,6 +73,14 @@ def test_a_policy_that_cannot_be_applied(here: World, old: str, new: str, path: 
     response = here.client().post("/v1/admin/datasets", content=policy, headers=here.bearer("root") | YAML)
     found = problem(response, 422, "policy-invalid")
     assert any(each["path"].startswith(path) for each in found["problems"]), found
+
+
+def test_a_view_of_the_policy_is_shown_to_analysts(here: World) -> None:
+    view = "SELECT * FROM person WHERE age > 40"
+    policy = located(here).replace("dataset: health", f"dataset: health\nviews: {{older: {view}}}")
+    assert here.client().post("/v1/admin/datasets", content=policy, headers=here.bearer("root") | YAML).is_success
+    shown = here.client().get("/v1/datasets/health", headers=here.bearer("ada")).json()
+    assert shown["views"] == {"older": view}
 
 
 def test_a_database_that_is_not_there(here: World) -> None:

@@ -209,6 +209,8 @@ BAD: list[tuple[str, str, str, str]] = [
     ("  site: {", "  place: {public: true}\n  site: {", "tables.place", "the database has no such table or view"),
     ("  site: {", "  Visit: {public: true}\n  site: {", "tables.Visit",
      "differs from visit only in upper and lower case"),
+    ("budget:", "views: {Visit: SELECT * FROM person}\nbudget:", "views.Visit", "the name is that of visit"),
+    ("budget:", "views: {site: SELECT * FROM person}\nbudget:", "views.site", "the name is that of site"),
     ("epsilon: 20", "epsilon: 0", "budget.epsilon", "must be above 0"),
     ("epsilon: 20", "epsilon: -1", "budget.epsilon", "out of range"),
     ("epsilon: 20", "epsilon: 1e7", "budget.epsilon", "out of range"),
