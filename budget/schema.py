@@ -220,6 +220,20 @@ attempt: Final = Table(
     sqlite_with_rowid=False,
 )
 
+inner: Final = Table(
+    "ledger_inner",
+    metadata,
+    _of_charge(),
+    Column("place", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("charge", "place"),
+    ForeignKeyConstraint(["charge"], ["ledger_charge.id"]),
+    CheckConstraint("place >= 0", name="place_range"),
+    CheckConstraint("typeof(payload) = 'blob'", name="payload_is_blob").ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
+)
+"""What a request released first, to feed its other releases: kept when drawn, so that nobody draws it twice."""
+
 suspension: Final = Table(
     "ledger_suspension",
     metadata,

@@ -18,11 +18,14 @@ from typing import Final
 
 from sqlalchemy import Connection, PrimaryKeyConstraint, Table, UniqueConstraint, text
 
-from budget.schema import FACTS
+from budget.schema import FACTS, inner
 
 MESSAGE: Final = "the ledger is append-only"
 _FUNCTION: Final = "ledger_refuse_change"
 _BODY: Final = f"BEGIN RAISE EXCEPTION '{MESSAGE}' USING ERRCODE = 'restrict_violation'; END"
+
+GUARDED: Final = (*FACTS.values(), inner)
+"""Every table whose rows are only ever added."""
 
 Keys = Sequence[Sequence[str]]
 """The column sets under which a row is unique: any of them could be replaced by."""
@@ -95,12 +98,12 @@ def missing(conn: Connection) -> list[str]:
     """Return the names of triggers that should guard the ledger and do not: absent, disabled or with another text."""
     expected: dict[str, str] = {}
     if conn.dialect.name == "sqlite":
-        for table in FACTS.values():
+        for table in GUARDED:
             expected |= _sqlite(table.name, keys(table))
         rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
         held = {str(name): str(sql) for name, sql in rows}
         return [name for name, sql in expected.items() if held.get(name) != sql]
-    for table in FACTS.values():
+    for table in GUARDED:
         expected |= _postgresql(table.name)
     rows = conn.execute(
         text(

@@ -15,24 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from gateway import wire
-from gateway.policy.model import Value
-from gateway.release import Estimated, NoisyTable, estimate
+from gateway.estimates import Released, released
+from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
-from gateway.sql.algebra import Kind, Ref
+from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
-from gateway.sql.plan import Plan, PlannedRelease
-from gateway.sql.post import ROW, Plain, plain, post, public_name, table_name
-from gateway.sql.tables import OutputColumn, ends_of
-
-_ARROW: dict[Kind, pa.DataType] = {
-    "integer": pa.int64(),
-    "float": pa.float64(),
-    "decimal": pa.float64(),
-    "text": pa.string(),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-}
+from gateway.sql.plan import Plan
+from gateway.sql.post import Plain, plain, post, public_name, table_name
+from gateway.sql.tables import OutputColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +32,6 @@ class Answer:
     rows: list[list[wire.JsonValue]]
     intervals: dict[str, list[tuple[float, float] | None]]
     warnings: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Released:
-    """One noisy table with its estimates, cut to the most groups that are shown."""
-
-    planned: PlannedRelease
-    table: NoisyTable
-    estimates: dict[str, Estimated]
-
-    @property
-    def columns(self) -> dict[str, Sequence[Any]]:
-        """The columns by name: keys, estimates, and the ends of their intervals beside them."""
-        found: dict[str, Sequence[Any]] = {
-            key.name: [values[index] for values in self.table.keys] for index, key in enumerate(self.planned.keys)
-        }
-        for name, estimated in self.estimates.items():
-            found[name] = estimated.values
-            for which, end in enumerate(ends_of(name)):
-                found[end] = [None if interval is None else interval[which] for interval in estimated.intervals]
-        return found
 
 
 def compose(
@@ -80,22 +49,20 @@ def compose(
     warnings = list(plan.notes)
     if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
-    released = [
-        _Released(planned, cut, estimate(planned, cut, confidence))
-        for planned, table in zip(plan.releases, tables, strict=True)
-        for cut in [NoisyTable(table.keys[:most_groups], table.measures[:most_groups])]
+    found = [
+        released(planned, table, confidence, most_groups) for planned, table in zip(plan.releases, tables, strict=True)
     ]
     parts = plain(plan.query)
     if parts is not None:
-        [only] = released
-        columns: Mapping[str, Sequence[Any]] = _picked(parts, only)
+        shown_one = found[plan.query.releases.index(parts.release)]
+        columns: Mapping[str, Sequence[Any]] = _picked(parts, shown_one)
     else:
-        columns = _computed(sandbox, plan, released, publics, most_groups + 1)
+        columns = _computed(sandbox, plan, found, publics, most_groups + 1)
     outputs = plan.query.columns
     warnings += [
         f"{column.name}: {sparse}"
         for column in outputs
-        for sparse in dict.fromkeys(released[place].estimates[name].sparse for place, name in column.sources)
+        for sparse in dict.fromkeys(found[place].estimates[name].sparse for place, name in column.sources)
         if sparse is not None
     ]
     if any(len(columns[column.column]) > most_groups for column in outputs):
@@ -128,10 +95,10 @@ def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:
     return json_value(value)
 
 
-def _picked(parts: Plain, released: _Released) -> dict[str, list[Any]]:
+def _picked(parts: Plain, found: Released) -> dict[str, list[Any]]:
     """Return the columns of the answer after plain ordering and cutting."""
-    columns = released.columns
-    numbers = list(range(len(released.table.keys)))
+    columns = found.columns
+    numbers = list(range(len(found.table.keys)))
     if parts.sort is not None:
         for ordering in reversed(parts.sort.order):
             assert isinstance(ordering.by, Ref)
@@ -146,7 +113,7 @@ def _picked(parts: Plain, released: _Released) -> dict[str, list[Any]]:
 
 
 def _computed(
-    sandbox: Sandbox, plan: Plan, released: Sequence[_Released], publics: Sequence[pa.Table], most: int
+    sandbox: Sandbox, plan: Plan, noisy: Sequence[Released], publics: Sequence[pa.Table], most: int
 ) -> dict[str, list[Any]]:
     """Return the columns of the answer that the SELECT over noisy tables and public rows gives."""
     if plan.whole:
@@ -154,22 +121,7 @@ def _computed(
     else:
         text = post(plan.query, most)
         assert text is not None
-        tables = {table_name(place): _arrow(found) for place, found in enumerate(released)}
+        tables = {table_name(place): found.arrow for place, found in enumerate(noisy)}
         tables |= {public_name(place): found for place, found in enumerate(publics)}
         result = sandbox.run(text, tables)
     return {name: result.column(name).to_pylist() for name in result.column_names}
-
-
-def _arrow(released: _Released) -> pa.Table:
-    """Return a noisy table for the sandbox, its rows numbered in canonical order; noisy numbers are doubles there."""
-    kinds = {key.name: key.kind for key in released.planned.keys}
-    columns: dict[str, pa.Array[Any]] = {ROW: pa.array(range(len(released.table.keys)), type=pa.int64())}
-    for name, values in released.columns.items():
-        kind = kinds.get(name, "float")
-        found = [_float(value) for value in values] if kind in ("float", "decimal") else values
-        columns[name] = pa.array(found, type=_ARROW[kind])
-    return pa.table(columns)
-
-
-def _float(value: Value) -> float | None:
-    return None if value is None else float(value)  # type: ignore[arg-type]

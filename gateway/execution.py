@@ -6,16 +6,17 @@ Its failures are one constant outcome: an engine's words, and whether it failed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from budget import ledger, suspensions
+from budget import inner, ledger, suspensions
 from budget.records import Record
-from gateway.engines.base import EngineUnavailable, Limits
+from gateway.engines.base import EngineUnavailable, Limits, Session
 from gateway.errors import Unavailable
+from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset, TableShape
-from gateway.release import encode, release
+from gateway.release import NoisyTable, decode_one, encode, release
 from gateway.service import Service
 from gateway.sql.plan import Plan
 
@@ -44,14 +45,9 @@ def execute(service: Service, execution: Execution) -> None:
     try:
         limits = Limits(service.settings.statement_seconds, service.settings.engine_memory)
         with service.engine(execution.dataset).session(limits) as session:
-            _same_shapes(execution, session.schema([table for found in plan.releases for table in found.tables]))
+            _same_shapes(execution, session.schema([*_tables(plan)]))
             handed = True
-            payload = encode(
-                [
-                    release(planned, *(session.fetch(statement.sql) for statement in planned.statements))
-                    for planned in plan.releases
-                ]
-            )
+            payload = encode(_released(service, execution, session))
     except Exception as error:
         if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
             _void(service, execution.record, error)
@@ -61,13 +57,41 @@ def execute(service: Service, execution: Execution) -> None:
     _settle(service, execution.record, payload)
 
 
+def _released(service: Service, execution: Execution, session: Session) -> list[NoisyTable]:
+    """Return the noisy tables of all releases, inner ones first; each that feeds another is kept once it is drawn."""
+    plan, charge = execution.plan, execution.record.charge.id
+    fed = feeding(plan)
+    most = service.settings.released_groups
+    source = Feeding(plan, execution.dataset, service.sandbox, session.fetch, most)
+    with service.reads.connect() as conn:
+        kept = inner.of(conn, charge) if fed else {}
+    found: list[NoisyTable] = []
+    for place, planned in enumerate(plan.releases):
+        if place in kept:
+            found.append(decode_one(planned, kept[place]))
+            continue
+        ready = source.ready(place, found)
+        found.append(release(ready, *(session.fetch(statement.sql) for statement in ready.statements)))
+        if place in fed:
+            # Before the next statement: run again after a crash, the rest of the request sees what this one saw.
+            with service.control.begin() as conn:
+                inner.keep(conn, charge, place, encode(found[-1:]))
+    return found
+
+
+def _tables(plan: Plan) -> Iterator[str]:
+    """Yield the tables that a plan's releases read, and those of public reads that feed them."""
+    yield from (table for planned in plan.releases for table in planned.tables)
+    if feeding(plan):
+        yield from (table for read in plan.publics for table in read.tables)
+
+
 def _same_shapes(execution: Execution, found: Mapping[str, TableShape]) -> None:
     """Refuse to read tables that are no longer as ``dataset apply`` found them: a fact must be enforced now."""
     known = dict(execution.dataset.shapes)
-    for planned in execution.plan.releases:
-        for table in planned.tables:
-            if found.get(table) != known.get(table):
-                raise EngineUnavailable(f"table {table} is no longer as it was when the policy was applied")
+    for table in _tables(execution.plan):
+        if found.get(table) != known.get(table):
+            raise EngineUnavailable(f"table {table} is no longer as it was when the policy was applied")
 
 
 def _void(service: Service, record: Record, error: EngineUnavailable) -> NoReturn:

@@ -179,16 +179,21 @@ def encode(tables: Sequence[NoisyTable]) -> bytes:
 def decode(plan: Plan, payload: bytes) -> tuple[NoisyTable, ...]:
     """Read the payload of a plan's outcome back."""
     found = json.loads(payload)["tables"]
-    return tuple(
-        NoisyTable(
-            tuple(
-                tuple(_read(value, key.kind) for value, key in zip(values, planned.keys, strict=True))
-                for values in table["keys"]
-            ),
-            tuple(tuple(row) for row in table["measures"]),
-        )
-        for planned, table in zip(plan.releases, found, strict=True)
+    return tuple(_table(planned, table) for planned, table in zip(plan.releases, found, strict=True))
+
+
+def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
+    """Read the payload of one release back."""
+    [table] = json.loads(payload)["tables"]
+    return _table(planned, table)
+
+
+def _table(planned: PlannedRelease, table: Any) -> NoisyTable:
+    keys = (
+        tuple(_read(value, key.kind) for value, key in zip(values, planned.keys, strict=True))
+        for values in table["keys"]
     )
+    return NoisyTable(tuple(keys), tuple(tuple(row) for row in table["measures"]))
 
 
 def _written(value: Value) -> Any:

@@ -18,6 +18,8 @@ from gateway.sql.algebra import Ordering, Ref, Scalar, references, type_of
 from gateway.sql.attached import Attached
 from gateway.sql.bind import Given
 from gateway.sql.functions import Level
+from gateway.sql.intervals import Bounds
+from gateway.sql.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.resolve import Context, matches, only
 from gateway.sql.scalar import Names, predicate, scalar
@@ -124,9 +126,16 @@ class Listing:
     def shown(self, meaning: Scalar) -> Shown:
         """Return what is known of an expression."""
         if not isinstance(meaning, Ref):
-            return Shown(type_of(meaning.kind), self._role(references(meaning)))
+            return Shown(type_of(meaning.kind), self._role(references(meaning)), bounds=self._bounds(meaning))
         extra = self.attached.about.get(meaning.name) or self.computed.get(meaning.name)
         return extra if extra is not None else self.base.shown(meaning.name)
+
+    def _bounds(self, meaning: Scalar) -> Bounds | None:
+        """Return what an expression lies between, where that is known of all that it reads."""
+        read = {name: self.shown(Ref(name, "float")).bounds for name in references(meaning)}
+        if any(bounds is None for bounds in read.values()):
+            return None
+        return known(meaning, {name: Known("float", bounds=bounds) for name, bounds in read.items()}).bounds
 
     def _role(self, names: Iterable[str]) -> Literal["derived", "public"]:
         """Return the role of what is computed from columns: public where all of them are."""

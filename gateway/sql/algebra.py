@@ -6,13 +6,17 @@ the parser's tree that lowering did not read cannot slip through when every node
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Type, Value
 from gateway.sql.functions import repeats
+
+if TYPE_CHECKING:
+    from gateway.sql.tables import Public
 
 MOST_WRITTEN = 10_000
 MOST_DEEP = 60
@@ -92,6 +96,35 @@ class Values:
     number: int
     columns: tuple[tuple[str, Kind], ...]
     rows: tuple[tuple[Constant, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FedColumn:
+    """A column of released values: what it is called here and in its table, and the bounds that its values are held to.
+
+    ``bounds`` are those of what was released (a mean lies between those of its column), enforced when it is written.
+    """
+
+    name: str
+    kind: Kind
+    source: str
+    bounds: tuple[Fraction, Fraction] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A table above the frontier put among the rows of another release: computed first, then a list of constants.
+
+    ``unique`` are sets of columns of which no two rows hold the same values; ``single`` says that there is at most one
+    row. ``rows`` is None in a plan, where the values are named parameters.
+    """
+
+    number: int
+    columns: tuple[FedColumn, ...]
+    table: Public
+    single: bool
+    unique: frozenset[frozenset[str]]
+    rows: tuple[tuple[Constant, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,19 +335,27 @@ class Release:
     folded: bool = False
 
 
-Relation: TypeAlias = Scan | Values | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine
+Relation: TypeAlias = Scan | Values | Fed | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine
 """What stands below the frontier: rows of owners, or public rows that may meet them."""
 
 
 def inputs(relation: Relation) -> tuple[Relation, ...]:
     """Return the relations that one is built from."""
     match relation:
-        case Scan() | Values():
+        case Scan() | Values() | Fed():
             return ()
         case Filter(source) | Project(source) | Fold(source) | Window(source):
             return (source,)
         case Join(_, left, right) | SemiJoin(left, right) | Lookup(left, right) | Combine(_, left, right):
             return (left, right)
+
+
+def feeds(relation: Relation) -> Iterator[Fed]:
+    """Yield the released tables that stand among the rows of a relation."""
+    if isinstance(relation, Fed):
+        yield relation
+    for source in inputs(relation):
+        yield from feeds(source)
 
 
 def type_of(kind: Kind) -> Type:

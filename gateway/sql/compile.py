@@ -8,10 +8,12 @@ from fractions import Fraction
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
+from gateway.sql.algebra import feeds
 from gateway.sql.bind import Parameter, bind
 from gateway.sql.choose import Bounds, Price
 from gateway.sql.clause import priced
 from gateway.sql.exact import read
+from gateway.sql.feed import notes as fed_notes
 from gateway.sql.lower import lower
 from gateway.sql.parse import TextLimits, parse
 from gateway.sql.plan import Plan, PlannedRelease, PublicRead
@@ -80,7 +82,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         loss=loss,
         price=question.price_epsilon if question.price_epsilon is not None else price.epsilon or 0,
         conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, price.delta),
-        notes=tuple(note for release in planned for note in _notes(release)),
+        notes=tuple(dict.fromkeys(note for release in planned for note in _notes(release))),
         publics=_publics(query, dataset, question.bounds),
     )
 
@@ -140,6 +142,7 @@ def _notes(planned: PlannedRelease) -> list[str]:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
         at = float(planned.threshold.at * step)
         found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
+    found += fed_notes(feeds(planned.release.source))
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
 
 

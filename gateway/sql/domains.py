@@ -15,6 +15,7 @@ from gateway.sql.algebra import (
     Call,
     Combine,
     Constant,
+    Fed,
     Filter,
     Fold,
     Join,
@@ -42,7 +43,7 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
     true of either side; a left join keeps what was true of its left side alone.
     """
     match relation:
-        case Scan() | Values() | Fold() | Combine():
+        case Scan() | Values() | Fed() | Fold() | Combine():
             return ()
         case Filter(source, predicate):
             return (*conditions(source), *conjuncts(predicate))

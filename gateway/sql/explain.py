@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import date
 from fractions import Fraction
 from importlib.metadata import version
+from typing import Any
 
 from gateway import wire
 from gateway.policy.model import Value
+from gateway.sql.algebra import feeds
 from gateway.sql.errors import expected_error, note
+from gateway.sql.feed import MOST_ROWS
 from gateway.sql.plan import Linear, Picked, Plan, PlannedRelease
 from gateway.sql.post import post
+from gateway.sql.rows import parameter
 from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
@@ -73,11 +77,26 @@ def json_value(value: Value) -> wire.JsonValue:
     return value
 
 
+def _parameters(planned: PlannedRelease) -> dict[str, Any]:
+    """Return the values that are released first, by the names that stand for them in the SQL, with their intervals.
+
+    Of a table it is its columns, and how many rows of it are used at most.
+    """
+    found: dict[str, Any] = {}
+    for fed in feeds(planned.release.source):
+        intervals = [None if c.bounds is None else [float(bound) for bound in c.bounds] for c in fed.columns]
+        if fed.single:
+            found |= {f"{parameter(fed)}_{place}": interval for place, interval in enumerate(intervals)}
+        else:
+            found[parameter(fed)] = {"rows": MOST_ROWS, "columns": intervals}
+    return found
+
+
 def _release(planned: PlannedRelease) -> wire.PlanRelease:
     noises = planned.noises
     return wire.PlanRelease(
         sql=planned.sql,
-        parameters={},
+        parameters=_parameters(planned),
         keys=[
             wire.PlanKey(
                 name=key.label,

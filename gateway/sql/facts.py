@@ -17,6 +17,7 @@ from gateway.sql.algebra import (
     Call,
     Combine,
     Constant,
+    Fed,
     Filter,
     Fold,
     FoldAggregate,
@@ -80,6 +81,8 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
             return facts(source, dataset)
         case Values():
             return _constant(relation)
+        case Fed():
+            return _fed(relation)
         case Project(source, columns):
             return _projected(columns, facts(source, dataset))
         case Join(kind, left, right, on):
@@ -124,6 +127,21 @@ def _constant(values: Values) -> Facts:
 
 def _held(value: Value, kind: Kind) -> Value | float:
     return float(value) if kind == "float" and isinstance(value, int | Fraction) else value
+
+
+def _fed(found: Fed) -> Facts:
+    """Return what is known of released values among rows: kinds, bounds, and what tells their rows apart.
+
+    Why this is sound: they are constants once the release that they come from was drawn, and nothing of them is taken
+    for known that their writing does not enforce (``gateway.feeding``): bounds are clamped, equal keys written once.
+    """
+    columns = {
+        column.name: Known(column.kind, 0 if column.kind == "integer" else None, column.bounds)
+        for column in found.columns
+    }
+    whole: Sets = frozenset({frozenset()}) if found.single else frozenset()
+    keys = found.unique | whole
+    return Facts(MappingProxyType(columns), False, None, None, one_row=False, unique=keys, keys=keys)
 
 
 def _projected(columns: tuple[tuple[str, Scalar], ...], below: Facts) -> Facts:

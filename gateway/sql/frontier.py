@@ -13,7 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from gateway.sql.above import listed
-from gateway.sql.algebra import Aggregate, Constant, Ref, Relation, Release, Scalar, Scan, Terms, type_of
+from gateway.sql.algebra import Aggregate, Constant, Fed, Ref, Relation, Release, Scalar, Scan, Terms, type_of
 from gateway.sql.clause import divided, terms
 from gateway.sql.contribution import per_group
 from gateway.sql.facts import facts
@@ -85,7 +85,11 @@ class Frontier:
         """Return what is known of a key or an aggregate."""
         if name in self.noisy.aggregates:
             sources = tuple((release, name) for release in self.releases)
-            return Shown(type_of(self.noisy.aggregates[name].result), "noisy", None, sources, ends_of(name))
+            found = self.noisy.aggregates[name]
+            bounds = None
+            if found.kind in ("average", "quantile") and found.argument is not None:
+                bounds = known(found.argument, self.noisy.about.columns).bounds
+            return Shown(type_of(found.result), "noisy", None, sources, ends_of(name), bounds)
         key = next((found for key, found in self.noisy.keys if key == name), None)
         if key is None:
             return Shown("integer", "public", 0)
@@ -254,6 +258,9 @@ def numbered(release: Release) -> Release:
         match value:
             case Constant():
                 return value  # what an analyst wrote names nothing
+            case Fed(number, columns, table, single, unique):
+                keys = frozenset(frozenset(map(renamed, key)) for key in unique)
+                return Fed(new(number), renamed(columns), table, single, keys)
             case Scan(table, number):
                 return Scan(table, new(number))
             case str():

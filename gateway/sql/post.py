@@ -79,11 +79,25 @@ def post(query: Query, most: int | None = None, reads: Mapping[Exact, str] | Non
     """
     if plain(query) is not None:
         return None
+    return select(query.table, named(query), reads, most)
+
+
+def named(query: Query) -> dict[Release | Exact, str]:
+    """Return what each release and each public table of a query is called in the sandbox."""
     tables: dict[Release | Exact, str] = {release: table_name(place) for place, release in enumerate(query.releases)}
-    tables |= {exact: public_name(place) for place, exact in enumerate(query.exacts)}
+    return tables | {exact: public_name(place) for place, exact in enumerate(query.exacts)}
+
+
+def select(
+    table: Public,
+    tables: Mapping[Release | Exact, str],
+    reads: Mapping[Exact, str] | None = None,
+    most: int | None = None,
+) -> str:
+    """Return the SELECT that computes one table, given what the tables that it is computed from are called."""
     writer = _Writer(tables, reads or {})
-    last = writer.write(query.table)
-    text = f"SELECT {_listed(columns(query.table))} FROM {last.name}"
+    last = writer.write(table)
+    text = f"SELECT {_listed(columns(table))} FROM {last.name}"
     stages = ", ".join(f"{name} AS ({stage})" for name, stage in writer.stages)
     ordered = f" ORDER BY {', '.join(map(identifier, last.order))}" if last.order else ""
     limit = "" if most is None else f" LIMIT {most}"

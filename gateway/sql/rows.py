@@ -18,6 +18,7 @@ from gateway.policy.model import Dataset, Dialect, Owner, Table
 from gateway.sql.algebra import (
     Combine,
     Constant,
+    Fed,
     Filter,
     Fold,
     FoldAggregate,
@@ -87,6 +88,8 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
             return _combined(relation, dataset)
         case Values():
             return _values(relation, dataset.dialect)
+        case Fed():
+            return _fed(relation, dataset.dialect)
     assert_never(relation)
 
 
@@ -160,7 +163,7 @@ def _nested(found: Rows, relation: Relation) -> Rows:
 def _first(relation: Relation) -> int:
     """Return the number of the first scan or fold of a relation, which no other relation of the query has."""
     match relation:
-        case Scan(_, number) | Fold(_, number) | Window(_, number) | Values(number):
+        case Scan(_, number) | Fold(_, number) | Window(_, number) | Values(number) | Fed(number):
             return number
         case Lookup(_, _, number) | Combine(_, _, _, number):
             return number
@@ -291,6 +294,28 @@ def _values(values: Values, dialect: Dialect) -> Rows:
         lines.append("SELECT " + ", ".join(f"{cell} AS g{index}" for index, cell in enumerate(typed)))
     columns = {name: f"{here}.g{index}" for index, (name, _) in enumerate(values.columns)}
     return Rows(f"({' UNION ALL '.join(lines)}) AS {here}", (), columns)
+
+
+def parameter(found: Fed) -> str:
+    """Return what the values of a released table are called where they are not known yet."""
+    return f":p{found.number}"
+
+
+def _fed(found: Fed, dialect: Dialect) -> Rows:
+    """Return released values as constant rows; in a plan, as named parameters."""
+    if found.rows:
+        values = Values(found.number, tuple((column.name, column.kind) for column in found.columns), found.rows)
+        return _values(values, dialect)
+    here = f"t{found.number}"
+    columns = {column.name: f"{here}.g{index}" for index, column in enumerate(found.columns)}
+    if found.rows is not None:
+        absent = (constant(Constant(None, column.kind), dialect) for column in found.columns)
+        cells = ", ".join(f"{cell} AS g{index}" for index, cell in enumerate(absent))
+        return Rows(f"(SELECT {cells} WHERE FALSE) AS {here}", (), columns)
+    if found.single:
+        cells = ", ".join(f"{parameter(found)}_{index} AS g{index}" for index, _ in enumerate(found.columns))
+        return Rows(f"(SELECT {cells}) AS {here}", (), columns)
+    return Rows(f"(SELECT * FROM {parameter(found)}) AS {here}", (), columns)
 
 
 def _semi_join(semi: SemiJoin, dataset: Dataset) -> Rows:

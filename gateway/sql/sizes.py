@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gateway.policy.model import Dataset
-from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts
+from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts, feeds
 from gateway.sql.choose import Bounds
 from gateway.sql.facts import facts
 from gateway.sql.plan import PlannedRelease
@@ -32,6 +32,8 @@ from gateway.sql.tables import (
     Query,
     Sort,
     below,
+    columns,
+    nodes,
 )
 
 MOST_ROWS = 4_000_000
@@ -53,7 +55,22 @@ def check(query: Query, planned: tuple[PlannedRelease, ...], dataset: Dataset, b
     """Refuse a question of which some table may have too many rows."""
     sizes: dict[Release | Exact, Size] = {found.release: _released(found, bounds.released_groups) for found in planned}
     sizes |= {found: _exact(found, dataset, bounds.public_rows) for found in query.exacts}
-    _Sizes(sizes).of(query.table)
+    known = _Sizes(sizes)
+    known.of(query.table)
+    for release in query.releases:
+        for found in feeds(release.source):
+            known.of(found.table)
+
+
+def unique(table: Public) -> frozenset[frozenset[str]]:
+    """Return sets of columns of which no two rows of a table hold the same values."""
+    leaves: dict[Release | Exact, Size] = {}
+    for found in nodes(table):
+        if isinstance(found, Release):
+            leaves[found] = Size(1, frozenset({frozenset(name for name, _ in found.keys)}))
+        elif isinstance(found, Exact):
+            leaves[found] = Size(1)
+    return _Sizes(leaves).of(table).unique
 
 
 def _exact(found: Exact, dataset: Dataset, most: int) -> Size:
@@ -110,13 +127,17 @@ class _Sizes:
                 return Size(1, frozenset({frozenset()}))
             case Release() | Exact():
                 return self.leaves[table]
-            case Keep(Pair() as pair, predicate):
+            case Keep(source, predicate):
                 # A join by WHERE is one by ON: the condition keeps the pairs that it keeps there.
-                return self._pair(pair, predicate)
-            case Keep() | Over():
-                return self.of(table.source)
-            case Distinct():
-                return Size(self.of(table.source).rows)
+                while isinstance(source, Attach):
+                    self.of(source.table)
+                    source = source.source
+                return self._pair(source, predicate) if isinstance(source, Pair) else self.of(source)
+            case Over(source):
+                return self.of(source)
+            case Distinct(source):
+                size = self.of(source)
+                return Size(size.rows, size.unique | {frozenset(columns(source))})
             case Attach():
                 self.of(table.table)
                 return self.of(table.source)
@@ -140,7 +161,8 @@ class _Sizes:
         within = where if pair.kind == "inner" else None
         left = self._pair(pair.left, within) if isinstance(pair.left, Pair) else self.of(pair.left)
         right = self.of(pair.right)
-        equal = {name for part in (*_parts(pair.on), *_parts(within)) for name in _equated(part)}
+        sides = frozenset(columns(pair.left)), frozenset(columns(pair.right))
+        equal = {name for part in (*_parts(pair.on), *_parts(within)) for name in _equated(part, sides)}
         once_right = any(keys <= equal for keys in right.unique)
         once_left = any(keys <= equal for keys in left.unique)
         rows = min(
@@ -157,11 +179,13 @@ def _parts(on: Scalar | None) -> tuple[Scalar, ...]:
     return () if on is None else conjuncts(on)
 
 
-def _equated(part: Scalar) -> tuple[str, ...]:
-    """Return the columns that a condition says to be equal."""
+def _equated(part: Scalar, sides: tuple[frozenset[str], frozenset[str]]) -> tuple[str, ...]:
+    """Return the columns of one side that a condition says to be equal to one of the other, and that one."""
     match part:
         case Call("eq", (Ref(first), Ref(second))):
-            return first, second
+            here, there = sides
+            across = (first in here and second in there) or (first in there and second in here)
+            return (first, second) if across else ()
     return ()
 
 

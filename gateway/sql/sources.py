@@ -13,12 +13,14 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
+from gateway.errors import SqlRefused
 from gateway.sql import nested
 from gateway.sql.above import aggregated
-from gateway.sql.algebra import Filter, Ref, Relation, Scalar, Scan, conjuncts, references
+from gateway.sql.algebra import Filter, Ref, Relation, Release, Scalar, Scan, conjuncts, references
 from gateway.sql.clause import clause
 from gateway.sql.exact import exact, listed
 from gateway.sql.facts import facts
+from gateway.sql.feed import feed
 from gateway.sql.folds import folds
 from gateway.sql.frontier import frontier
 from gateway.sql.joins import Item, all_of, join_all
@@ -29,7 +31,7 @@ from gateway.sql.scalar import compare, predicate
 from gateway.sql.sets import put_together
 from gateway.sql.spelled import constant_rows
 from gateway.sql.subqueries import Lookups, Read, asked_of_rows, has_subquery, semi_join, subquery_test
-from gateway.sql.tables import Listed
+from gateway.sql.tables import Listed, nodes, single
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +163,24 @@ def _inside(select: exp.Select, context: Context, outer: Scope | None) -> From:
 def _apart(node: exp.Expression, context: Context) -> Rows:
     """Return a subquery in an expression that is a query of its own, over rows of owners or public ones."""
     found = query(node, replace(context, below=True))
-    if isinstance(found, Listed):
-        refuse("subquery-unsupported", node, message="Released tables do not meet tables of the database here yet.")
-    return found
+    return feed(found, node, context) if isinstance(found, Listed) else found
 
 
-_READ = Read(_inside, _apart)
+def _released(node: exp.Expression, context: Context) -> Rows | None:
+    """Return a subquery that is a release of its own as one fed value, None if it asks of a row's own."""
+    try:
+        found = query(node, replace(context, below=False))
+    except SqlRefused:  # it refers to the query around, or is refused again where it is read with it
+        return None
+    if not isinstance(found, Listed) or not any(isinstance(table, Release) for table in nodes(found.table)):
+        return None
+    if len(found.columns) != 1 or not single(found.table):
+        hint = "Select one aggregate without GROUP BY, or add LIMIT 1."
+        refuse("subquery-unsupported", node, message="A subquery in an expression gives one value.", hint=hint)
+    return feed(found, node, context)
+
+
+_READ = Read(_inside, _apart, _released)
 
 
 def _parts(node: exp.Expression) -> list[exp.Expression]:
@@ -205,13 +219,18 @@ def items(select: exp.Select, context: Context) -> list[Owned | Placed]:
 
 
 def _below(item: Owned | Placed, node: exp.Expression, context: Context) -> Owned | Placed:
-    """Return an item that meets rows of owners, as rows if it is made of public ones or of constants."""
+    """Return an item that meets rows of owners: rows of public tables, constants, or a released table that is fed."""
     if isinstance(item, Owned):
         return item
     found = constant_rows(item.listed, item.source.alias, context)
     if found is not None:
         return Owned(found[0], replace(item.source, columns=found[1]))
-    return item if context.below else _item(node, replace(context, below=True))
+    released = any(isinstance(table, Release) for table in nodes(item.listed.table))
+    lower = item if released or context.below else _item(node, replace(context, below=True))
+    if isinstance(lower, Owned):
+        return lower
+    relation, columns = feed(lower.listed, node, context)
+    return Owned(relation, replace(lower.source, columns=columns))
 
 
 def _joined(

@@ -21,6 +21,7 @@ from gateway.sql.algebra import (
     Call,
     Constant,
     FoldAggregate,
+    Join,
     Lookup,
     Ref,
     Relation,
@@ -44,10 +45,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """How queries are read: FROM and WHERE of one whose conditions may be on the query around, or one of its own."""
+    """How queries are read: FROM and WHERE of one whose conditions may be on the query around, or one of its own.
+
+    ``released`` is one of its own that has to be released first, None of any other.
+    """
 
     inside: Callable[[exp.Select, Context, Scope | None], From]
     apart: Callable[[exp.Expression, Context], tuple[Relation, tuple[tuple[str, Ref], ...]]]
+    released: Callable[[exp.Expression, Context], tuple[Relation, tuple[tuple[str, Ref], ...]] | None]
 
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Exists)
@@ -233,6 +238,11 @@ class Lookups:
     def _valued(self, node: exp.Expression) -> Scalar:
         """Return the value of a scalar subquery: made of aggregates, or of the one row that a key picks."""
         query = _unwrapped(node)
+        fed = self.read.released(query, self.context)
+        if fed is not None:
+            # Kept if it has no row, which makes it NULL; it never has more than one.
+            self.relation = Join("left", self.relation, fed[0], None)
+            return fed[1][0][1]
         if type(query) is not exp.Select:
             refuse("subquery-unsupported", node)
         only(query, *_PLAIN, code="subquery-unsupported")

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, TypeAlias, assert_never
 
 from gateway.policy.model import Type
-from gateway.sql.algebra import Ordering, Ref, Relation, Release, Scalar
+from gateway.sql.algebra import Ordering, Ref, Relation, Release, Scalar, feeds
 
 Role: TypeAlias = Literal["key", "noisy", "derived", "public"]
 
@@ -185,20 +186,26 @@ class OutputColumn:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is known of a column of a public table; see ``OutputColumn``, and ``scale`` for the decimals of a number."""
+    """What is known of a column of a public table; see ``OutputColumn``.
+
+    ``scale`` are the decimals of a number, ``bounds`` what its values lie between, whatever the noise was.
+    """
 
     type: Type
     role: Role
     scale: int | None = None
     sources: tuple[tuple[Release, str], ...] = ()
     interval: tuple[str, str] | None = None
+    bounds: tuple[Fraction, Fraction] | None = None
 
 
 def below(table: Public) -> tuple[Public, ...]:
     """Return the tables that one is computed from."""
     match table:
-        case One() | Release() | Exact():
+        case One() | Exact():
             return ()
+        case Release(source):
+            return tuple(found.table for found in feeds(source))
         case Keep() | Pick() | Group() | Over() | Distinct() | Sort():
             return (table.source,)
         case Pair() | Merge():

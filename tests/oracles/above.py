@@ -47,7 +47,7 @@ TABLES = {
     ),
     "kinds": Released(
         "SELECT kind, COUNT(*) AS n, SUM(cost) AS s FROM visit GROUP BY kind",
-        "SELECT kind, 1.0 * COUNT(*) AS n, 1.0 * SUM(cost) AS s FROM visit GROUP BY kind",
+        "SELECT kind, 1.0 * COUNT(*) AS n, 1.0 * COALESCE(SUM(cost), 0) AS s FROM visit GROUP BY kind",
         (("kind", "text"), ("n", "number"), ("s", "number")),
     ),
     "days": Released(
@@ -57,7 +57,7 @@ TABLES = {
     ),
     "labels": Released(
         "SELECT label, SUM(qty) AS s, COUNT(*) AS n FROM item GROUP BY label",
-        "SELECT label, 1.0 * SUM(qty) AS s, 1.0 * COUNT(*) AS n FROM item GROUP BY label",
+        "SELECT label, 1.0 * COALESCE(SUM(qty), 0) AS s, 1.0 * COUNT(*) AS n FROM item GROUP BY label",
         (("label", "text"), ("s", "number"), ("n", "number")),
         tuple((label,) for label in LABELS),
         (0.0, 0.0),

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 
 import pyarrow as pa
 
 from gateway.answer import compose
-from gateway.release import decode, encode, release
+from gateway.feeding import Feeding, feeding
+from gateway.policy.model import Dataset
+from gateway.release import NoisyTable, decode, encode, release
 from gateway.sandbox import Sandbox
 from gateway.sql.plan import Plan, PlannedRelease
 from mechanisms.thresholds import threshold
@@ -106,22 +109,45 @@ def _threshold(planned: PlannedRelease, alone: int) -> Iterator[str]:
         yield "the threshold is lower than its delta allows"
 
 
-def compare(plan: Plan, with_unit: Callable[[str], pa.Table], without_unit: Callable[[str], pa.Table]) -> list[str]:
-    """Return the breaches of a plan between two neighbours."""
+Fetch = Callable[[str], pa.Table]
+
+
+@cache
+def _sandbox() -> Sandbox:
+    return Sandbox(memory=2**28, seconds=20)
+
+
+def drawn(plan: Plan, fetch: Fetch, dataset: Dataset | None = None) -> Iterator[tuple[PlannedRelease, NoisyTable]]:
+    """Yield each release as it is asked of the engine, and its noisy table, in the order in which they are drawn.
+
+    ``dataset`` is what a plan whose releases feed others was made on.
+    """
+    assert dataset is not None or not feeding(plan)
+    tables: list[NoisyTable] = []
+    for place, planned in enumerate(plan.releases):
+        ready = planned
+        if dataset is not None:
+            ready = Feeding(plan, dataset, _sandbox(), fetch, 10_000).ready(place, tables)
+        tables.append(release(ready, *(fetch(statement.sql) for statement in ready.statements)))
+        yield ready, tables[-1]
+
+
+def compare(plan: Plan, with_unit: Fetch, without_unit: Fetch, dataset: Dataset | None = None) -> list[str]:
+    """Return the breaches of a plan between two neighbours; values that are fed are those of the first for both."""
+    planned = [ready for ready, _ in drawn(plan, with_unit, dataset)] if feeding(plan) else plan.releases
     return [
-        f"{breach} in {planned.sql}"
-        for planned in plan.statements
+        f"{breach} in {statement.sql}"
+        for ready in planned
+        for statement in ready.statements
         for breach in breaches(
-            planned, exact(planned, with_unit(planned.sql)), exact(planned, without_unit(planned.sql))
+            statement, exact(statement, with_unit(statement.sql)), exact(statement, without_unit(statement.sql))
         )
     ]
 
 
-def answered(plan: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> None:
+def answered(plan: Plan, fetch: Fetch, sandbox: Sandbox, dataset: Dataset | None = None) -> None:
     """Go on to the answer, which no data may keep from being made and sent."""
-    tables = tuple(
-        release(planned, *(fetch(statement.sql) for statement in planned.statements)) for planned in plan.releases
-    )
+    tables = tuple(table for _, table in drawn(plan, fetch, dataset))
     assert decode(plan, encode(tables)) == tables
     publics = [fetch(read.sql) for read in plan.publics]
     found = compose(plan, tables, sandbox, 0.95, 10_000, publics)

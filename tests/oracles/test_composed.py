@@ -93,8 +93,8 @@ def under_neighbours(
             own = dataset.dialect == "sqlite" and refusal.code in ("sql-too-deep", "function-unknown")
             assert own or refusal.code in REFUSED, refusal.code  # noqa: PT017
             continue
-        assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
-        neighbours.answered(planned, bases[0].fetch, sandbox)
+        assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch, dataset) == []
+        neighbours.answered(planned, bases[0].fetch, sandbox, dataset)
         assert explain(planned).model_dump_json()
 
 
@@ -122,7 +122,7 @@ def under_answers(
                 continue
             if not released_at_the_top(planned):
                 continue  # a released table has all of its public groups, which SQLite's has not
-            assert differences(each, shown(planned, base.fetch, sandbox), connection) == []
+            assert differences(each, shown(planned, base.fetch, sandbox, dataset), connection) == []
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)

@@ -22,7 +22,7 @@ from gateway.sandbox import Sandbox
 from gateway.sql import parts
 from gateway.sql.plan import Plan
 from mechanisms.quantiles import Rank
-from tests.oracles import naive, spreads
+from tests.oracles import naive, neighbours, spreads
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Aggregated, Asked, plan
 from tests.oracles.test_neighbours import CASES, NARROW, PRICED, RANDOM, SLOW, SQLITE_CASES
@@ -45,17 +45,16 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def shown(found: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox) -> list[list[object]]:
+def shown(
+    found: Plan, fetch: Callable[[str], pa.Table], sandbox: Sandbox, dataset: Dataset | None = None
+) -> list[list[object]]:
     """The answer to a plan whose thresholds let every group through."""
     open_wide = tuple(
         release if release.threshold is None else replace(release, threshold=replace(release.threshold, at=1))
         for release in found.releases
     )
     found = replace(found, releases=open_wide)
-    tables = tuple(
-        releasing.release(planned, *(fetch(statement.sql) for statement in planned.statements))
-        for planned in found.releases
-    )
+    tables = tuple(table for _, table in neighbours.drawn(found, fetch, dataset))
     publics = [fetch(read.sql) for read in found.publics]
     rows = composing.compose(found, tables, sandbox, 0.95, 10_000, publics).rows
     return [list(row) for row in rows]

@@ -111,5 +111,5 @@ def test_statements(
         first.fill(shop)
         second.fill(bereft)
         for name, found in plans.items():
-            assert neighbours.compare(found, first.fetch, second.fetch) == [], name
-            neighbours.answered(found, first.fetch, sandbox)
+            assert neighbours.compare(found, first.fetch, second.fetch, dataset) == [], name
+            neighbours.answered(found, first.fetch, sandbox, dataset)

@@ -21,7 +21,7 @@ from gateway.store import migrate, tables
 from gateway.store.engine import control_engine
 from mechanisms.loss import Loss
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,7 +56,11 @@ def fill(engine: Engine) -> str:
 def holds(engine: Engine, charge: str) -> None:
     with engine.begin() as conn:
         report = verify(conn)
-        assert report.ok, report
+        # Before its revision there is no such table to guard.
+        absent = [] if inspect(conn).has_table("ledger_inner") else report.missing_triggers
+        assert [name for name in report.missing_triggers if name not in absent] == []
+        assert all(name.startswith("ledger_inner") for name in absent)
+        assert [each.fault for each in report.datasets] == [None], report
         assert report.datasets[0].facts == 6
         record = records.get(conn, charge)
         assert record.outcome is not None
@@ -75,7 +79,7 @@ def test_up_step_by_step_and_down_again_with_data(engine: Engine) -> None:
     migrate.upgrade(engine, "0001")
     charge = fill(engine)
     with engine.begin() as conn:
-        assert triggers.missing(conn) == []
+        assert all(name.startswith("ledger_inner") for name in triggers.missing(conn))
     for _ in range(2):
         migrate.upgrade(engine)
         assert migrate.current(engine) == migrate.head()
@@ -89,7 +93,7 @@ def test_up_step_by_step_and_down_again_with_data(engine: Engine) -> None:
         assert migrate.current(engine) == "0001"
         holds(engine, charge)
         with engine.begin() as conn:
-            assert triggers.missing(conn) == []
+            assert all(name.startswith("ledger_inner") for name in triggers.missing(conn))
         assert not inspect(engine).has_table("control_principal")
 
 

@@ -16,7 +16,7 @@ from tests.docs.pages import page, rows
 from tests.oracles import neighbours
 from tests.oracles.test_infinite import shown, silence
 from tests.tpch.status import status
-from tests.tpch.world import QUERIES, generated, neighbour, planned
+from tests.tpch.world import QUERIES, dataset, generated, neighbour, planned
 
 DESCRIBED = {f"q{int(row[0]):02}": row[2].strip("`") for row in rows(page("docs/tpch.md")) if row[0].isdigit()}
 
@@ -52,7 +52,9 @@ def test_neighbours_differ_by_no_more_than_declared(two: Two) -> None:
         except SqlRefused:
             continue
         run += bool(found.releases)
-        assert neighbours.compare(found, lambda sql: arrow(full, sql), lambda sql: arrow(bereft, sql)) == [], name
+        assert (
+            neighbours.compare(found, lambda sql: arrow(full, sql), lambda sql: arrow(bereft, sql), dataset()) == []
+        ), name
     assert run == sum(DESCRIBED[name] in ("answered", "thresholded") for name in QUERIES)
 
 

@@ -1,0 +1,68 @@
+"""Noisy tables as what stands above them reads them: keys, estimates and the ends of their intervals, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from gateway.policy.model import Value
+from gateway.release import Estimated, NoisyTable, estimate
+from gateway.sql.algebra import Kind
+from gateway.sql.plan import PlannedRelease
+from gateway.sql.post import ROW
+from gateway.sql.tables import ends_of
+
+_ARROW: dict[Kind, pa.DataType] = {
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "decimal": pa.float64(),
+    "text": pa.string(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One noisy table with its estimates, cut to the most groups that are shown."""
+
+    planned: PlannedRelease
+    table: NoisyTable
+    estimates: dict[str, Estimated]
+
+    @property
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """The columns by name: keys, estimates, and the ends of their intervals beside them."""
+        found: dict[str, Sequence[Any]] = {
+            key.name: [values[index] for values in self.table.keys] for index, key in enumerate(self.planned.keys)
+        }
+        for name, estimated in self.estimates.items():
+            found[name] = estimated.values
+            for which, end in enumerate(ends_of(name)):
+                found[end] = [None if interval is None else interval[which] for interval in estimated.intervals]
+        return found
+
+    @property
+    def arrow(self) -> pa.Table:
+        """The table for the sandbox, its rows numbered in canonical order; noisy numbers are doubles there."""
+        kinds = {key.name: key.kind for key in self.planned.keys}
+        columns: dict[str, pa.Array[Any]] = {ROW: pa.array(range(len(self.table.keys)), type=pa.int64())}
+        for name, values in self.columns.items():
+            kind = kinds.get(name, "float")
+            found = [_float(value) for value in values] if kind in ("float", "decimal") else values
+            columns[name] = pa.array(found, type=_ARROW[kind])
+        return pa.table(columns)
+
+
+def _float(value: Value) -> float | None:
+    return None if value is None else float(value)  # type: ignore[arg-type]
+
+
+def released(planned: PlannedRelease, table: NoisyTable, confidence: float, most_groups: int) -> Released:
+    """Return a noisy table with its estimates; intervals cover the noise at ``confidence``."""
+    cut = NoisyTable(table.keys[:most_groups], table.measures[:most_groups])
+    return Released(planned, cut, estimate(planned, cut, confidence))
