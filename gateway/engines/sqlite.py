@@ -33,7 +33,8 @@ _EXACT: Final[dict[str, Physical]] = {
     "TEXT": Physical("text", "TEXT"),
     "BOOLEAN": Physical("boolean", "BOOLEAN"),
     "DATE": Physical("date", "DATE"),
-    "TIMESTAMP": Physical("timestamp", "TIMESTAMP"),
+    # Not exact: '2020-01-01' and '2020-01-01 00:00:00' are two keys to an index and one instant at the scan.
+    "TIMESTAMP": Physical("timestamp", "TIMESTAMP", exact=False),
 }
 _WORDS: Final = (
     ("INT", "INTEGER"),

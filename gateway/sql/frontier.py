@@ -126,6 +126,15 @@ class Frontier:
     ) -> Release:
         if all(aggregate.limits is None for _, aggregate in aggregates):
             return Release(self.source, keys, aggregates, stated)
+        about = self.noisy.about
+        if about.private and about.owner is None:
+            # Without an owner to group by, a fold would be of many units' rows, and its clamp no bound on one of them.
+            refuse(
+                "contribution-bounds-invalid",
+                self.select,
+                message="Each row is a privacy unit here.",
+                hint="Write contribution_bounds_per_row.",
+            )
         made = per_group(self.source, keys, aggregates, self.context.number(self.select), self.select)
         return Release(*made, stated, folded=True)
 

@@ -332,6 +332,8 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
     below, known_below = rows(fold.source, dataset), facts(fold.source, dataset)
     here = f"t{fold.number}"
     grouped = [*fold.keys]
+    if known_below.private and known_below.owner is None:
+        raise AssertionError("a fold over rows of many units")
     if known_below.owner is not None:
         grouped.append((known_below.owner, Ref(known_below.owner, known_below.columns[known_below.owner].kind)))
     selected = {f"g{index}": below.write(value, dataset.dialect) for index, (_, value) in enumerate(grouped)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -16,6 +18,7 @@ from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
 from gateway.sql.algebra import Call, Constant, Ref
 from gateway.sql.known import Known, known
+from tests.oracles.neighbours import breaches, exact
 from tests.oracles.questions import plan, written
 
 POLICY = """
@@ -44,14 +47,19 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dataset, 
     with duckdb.connect(str(path)) as connection:
         for statement in TABLES:
             connection.execute(statement)
+    dataset = _dataset(POLICY.format(url=url), url, ("person",))
+    with duckdb.connect(str(path)) as connection:
+        yield dataset, connection
+
+
+def _dataset(policy: str, url: str, tables: tuple[str, ...]) -> Dataset:
     engine = open_engine(url)
     try:
         with engine.session(Limits(20)) as session:
-            shapes = session.schema(("person",))
+            shapes = session.schema(tables)
     finally:
         engine.close()
-    with duckdb.connect(str(path)) as connection:
-        yield resolve(load(POLICY.format(url=url)), shapes, engine.dialect, 1), connection
+    return resolve(load(policy), shapes, engine.dialect, 1)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +112,60 @@ def test_a_clamp_is_as_narrow_as_its_own_ends_and_no_declaration() -> None:
     declared = (Fraction(0), Fraction(110))
     found = known(Call("clamp", (Ref("x", "integer"), *ends), "integer"), {"x": Known("integer", 0, declared)})
     assert found.bounds == (Fraction(-1000), Fraction(1000))
+
+
+@pytest.mark.parametrize("aggregate", ["SUM(x, {})", "COUNT(x, {})", "COUNT(*, {})"])
+def test_rows_that_are_units_are_not_folded_together(aggregate: str, tmp_path: Path) -> None:
+    # The clamp held the sum of all rows, so that one row could move it from the one end to the other: by 10, not by 5.
+    url = f"duckdb:///{tmp_path / 'events.duckdb'}"
+    with duckdb.connect(str(tmp_path / "events.duckdb")) as connection:
+        connection.execute("CREATE TABLE event(x INTEGER, kind BOOLEAN)")
+        connection.execute("INSERT INTO event VALUES (-50, TRUE), (100, TRUE)")
+    policy = f"""
+dataset: events
+engine: {url}
+privacy_unit: row
+tables:
+  event: {{columns: {{x: {{type: integer, lower: -100, upper: 100}}, kind: {{type: boolean}}}}}}
+budget: {{epsilon: 20}}
+per_query: {{max_epsilon: 10}}
+"""
+    dataset = _dataset(policy, url, ("event",))
+    call = aggregate.format("contribution_bounds_per_group => (-5, 5)")
+    clause = "WITH DIFFERENTIAL_PRIVACY OPTIONS(epsilon = 1)"
+    with pytest.raises(SqlRefused) as refused:
+        plan(written(f"SELECT {clause} kind, {call} FROM event GROUP BY kind"), dataset)
+    assert refused.value.code == "contribution-bounds-invalid"
+    per_row = f"SELECT {clause} kind, SUM(x, contribution_bounds_per_row => (-5, 5)) FROM event GROUP BY kind"
+    (planned,) = plan(written(per_row), dataset).releases
+    with duckdb.connect(str(tmp_path / "events.duckdb")) as connection:
+        whole = exact(planned, connection.sql(planned.sql).to_arrow_table())
+        connection.execute("DELETE FROM event WHERE x = 100")
+        less = exact(planned, connection.sql(planned.sql).to_arrow_table())
+    assert list(breaches(planned, whole, less)) == []
+
+
+def test_texts_that_are_one_instant_are_no_key_in_sqlite(tmp_path: Path) -> None:
+    # An index tells them apart, the scan does not: a person who met all of them counted as often.
+    url = f"sqlite:///{tmp_path / 'people.sqlite'}"
+    with sqlite3.connect(tmp_path / "people.sqlite") as connection:
+        connection.execute("CREATE TABLE person(person_id INTEGER PRIMARY KEY, seen TIMESTAMP)")
+        connection.execute("CREATE TABLE moment(at TIMESTAMP PRIMARY KEY)")
+        connection.execute("INSERT INTO person VALUES (1, '2020-01-01'), (17, '2020-01-01')")
+        moments = ("2020-01-01", "2020-01-01 00:00:00", "2020-01-01T00:00:00", "2020-01-01 00:00:00.0")
+        connection.executemany("INSERT INTO moment VALUES (?)", [(moment,) for moment in moments])
+    connection.close()
+    policy = f"""
+dataset: people
+engine: {url}
+privacy_unit: {{table: person, key: person_id}}
+tables:
+  person: {{columns: {{seen: {{type: timestamp}}}}}}
+  moment: {{public: true}}
+budget: {{epsilon: 20}}
+per_query: {{max_epsilon: 10}}
+"""
+    dataset = _dataset(policy, url, ("person", "moment"))
+    with pytest.raises(SqlRefused) as refused:
+        plan(written("SELECT COUNT(*) FROM person JOIN moment ON person.seen = moment.at"), dataset)
+    assert refused.value.code == "rows-unbounded"
