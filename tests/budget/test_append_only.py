@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from budget import grants, ledger, schema, suspensions, triggers
+from budget import grants, inner, ledger, schema, suspensions, triggers
 from budget.book import opened
 from budget.grants import Grant
 from gateway.store import migrate
@@ -65,6 +65,23 @@ def test_facts_are_neither_changed_nor_deleted(full: Engine, table: str) -> None
         refused(full, f"REPLACE INTO {table} SELECT * FROM {table}")
         refused(full, f"UPDATE OR REPLACE {table} SET at = at")
         refused(full, f"INSERT INTO {table} SELECT * FROM {table} WHERE true ON CONFLICT DO UPDATE SET at = 0")
+
+
+def test_what_was_drawn_to_feed_other_releases_is_kept_once(full: Engine) -> None:
+    with full.begin() as conn:
+        charge = conn.execute(text("SELECT id FROM ledger_charge ORDER BY seq LIMIT 1")).scalar_one()
+        inner.keep(conn, charge, 0, b"first")
+    refused(full, "UPDATE ledger_inner SET place = 1")
+    refused(full, "DELETE FROM ledger_inner")
+    if full.dialect.name == "sqlite":
+        refused(full, "INSERT OR REPLACE INTO ledger_inner SELECT * FROM ledger_inner")
+    for place, known in ((0, True), (1, False)):
+        with full.connect() as conn, conn.begin() as transaction:
+            with pytest.raises(DBAPIError):
+                inner.keep(conn, charge if known else "0" * 32, place, b"second")
+            transaction.rollback()
+    with full.connect() as conn:
+        assert inner.of(conn, charge) == {0: b"first"}
 
 
 @pytest.mark.parametrize("key", ["id", "place", "idempotency_key"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +123,43 @@ def test_killed_and_asked_again_without_the_key(home: Home, mortal: Server, poin
     found = ask(home, "another", analyst=analyst, use_cache=True)
     assert found.response.cached is (point == "settled")
     assert home.spent(analyst) == price
+    assert verified(home)
+
+
+FED = "SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM person)"
+
+
+def drawn(home: Home, analyst: str) -> tuple[list[object], list[object]]:
+    """Return what an analyst's charge drew to feed its other releases, and all that its outcome holds."""
+    asked = (
+        "SELECT i.payload, o.payload FROM ledger_charge c JOIN ledger_inner i ON i.charge = c.id"
+        " LEFT JOIN ledger_outcome o ON o.charge = c.id WHERE c.analyst = ?"
+    )
+    with closing(sqlite3.connect(home.folder / "home" / "control.sqlite")) as connection:
+        [(inner, outcome)] = connection.execute(asked, (analyst,)).fetchall()
+    return json.loads(inner)["tables"], [] if outcome is None else json.loads(outcome)["tables"]
+
+
+def test_killed_between_a_release_and_the_one_that_it_feeds(home: Home, mortal: Server) -> None:
+    """What was drawn first is not drawn again: the rest of the request goes on from it, at no further price."""
+    analyst, key = "fed", "die-fed-1"
+    home.grant(analyst, 3 * EPSILON)
+    mortal.start()
+    with pytest.raises(Unavailable), home.client(analyst) as client:
+        client.sql(FED, dataset="health", epsilon=EPSILON, idempotency_key=key)
+    mortal.died()
+    [first], nothing = drawn(home, analyst)
+    assert nothing == []
+    assert home.spent(analyst) == EPSILON
+    mortal.start()
+    with home.client(analyst) as client:
+        answer, again = (client.sql(FED, dataset="health", epsilon=EPSILON, idempotency_key=key) for _ in range(2))
+    [kept], [used, outer] = drawn(home, analyst)
+    assert kept == used == first
+    assert outer != first
+    assert answer.rows == again.rows
+    assert home.spent(analyst) == EPSILON
+    assert kinds(home, analyst, key) == ["charge", "attempt", "outcome"]
     assert verified(home)
 
 
