@@ -25,7 +25,8 @@ from gateway.sql.rewrite import rewrite
 from gateway.sql.shares import share
 from gateway.sql.sizes import check
 from gateway.sql.tables import Query
-from mechanisms.loss import FREE
+from mechanisms.accounting import epsilon_of_rho
+from mechanisms.loss import FREE, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     check(query, shared, dataset, question.bounds)
     planned = tuple(rewrite(found, dataset) for found in shared)
     loss = sum((release.loss for release in planned), FREE)
+    conversion_delta = 0 if loss.epsilon is not None else _conversion_delta(planned, price.delta)
     return Plan(
         dataset=dataset.name,
         policy_version=dataset.version,
@@ -80,8 +82,8 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         query=query,
         releases=planned,
         loss=loss,
-        price=question.price_epsilon if question.price_epsilon is not None else price.epsilon or 0,
-        conversion_delta=0 if loss.epsilon is not None else _conversion_delta(planned, price.delta),
+        price=_price(question, price, loss, conversion_delta),
+        conversion_delta=conversion_delta,
         notes=tuple(dict.fromkeys(note for release in planned for note in _notes(release))),
         publics=_publics(query, dataset, question.bounds),
     )
@@ -96,7 +98,11 @@ def _public_plan(query: Query, dataset: Dataset, bounds: Bounds) -> Plan:
     """Return the plan of a question over public tables alone, which has no price.
 
     DuckDB computes all of the answer where the rows are; of other engines the rows are read, and computed with here.
+
+    Why sizes are asked of both: what costs nothing may be asked without end, and an engine that a product of tables
+    has filled fails, and so suspends, whoever asks of private tables meanwhile.
     """
+    check(query, (), dataset, bounds)
     if dataset.dialect == "duckdb":
         reads = {found: read(found, dataset) for found in query.exacts}
         text = post(query, bounds.released_groups + 1, {found: made.sql for found, made in reads.items()})
@@ -104,7 +110,6 @@ def _public_plan(query: Query, dataset: Dataset, bounds: Bounds) -> Plan:
         tables = dict.fromkeys(table for made in reads.values() for table in made.tables)
         publics: tuple[PublicRead, ...] = (PublicRead(text, tuple(tables)),)
     else:
-        check(query, (), dataset, bounds)
         publics = _publics(query, dataset, bounds)
     return Plan(
         dataset=dataset.name,
@@ -119,6 +124,21 @@ def _public_plan(query: Query, dataset: Dataset, bounds: Bounds) -> Plan:
         notes=(),
         publics=publics,
     )
+
+
+def _price(question: Question, price: Price, loss: Loss, conversion_delta: int) -> int:
+    """Return the epsilon that a plan is said to cost, and that the policy's limit applies to: never less than it does.
+
+    Why a price in rho is looked at again: the epsilons of several releases add up to more than the epsilon of their
+    rhos' sum, and thresholds leave a Gaussian price less delta to be converted at.
+    """
+    stated = question.price_epsilon if question.price_epsilon is not None else price.epsilon or 0
+    if price.rho is not None:
+        whole = loss.epsilon if loss.epsilon is not None else epsilon_of_rho(loss.rho, conversion_delta)
+        return max(stated, whole)
+    if loss.epsilon is not None and loss.epsilon > (price.epsilon or 0):
+        raise AssertionError("a plan costs more than was asked")
+    return stated
 
 
 def _conversion_delta(planned: tuple[PlannedRelease, ...], delta: int) -> int:

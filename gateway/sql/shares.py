@@ -68,8 +68,8 @@ def _gaussian(cost: Price, weight: Fraction, hidden: int) -> Price:
     Rho adds up, and is converted once for the request: n releases err by the root of n, not by n.
     """
     if cost.delta == 0 or cost.rho is not None:
-        rho = None if cost.rho is None else math.floor(cost.rho * weight)
-        return replace(cost, epsilon=cost.epsilon, rho=rho, delta=cost.delta // max(hidden, 1), mechanism="gaussian")
+        # Without a delta what is selected alone may still be released, at its share of the epsilon.
+        return replace(_laplace(cost, weight, hidden), mechanism="gaussian")
     # A release with Gaussian noise gives half of its delta to its threshold (``choose``).
     thresholds = sum(cost.delta // hidden // 2 for _ in range(hidden))
     rho = math.floor(rho_of_epsilon(cost.epsilon or 0, cost.delta - thresholds) * weight)

@@ -7,7 +7,7 @@ of any release; whatever stands above it is bounded by what it is made of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -161,10 +161,9 @@ class _Sizes:
         within = where if pair.kind == "inner" else None
         left = self._pair(pair.left, within) if isinstance(pair.left, Pair) else self.of(pair.left)
         right = self.of(pair.right)
-        sides = frozenset(columns(pair.left)), frozenset(columns(pair.right))
-        equal = {name for part in (*_parts(pair.on), *_parts(within)) for name in _equated(part, sides)}
-        once_right = any(keys <= equal for keys in right.unique)
-        once_left = any(keys <= equal for keys in left.unique)
+        alike = _alike((*_parts(pair.on), *_parts(within)))
+        once_right = _told_apart(right.unique, columns(pair.left), alike)
+        once_left = _told_apart(left.unique, columns(pair.right), alike)
         rows = min(
             left.rows if once_right else left.rows * right.rows, right.rows if once_left else left.rows * right.rows
         )
@@ -179,14 +178,25 @@ def _parts(on: Scalar | None) -> tuple[Scalar, ...]:
     return () if on is None else conjuncts(on)
 
 
-def _equated(part: Scalar, sides: tuple[frozenset[str], frozenset[str]]) -> tuple[str, ...]:
-    """Return the columns of one side that a condition says to be equal to one of the other, and that one."""
-    match part:
-        case Call("eq", (Ref(first), Ref(second))):
-            here, there = sides
-            across = (first in here and second in there) or (first in there and second in here)
-            return (first, second) if across else ()
-    return ()
+def _alike(parts: Iterable[Scalar]) -> Mapping[str, frozenset[str]]:
+    """Return, for each column that conditions equate with others, all that hold the same value then."""
+    found: dict[str, frozenset[str]] = {}
+    for part in parts:
+        match part:
+            case Call("eq", (Ref(first), Ref(second))):
+                both = found.get(first, frozenset({first})) | found.get(second, frozenset({second}))
+                found |= dict.fromkeys(both, both)
+    return found
+
+
+def _told_apart(unique: frozenset[frozenset[str]], others: Iterable[str], alike: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a row of the other side, of these columns, has one pair at most.
+
+    Why only columns of the other side count: a key that is equated with itself, or with a column beside it, says
+    nothing of the row that it is joined to.
+    """
+    there = frozenset(others)
+    return any(all(alike.get(name, frozenset()) & there for name in keys) for keys in unique)
 
 
 def _renamed(size: Size, found: tuple[tuple[str, Scalar], ...]) -> Size:
