@@ -32,6 +32,12 @@ GROUP BY file_name HAVING list((column_id, name, duckdb_type) ORDER BY column_id
   SELECT list((column_id, name, duckdb_type) ORDER BY column_id) FROM parquet_schema($first))
 ORDER BY 1 LIMIT 1
 """
+_MILLISECONDS: Final = """
+SELECT DISTINCT name FROM parquet_schema($files)
+WHERE converted_type = 'TIMESTAMP_MILLIS' OR logical_type LIKE '%MILLIS=M%'
+"""
+"""The columns of instants that DuckDB makes microseconds of, which raises where one does not fit 64 bits then."""
+
 _DECLARED: Final = """
 SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
 """
@@ -47,6 +53,7 @@ class FolderEngine(DuckdbEngine):
         super().__init__(folder)
         self._suffix = suffix
         self._opened: Print = ()
+        self._raising: Mapping[str, frozenset[str]] = {}
         self._checking = threading.Lock()
 
     def __repr__(self) -> str:
@@ -63,9 +70,16 @@ class FolderEngine(DuckdbEngine):
             return cursor.execute(sql).fetchall() == [(True, True)]
 
     def shape(self, table: str) -> TableShape | None:
-        """Return what the files say of a table; no key of theirs is enforced by anything."""
+        """Return what the files say of a table; no key of theirs is enforced by anything.
+
+        A column that may raise an error while it is read is of no type that anything can be done with.
+        """
         found = super().shape(table)
-        return None if found is None else TableShape(found.columns, frozenset())
+        if found is None:
+            return None
+        raising = self._raising.get(table, frozenset())
+        columns = ((name, None if name in raising else kind, not_null) for name, kind, not_null in found.columns)
+        return TableShape(tuple(columns), frozenset())
 
     def _cursor(self, limits: Limits) -> duckdb.DuckDBPyConnection:
         with self._checking:
@@ -78,15 +92,18 @@ class FolderEngine(DuckdbEngine):
         connection = duckdb.connect()
         try:
             columns = {} if self._suffix == "parquet" else self._declared()
+            raising = {}
             for table, paths in files.items():
                 source = _parquet(connection, paths) if self._suffix == "parquet" else _csv(table, paths, columns)
                 connection.execute(f"CREATE VIEW {_quoted(table)} AS {source}")
+                if self._suffix == "parquet":
+                    raising[table] = _raising(connection, paths)
             allowed = ", ".join(_text(path) for paths in files.values() for path in paths)
             connection.execute(f"SET GLOBAL allowed_paths = [{allowed}]")
         except BaseException:
             connection.close()
             raise
-        self._opened = _print(files)
+        self._opened, self._raising = _print(files), raising
         return connection
 
     def _files(self) -> Files:
@@ -130,10 +147,16 @@ def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> st
     return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], hive_partitioning = false)"  # noqa: S608
 
 
+def _raising(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> frozenset[str]:
+    found = connection.execute(_MILLISECONDS, {"files": [str(path) for path in paths]}).fetchall()
+    return frozenset(name for (name,) in found)
+
+
 def _csv(table: str, paths: Sequence[Path], declared: Mapping[str, Mapping[str, str]]) -> str:
     """Return a SELECT over CSV files in which no line raises an error: one that is no row is no row of the table.
 
-    On one thread, since what a broken line takes with it would else hang on how a file is cut into parts.
+    Not in DuckDB's strict mode, in which a carriage return that ends no line is an error whatever is ignored. On one
+    thread, since what a broken line takes with it would else hang on how a file is cut into parts.
     """
     columns = declared.get(table)
     if columns is None:
@@ -145,7 +168,7 @@ def _csv(table: str, paths: Sequence[Path], declared: Mapping[str, Mapping[str, 
             raise EngineUnavailable(f"{path} begins with other columns than {SCHEMA} declares: {', '.join(columns)}")
     texts = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns)
     options = "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', parallel = false"
-    lenient = "strict_mode = true, null_padding = true, ignore_errors = true"
+    lenient = "strict_mode = false, null_padding = true, ignore_errors = true"
     # not a bare cast, which DuckDB moves into the reader, where a value that is none takes its row away
     typed = ", ".join(
         f"TRY_CAST(NULLIF({_quoted(name)}, '') AS {kind}) AS {_quoted(name)}" for name, kind in columns.items()

@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gateway.engines.base import EngineError, EngineUnavailable, Limits
@@ -193,6 +195,31 @@ def test_no_line_of_a_csv_file_raises(csv: FolderEngine, tmp_path: Path) -> None
     assert {1: 30, 2: None, 3: None, 4: None, 6: None, 10: 12}.items() <= found.items()
     with csv.session(LIMITS) as session:
         assert session.fetch("SELECT MIN(day) AS d FROM visit").to_pylist() == [{"d": date(2020, 1, 1)}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"2,40\r", b"2,4\r0", b"2\r", b"\r2,40", b"2,40\r\r", b'2,"40"\r', b'2,"4\r0"', b'2,"40"\rx', b"\r", b"2,\r\n40"],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_carriage_return_in_a_csv_file_raises_nothing(
+    csv: FolderEngine, tmp_path: Path, line: bytes, end: bytes
+) -> None:
+    (tmp_path / "person.csv").write_bytes(end.join([b"person_id,age", b"1,30", line, b"10,12", b"11,13", b""]))
+    with csv.session(LIMITS) as session:
+        rows = session.fetch("SELECT person_id, age FROM person").to_pylist()
+    found = {row["person_id"]: row["age"] for row in rows}
+    assert {1: 30, 10: 12, 11: 13}.items() <= found.items()
+
+
+def test_instants_that_raise_when_they_are_read_are_of_no_type(parquet: FolderEngine, tmp_path: Path) -> None:
+    (tmp_path / "event").mkdir()
+    for unit, name in (("us", "one"), ("ms", "two")):  # both are a TIMESTAMP to DuckDB
+        instants = pa.array([1, 2**62], type=pa.timestamp(unit))
+        pq.write_table(pa.table({"id": [1, 2], "at": instants}), tmp_path / "event" / f"{name}.parquet")
+    with parquet.session(LIMITS) as session:
+        shape = session.schema(["event"])["event"]
+    assert {name: kind for name, kind, _ in shape.columns}["at"] is None
 
 
 @pytest.mark.parametrize(
