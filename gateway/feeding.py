@@ -103,11 +103,14 @@ def _canonical(value: Any, column: FedColumn) -> Value:
 
 
 def _held(value: float, column: FedColumn) -> Value:
-    """Return a number between the bounds of its column; a double is kept as the fraction that it is."""
+    """Return a number between the bounds of its column; a double is kept as the fraction that it is.
+
+    Also one that is held to its bounds: two that are written alike are then equal, and no key holds both.
+    """
     exact = Fraction(value)
     if column.bounds is not None:
         exact = min(max(exact, column.bounds[0]), column.bounds[1])
-    return int(exact) if column.kind == "integer" else exact
+    return int(exact) if column.kind == "integer" else Fraction(float(exact))
 
 
 def _different(fed: Fed, rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -13,10 +13,11 @@ import pytest
 from gateway.engines.base import Limits
 from gateway.engines.open import open_engine
 from gateway.errors import SqlRefused
+from gateway.feeding import _constant
 from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
-from gateway.sql.algebra import Call, Constant, Ref
+from gateway.sql.algebra import Call, Constant, FedColumn, Ref
 from gateway.sql.known import Known, known
 from tests.oracles.neighbours import breaches, exact
 from tests.oracles.questions import plan, written
@@ -169,3 +170,9 @@ per_query: {{max_epsilon: 10}}
     with pytest.raises(SqlRefused) as refused:
         plan(written("SELECT COUNT(*) FROM person JOIN moment ON person.seen = moment.at"), dataset)
     assert refused.value.code == "rows-unbounded"
+
+
+def test_released_values_that_are_written_alike_are_equal() -> None:
+    # A third is no double: the one that stands for it, and what is above it, are one number in the statement.
+    column = FedColumn("f0#1", "float", "a", (Fraction(0), Fraction(1, 3)))
+    assert {_constant(value, column) for value in (1 / 3, 0.4)} == {Constant(Fraction(1 / 3), "float")}
