@@ -343,8 +343,10 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
         columns[name] = f"{here}.f{index}"
     named = ", ".join(f"{written} AS {name}" for name, written in selected.items())
     # By position: a key may be a constant, and a whole number would be read as one.
+    # Public rows that are folded as a whole have none, and are one row then.
     keys = ", ".join(str(index + 1) for index in range(len(grouped)))
-    return Rows(f"(SELECT {named} FROM {below.source}{below.condition} GROUP BY {keys}) AS {here}", (), columns)
+    by = f" GROUP BY {keys}" if keys else ""
+    return Rows(f"(SELECT {named} FROM {below.source}{below.condition}{by}) AS {here}", (), columns)
 
 
 def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialect, over: str = "") -> str:
