@@ -91,7 +91,9 @@ def drop(conn: Connection, tables: Sequence[str]) -> None:
     for table in tables:
         for name in _postgresql(table):
             conn.execute(text(f"DROP TRIGGER {name} ON {table}"))
-    conn.execute(text(f"DROP FUNCTION {_FUNCTION}()"))
+    used = "SELECT 1 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname = :name"
+    if conn.execute(text(used), {"name": _FUNCTION}).first() is None:
+        conn.execute(text(f"DROP FUNCTION {_FUNCTION}()"))
 
 
 def missing(conn: Connection) -> list[str]:
