@@ -20,7 +20,7 @@ from gateway.policy.model import Dataset, Value
 from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Constant, Fed, FedColumn, Release, feeds
-from gateway.sql.feed import MOST_ROWS, filled
+from gateway.sql.feed import filled, most_rows
 from gateway.sql.plan import Plan, PlannedRelease
 from gateway.sql.post import named, select
 from gateway.sql.rewrite import rewrite
@@ -45,12 +45,14 @@ class Feeding:
     def ready(self, place: int, found: Sequence[NoisyTable]) -> PlannedRelease:
         """Return the planned release of a place with its statements as they are sent, given the tables before it."""
         planned = self.plan.releases[place]
-        needed = dict.fromkeys(feeds(planned.release.source))
+        needed = tuple(feeds(planned.release.source))
         if not needed:
             return planned
-        return rewrite(filled(planned, {fed: self._rows(fed, found) for fed in needed}), self.dataset)
+        most = most_rows(needed, self.dataset.dialect)
+        rows = {fed: self._rows(fed, found, most) for fed in dict.fromkeys(needed)}
+        return rewrite(filled(planned, rows), self.dataset)
 
-    def _rows(self, fed: Fed, found: Sequence[NoisyTable]) -> tuple[Row, ...]:
+    def _rows(self, fed: Fed, found: Sequence[NoisyTable], most: int) -> tuple[Row, ...]:
         names = named(self.plan.query)
         tables = {}
         for node in nodes(fed.table):
@@ -61,7 +63,7 @@ class Feeding:
             elif isinstance(node, Exact):
                 read = self.plan.publics[self.plan.query.exacts.index(node)]
                 tables[names[node]] = self.fetch(read.sql)
-        result = self.sandbox.run(select(fed.table, names, most=MOST_ROWS), tables)
+        result = self.sandbox.run(select(fed.table, names, most=most), tables)
         columns = [result.column(column.source).to_pylist() for column in fed.columns]
         rows = [
             tuple(_constant(value, column) for value, column in zip(row, fed.columns, strict=True))

@@ -7,7 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from gateway.errors import SqlRefused
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import feeds
 from gateway.sql.bind import Parameter, bind
 from gateway.sql.choose import Bounds, Price
@@ -84,7 +84,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         loss=loss,
         price=_price(question, price, loss, conversion_delta),
         conversion_delta=conversion_delta,
-        notes=tuple(dict.fromkeys(note for release in planned for note in _notes(release))),
+        notes=tuple(dict.fromkeys(note for release in planned for note in _notes(release, dataset.dialect))),
         publics=_publics(query, dataset, question.bounds),
     )
 
@@ -146,7 +146,7 @@ def _conversion_delta(planned: tuple[PlannedRelease, ...], delta: int) -> int:
     return delta - sum(release.threshold.delta for release in planned if release.threshold is not None)
 
 
-def _notes(planned: PlannedRelease) -> list[str]:
+def _notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     """Return what a reader of the answer has to know, from the plan alone."""
     found = []
     if planned.bounding.rows is not None:
@@ -162,7 +162,7 @@ def _notes(planned: PlannedRelease) -> list[str]:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
         at = float(planned.threshold.at * step)
         found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
-    found += fed_notes(feeds(planned.release.source))
+    found += fed_notes(tuple(feeds(planned.release.source)), dialect)
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
 
 

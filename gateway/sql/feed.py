@@ -10,11 +10,12 @@ rows are fed is decided by released values alone: keys are public or passed thei
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
 
+from gateway.policy.model import Dialect
 from gateway.sql.algebra import Constant, Fed, FedColumn, Ref, Relation
 from gateway.sql.plan import PlannedRelease
 from gateway.sql.resolve import Context
@@ -23,6 +24,9 @@ from gateway.sql.tables import Listed, single
 
 MOST_ROWS = 1_000
 """Rows of a released table that are put among the rows of another release; the first in its order."""
+
+MOST_IN_SQLITE = 400
+"""Of all released tables in one statement together: SQLite puts at most 500 SELECTs together."""
 
 Columns = tuple[tuple[str, Ref], ...]
 
@@ -68,8 +72,16 @@ def filled(planned: PlannedRelease, rows: Mapping[Fed, tuple[tuple[Constant, ...
     return made(planned)
 
 
-def notes(found: Iterable[Fed]) -> list[str]:
+def most_rows(found: Sequence[Fed], dialect: Dialect) -> int:
+    """Return how many rows of each released table a statement takes, given all that stand in it.
+
+    Why it is said by the plan: a statement that the engine could not read would fail after it was paid for.
+    """
+    return min(MOST_ROWS, MOST_IN_SQLITE // max(len(found), 1)) if dialect == "sqlite" else MOST_ROWS
+
+
+def notes(found: Sequence[Fed], dialect: Dialect) -> list[str]:
     """Return what a reader has to know of released tables that feed others."""
     if any(not fed.single for fed in found):
-        return [f"At most the first {MOST_ROWS} rows of a released table are used below another."]
+        return [f"At most the first {most_rows(found, dialect)} rows of a released table are used below another."]
     return []

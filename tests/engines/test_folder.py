@@ -214,9 +214,9 @@ def test_a_carriage_return_in_a_csv_file_raises_nothing(
 
 def test_instants_that_raise_when_they_are_read_are_of_no_type(parquet: FolderEngine, tmp_path: Path) -> None:
     (tmp_path / "event").mkdir()
-    for unit, name in (("us", "one"), ("ms", "two")):  # both are a TIMESTAMP to DuckDB
-        instants = pa.array([1, 2**62], type=pa.timestamp(unit))
-        pq.write_table(pa.table({"id": [1, 2], "at": instants}), tmp_path / "event" / f"{name}.parquet")
+    for name, kind in (("one", pa.timestamp("us")), ("two", pa.timestamp("ms"))):  # both are a TIMESTAMP to DuckDB
+        instants = pa.table({"id": [1, 2], "at": pa.array([1, 2**62], type=kind)})
+        pq.write_table(instants, tmp_path / "event" / f"{name}.parquet")
     with parquet.session(LIMITS) as session:
         shape = session.schema(["event"])["event"]
     assert {name: kind for name, kind, _ in shape.columns}["at"] is None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gateway.errors import SqlRefused
+from gateway.sql.algebra import Constant, feeds
 from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
+from gateway.sql.feed import filled, most_rows
 from gateway.sql.parse import TextLimits
 from gateway.sql.plan import Plan
+from gateway.sql.rewrite import rewrite
 from mechanisms.accounting import epsilon_of_rho, pure_of_rho
 from mechanisms.loss import EPSILON_UNIT, RHO_UNIT
-from tests.oracles.databases import duckdb_dataset
+from tests.oracles.databases import duckdb_dataset, sqlite_dataset
+from tests.oracles.questions import plan, written
 from tests.sql.shop import SHOP
 
 DELTA = 10**12
@@ -78,3 +83,18 @@ def test_a_key_equated_with_itself_joins_nothing(text: str) -> None:
 )
 def test_joins_on_keys_stay(text: str) -> None:
     assert planned(CHANNELS + text, ONE).releases
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_released_tables_fit_into_a_statement_of_sqlite(times: int, tmp_path: Path) -> None:
+    dataset = sqlite_dataset(SHOP, tmp_path / "shop.sqlite")
+    released = "(SELECT channel FROM orders GROUP BY channel HAVING COUNT(*) > {})"
+    tests = " AND ".join(f"channel IN {released.format(time)}" for time in range(times))
+    found = plan(written(f"SELECT COUNT(*) FROM orders WHERE {tests}"), dataset)
+    reading = found.releases[-1]
+    fed = tuple(feeds(reading.release.source))
+    most = most_rows(fed, "sqlite")
+    assert len(fed) == times
+    assert any(f"first {most} rows" in note for note in found.notes)
+    rows = {each: tuple((Constant(f"c{at}", "text"),) for at in range(most)) for each in fed}
+    assert rewrite(filled(reading, rows), dataset).sql.count("SELECT") > most
