@@ -11,6 +11,7 @@ are compared with what was opened (names, sizes, times) when a session begins, a
 from __future__ import annotations
 
 import csv
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from gateway.policy.model import TableShape
 
 SCHEMA: Final = "schema.sql"
 MOST_FILES: Final = 100_000
+_PATTERN: Final = re.compile(r"[*?\[{]")
 
 _FILES_DIFFER: Final = """
 SELECT file_name FROM parquet_schema($files)
@@ -118,6 +120,8 @@ class FolderEngine(DuckdbEngine):
             if parts and table in found:
                 raise EngineUnavailable(f"{self._path}: {table} is a file and a folder")
             found |= {table: parts} if parts else {}
+        if any(_PATTERN.search(str(path)) for paths in found.values() for path in paths):
+            raise EngineUnavailable(f"{self._path}: DuckDB reads a name with * ? [ or {{ as a pattern for other files")
         if sum(map(len, found.values())) > MOST_FILES:
             raise EngineUnavailable(f"{self._path} holds more than {MOST_FILES} files")
         return found

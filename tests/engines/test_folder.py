@@ -172,6 +172,13 @@ def test_files_of_one_table_have_one_schema(parquet: FolderEngine, tmp_path: Pat
         pass
 
 
+@pytest.mark.parametrize("name", ["p*", "perso?", "perso[n]", "{person,visit}"])
+def test_a_name_that_is_a_pattern_is_refused(parquet: FolderEngine, tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.parquet").write_bytes((tmp_path / "person.parquet").read_bytes())
+    with pytest.raises(EngineUnavailable, match="pattern"), parquet.session(LIMITS):
+        pass
+
+
 def test_no_line_of_a_csv_file_raises(csv: FolderEngine, tmp_path: Path) -> None:
     lines = [
         b"person_id,age",
