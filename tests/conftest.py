@@ -1,7 +1,20 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and whether hypothesis looks for new examples.
+
+The tests that decide whether a change lands take the same examples each time, so that the same tree has the same
+outcome. ``HYPOTHESIS_PROFILE=new make test`` (or ``make audit``) looks for others: do so after a change to what an
+oracle guards.
+"""
 
 from __future__ import annotations
+
+import os
+
+from hypothesis import settings
 
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
+
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("new", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -122,7 +123,13 @@ def under_answers(
                 continue
             if not released_at_the_top(planned):
                 continue  # a released table has all of its public groups, which SQLite's has not
-            assert differences(each, shown(planned, base.fetch, sandbox, dataset), connection) == []
+            got = shown(planned, base.fetch, sandbox, dataset)
+            try:
+                assert differences(each, got, connection) == []
+            except sqlite3.OperationalError as limit:
+                # SQLite has no word for some mixtures of RIGHT JOIN with joins before it.
+                if "references tables to its right" not in str(limit):
+                    raise
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
