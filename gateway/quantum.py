@@ -12,8 +12,13 @@ def shows(record: Record, quantum_ms: int) -> bool:
 
     Not since a poll: polls that are sent at many instants would tell the moment more finely than the quantum.
     """
+    return wait(record, quantum_ms) <= 0
+
+
+def wait(record: Record, quantum_ms: int) -> float:
+    """Return in how many seconds a charge's outcome may be seen, zero or less if it may be now."""
     if quantum_ms == 0 or record.outcome is None:
-        return True
+        return 0.0
     quantum = quantum_ms * 1000
     steps = -((record.charge.at - record.outcome.at) // quantum)
-    return time.time_ns() // 1000 >= record.charge.at + max(steps, 1) * quantum
+    return (record.charge.at + max(steps, 1) * quantum) / 1e6 - time.time_ns() / 1e9

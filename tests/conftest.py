@@ -2,7 +2,7 @@
 
 The tests that decide whether a change lands take the same examples each time, so that the same tree has the same
 outcome. ``HYPOTHESIS_PROFILE=new make test`` (or ``make audit``) looks for others: do so after a change to what an
-oracle guards.
+oracle guards. No test is about speed, so none has a deadline.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 
-settings.register_profile("same", derandomize=True, database=None)
-settings.register_profile("new", derandomize=False)
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("new", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

@@ -303,3 +303,18 @@ def test_a_question_about_the_present_time_is_answered_once(home: Home) -> None:
         first, second = (client.post("/v1/query", **request).json() for _ in range(2))
     assert (first["query_id"], first["rows"]) == (second["query_id"], second["rows"])
     assert home.spent() > 0
+
+
+@pytest.mark.parametrize("price", ["NaN", "Infinity", "-1"])
+def test_a_key_that_was_charged_takes_no_other_price(home: Home, price: str) -> None:
+    body = '{"sql": "SELECT COUNT(*) AS keyed FROM visit", "dataset": "health", "epsilon": 0.001}'
+    headers = home.bearer() | {"Idempotency-Key": "one-price", "Content-Type": "application/json"}
+    with httpx.Client(base_url=home.url, headers=headers, trust_env=False) as http:
+        assert http.post("/v1/query", content=body).status_code == 200
+        problem(http.post("/v1/query", content=body.replace("0.001", price)), 409, "idempotency-key-reused")
+
+
+def test_the_same_question_at_once_is_the_same_answer(home: Home) -> None:
+    first, second = (ask(home, "SELECT COUNT(*) AS again FROM treatment", 0.001) for _ in range(2))
+    assert first.to_pandas().equals(second.to_pandas())
+    assert second.cached
