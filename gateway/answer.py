@@ -20,9 +20,9 @@ from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
-from gateway.sql.plan import Plan
-from gateway.sql.post import Plain, plain, post, public_name, table_name
+from gateway.sql.planning.plan import Plan
 from gateway.sql.tables import OutputColumn
+from gateway.sql.writing.post import Plain, plain, post, public_name, table_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import pyarrow as pa
 from gateway.policy.model import Value
 from gateway.release import Estimated, NoisyTable, estimate
 from gateway.sql.algebra import Kind
-from gateway.sql.plan import PlannedRelease
-from gateway.sql.post import ROW
+from gateway.sql.planning.plan import PlannedRelease
 from gateway.sql.tables import ends_of
+from gateway.sql.writing.post import ROW
 
 _ARROW: dict[Kind, pa.DataType] = {
     "integer": pa.int64(),

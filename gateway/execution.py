@@ -18,7 +18,7 @@ from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset, TableShape
 from gateway.release import NoisyTable, decode_one, encode, release
 from gateway.service import Service
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 
 log = logging.getLogger("discreet.query")
 

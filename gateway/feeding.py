@@ -19,12 +19,12 @@ from gateway.estimates import released
 from gateway.policy.model import Dataset, Value
 from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
+from gateway.sql.above.feed import filled, most_rows
 from gateway.sql.algebra import Constant, Fed, FedColumn, Release, feeds
-from gateway.sql.feed import filled, most_rows
-from gateway.sql.plan import Plan, PlannedRelease
-from gateway.sql.post import named, select
-from gateway.sql.rewrite import rewrite
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from gateway.sql.tables import Exact, nodes
+from gateway.sql.writing.post import named, select
+from gateway.sql.writing.rewrite import rewrite
 
 CONFIDENCE = 0.95
 """Of the intervals that a fed table may name: fixed, since what is asked of the data hangs on nothing but the plan."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from gateway.sql.plan import Moments, Variable
+from gateway.sql.planning.plan import Moments, Variable
 from mechanisms.intervals import ratio_intervals
 from mechanisms.moments import Estimates, Noisy, correlation, count_range, covariance, slope
 from mechanisms.noise import Noise

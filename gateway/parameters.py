@@ -15,8 +15,8 @@ from gateway import wire
 from gateway.errors import RequestInvalid
 from gateway.policy.model import Value
 from gateway.sql.algebra import Constant, Kind
-from gateway.sql.bind import Parameter
-from gateway.sql.constants import LARGEST
+from gateway.sql.scalars.bind import Parameter
+from gateway.sql.scalars.constants import LARGEST
 
 LONGEST_NAME = 200
 SMALLEST = Fraction(1, 10**300)

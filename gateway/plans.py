@@ -14,7 +14,7 @@ from threading import Lock
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 
 LARGEST = 200_000
 """Characters of bounded SQL and question beyond which a plan is made anew each time."""

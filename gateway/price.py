@@ -9,10 +9,10 @@ from gateway.errors import RequestInvalid
 from gateway.parameters import parameters
 from gateway.policy.model import Dataset
 from gateway.settings import Settings
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question
-from gateway.sql.parse import TextLimits
-from gateway.sql.plan import Plan
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan
+from gateway.sql.reading.parse import TextLimits
 from mechanisms.accounting import epsilon_of_rho, pure_of_rho
 from mechanisms.intervals import MAX_CONFIDENCE
 from mechanisms.loss import EPSILON_UNIT, AmountError, epsilon_units, plain, rho_units
@@ -24,7 +24,7 @@ def question(
     """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``.
 
     ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC. A request may
-    leave the price to the privacy clauses of its text (``gateway.sql.clause``).
+    leave the price to the privacy clauses of its text (``gateway.sql.above.clause``).
     """
     if request.confidence > MAX_CONFIDENCE:
         raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")

@@ -10,7 +10,7 @@ import pyarrow as pa
 from gateway.engines.base import EngineUnavailable, Limits
 from gateway.policy.model import Dataset
 from gateway.service import Service
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 
 
 class PublicTooLarge(Exception):

@@ -43,7 +43,7 @@ from gateway.release import decode
 from gateway.sandbox import SandboxFailed
 from gateway.service import Service
 from gateway.sql import explain
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from gateway.standing import shown
 
 log = logging.getLogger("discreet.query")

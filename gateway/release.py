@@ -20,8 +20,8 @@ import pyarrow as pa
 from gateway.moments import statistic
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
-from gateway.sql.domains import canonical_order, combinations
-from gateway.sql.plan import Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.inference.domains import canonical_order, combinations
+from gateway.sql.planning.plan import Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.noise import Noise, Selection, draw, select
 

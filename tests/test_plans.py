@@ -12,10 +12,10 @@ from gateway import plans
 from gateway.errors import SqlRefused
 from gateway.plans import Plans
 from gateway.sql.algebra import Constant
-from gateway.sql.bind import Parameter
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question
-from gateway.sql.parse import TextLimits
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.reading.parse import TextLimits
+from gateway.sql.scalars.bind import Parameter
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.databases import duckdb_dataset
 from tests.sql.shop import SHOP

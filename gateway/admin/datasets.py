@@ -27,7 +27,7 @@ from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
 from gateway.policy.snapshot import document_to_json, shapes_to_json
 from gateway.settings import Settings
-from gateway.sql.lower import refused_views
+from gateway.sql.relations.lower import refused_views
 from gateway.store import acts, policies
 from gateway.store.engine import reader
 

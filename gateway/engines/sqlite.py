@@ -1,7 +1,7 @@
 """SQLite files: opened read-only, one statement at a time, with the few exact functions that the dialect needs.
 
 SQLite types values rather than columns and has 64-bit integers alone; what that means for canonical columns and exact
-sums is said in ``gateway.sql.dialects.sqlite``.
+sums is said in ``gateway.sql.writing.dialects.sqlite``.
 """
 
 from __future__ import annotations

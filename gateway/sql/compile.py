@@ -8,23 +8,23 @@ from fractions import Fraction
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset, Dialect
+from gateway.sql.above.clause import priced
+from gateway.sql.above.exact import read
+from gateway.sql.above.feed import notes as fed_notes
+from gateway.sql.above.sizes import check
 from gateway.sql.algebra import feeds
-from gateway.sql.bind import Parameter, bind
-from gateway.sql.choose import Bounds, Price
-from gateway.sql.clause import priced
-from gateway.sql.exact import read
-from gateway.sql.feed import notes as fed_notes
-from gateway.sql.lower import lower
-from gateway.sql.parse import TextLimits, parse
-from gateway.sql.plan import Plan, PlannedRelease, PublicRead
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan, PlannedRelease, PublicRead
+from gateway.sql.planning.shares import share
 from gateway.sql.position import DIALECT, INSTANT
-from gateway.sql.post import post
+from gateway.sql.reading.parse import TextLimits, parse
 from gateway.sql.refusals import CODES, refuse
+from gateway.sql.relations.lower import lower
 from gateway.sql.remember import remembering
-from gateway.sql.rewrite import rewrite
-from gateway.sql.shares import share
-from gateway.sql.sizes import check
+from gateway.sql.scalars.bind import Parameter, bind
 from gateway.sql.tables import Query
+from gateway.sql.writing.post import post
+from gateway.sql.writing.rewrite import rewrite
 from mechanisms.accounting import epsilon_of_rho
 from mechanisms.loss import FREE, Loss
 

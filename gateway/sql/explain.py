@@ -9,13 +9,13 @@ from typing import Any
 
 from gateway import wire
 from gateway.policy.model import Value
+from gateway.sql.above.feed import MOST_ROWS
 from gateway.sql.algebra import feeds
-from gateway.sql.errors import expected_error, note
-from gateway.sql.feed import MOST_ROWS
-from gateway.sql.plan import Linear, Picked, Plan, PlannedRelease
-from gateway.sql.post import post
-from gateway.sql.rows import parameter
+from gateway.sql.planning.errors import expected_error, note
+from gateway.sql.planning.plan import Linear, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
+from gateway.sql.writing.post import post
+from gateway.sql.writing.rows import parameter
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from mechanisms.noise import norm

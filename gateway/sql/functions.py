@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from gateway.errors import SqlRefused
-from gateway.sql.dialects.offered import OFFERED
+from gateway.sql.offered import OFFERED
 
 Level = Literal["row", "post"]
 """Where a function may stand: over rows inside an engine, or over noisy tables (where all numbers are doubles)."""

@@ -3,7 +3,7 @@
 Why all of it is sound: a release is the only leaf that holds anything of private rows, and it is noisy; whatever is
 computed from noisy tables and public ones alone is post-processing, which loses nothing of the promise. What the nodes
 have to keep is of another kind: the same noisy tables give the same answer (each order is made total, so that a retry
-sees what was seen before), no value raises, and no row count explodes (``gateway.sql.sizes``).
+sees what was seen before), no value raises, and no row count explodes (``gateway.sql.above.sizes``).
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.policy.model import Dataset
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.parse import TextLimits
-from gateway.sql.plan import Plan
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan
+from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 from tests.audit.outputs import Neighbours
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset

@@ -18,7 +18,7 @@ from gateway import release as releasing
 from gateway.answer import compose
 from gateway.release import NoisyTable, estimate, release
 from gateway.sandbox import Sandbox
-from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.noise import Noise, Selection, draw
 from tests.audit.certify import Floats, Projections
 from tests.oracles import neighbours

@@ -16,7 +16,7 @@ import pytest
 
 from gateway import release as releasing
 from gateway.release import NoisyTable, release
-from gateway.sql.plan import PlannedRelease
+from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 from mechanisms.noise import Noise, Selection, draw, select
 from tests.audit import certify

@@ -26,7 +26,7 @@ from gateway.policy.document import load
 from gateway.policy.model import Dataset, Physical
 from gateway.policy.resolve import resolve
 from gateway.sandbox import Sandbox
-from gateway.sql.dialects.registry import writer
+from gateway.sql.writing.dialects.registry import writer
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, tidy
 from tests.oracles.composed import composed

@@ -19,9 +19,9 @@ from gateway.engines.open import open_engine
 from gateway.engines.sqlite import SqliteBackend
 from gateway.engines.sqlitefunctions import add_functions, instant, weighted
 from gateway.policy.model import Column, ForeignKey, Physical, TableShape
-from gateway.sql.dialects.depth import parser_depth
-from gateway.sql.dialects.registry import writer
-from gateway.sql.dialects.sqlite import MOST_DEPTH
+from gateway.sql.writing.dialects.depth import parser_depth
+from gateway.sql.writing.dialects.registry import writer
+from gateway.sql.writing.dialects.sqlite import MOST_DEPTH
 from tests.oracles.clinic import CLINIC
 from tests.oracles.composed import composed
 from tests.oracles.databases import sqlite_dataset

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sql.grid import grid
+from gateway.sql.planning.grid import grid
 from mechanisms.accounting import rho_of_pure
 from mechanisms.loss import EPSILON_UNIT, MAX_EPSILON, RHO_UNIT
 from mechanisms.noise import (

@@ -19,7 +19,7 @@ from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset
 from gateway.release import NoisyTable, decode, encode, release
 from gateway.sandbox import Sandbox
-from gateway.sql.plan import Plan, PlannedRelease
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.thresholds import threshold
 
 Group = tuple[object, ...]

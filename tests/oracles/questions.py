@@ -13,10 +13,10 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from gateway.policy.model import Dataset
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.parse import TextLimits
-from gateway.sql.plan import Plan
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan
+from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.worlds import Col, Tab, World, quoted
 

@@ -17,9 +17,11 @@ from sqlglot import exp
 from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
-from gateway.sql import outer, post, sources
+from gateway.sql.above import outer
 from gateway.sql.explain import explain
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
+from gateway.sql.relations import sources
+from gateway.sql.writing import post
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles import neighbours
 from tests.oracles.above import Above, above, differences, released

@@ -17,7 +17,7 @@ from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Release
 from gateway.sql.explain import explain
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from gateway.sql.tables import Pick
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, CLINICS, GAUGES, KEYED_CLINIC, KEYED_GAUGES, tidy

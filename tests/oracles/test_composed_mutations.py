@@ -16,9 +16,13 @@ from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import facts, folds, joins, nested, noisy, rewrite, rows, sources, subqueries
+from gateway.sql.above import noisy
+from gateway.sql.above.frontier import numbered
 from gateway.sql.algebra import Aggregate, Fold, FoldAggregate, Join, Relation, Release, SemiJoin, WindowFunction
-from gateway.sql.frontier import numbered
+from gateway.sql.below import folds, joins
+from gateway.sql.inference import facts
+from gateway.sql.relations import nested, sources, subqueries
+from gateway.sql.writing import rewrite, rows
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, KEYED_CLINIC, tidy
 from tests.oracles.composed import Composed

@@ -15,7 +15,7 @@ from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Constant
 from gateway.sql.explain import explain
-from gateway.sql.plan import PlannedRelease
+from gateway.sql.planning.plan import PlannedRelease
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, KEYED_CLINIC, tidy
 from tests.oracles.composed import Composed

@@ -19,8 +19,8 @@ from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import parts
-from gateway.sql.plan import Plan
+from gateway.sql.planning import parts
+from gateway.sql.planning.plan import Plan
 from mechanisms.quantiles import Rank
 from tests.oracles import naive, neighbours, spreads
 from tests.oracles.databases import Bases, Database

@@ -15,11 +15,14 @@ from gateway import moments
 from gateway import release as releasing
 from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
-from gateway.sql import cells, choose, layout, noisy, render, rewrite, rows, spread
 from gateway.sql import compile as compiling
+from gateway.sql.above import noisy
 from gateway.sql.algebra import Aggregate, Ref
-from gateway.sql.dialects.writer import Writer
-from gateway.sql.plan import Measure, PlannedRelease, Share
+from gateway.sql.below import spread
+from gateway.sql.planning import choose, layout
+from gateway.sql.planning.plan import Measure, PlannedRelease, Share
+from gateway.sql.writing import cells, render, rewrite, rows
+from gateway.sql.writing.dialects.writer import Writer
 from mechanisms import thresholds
 from tests.oracles import naive, neighbours
 from tests.oracles.databases import Bases

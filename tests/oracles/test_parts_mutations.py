@@ -10,10 +10,11 @@ import pytest
 
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql import parts, rewrite
-from gateway.sql.dialects.writer import Writer
-from gateway.sql.grid import Grid
-from gateway.sql.plan import Distinct, PlannedRelease
+from gateway.sql.planning import parts
+from gateway.sql.planning.grid import Grid
+from gateway.sql.planning.plan import Distinct, PlannedRelease
+from gateway.sql.writing import rewrite
+from gateway.sql.writing.dialects.writer import Writer
 from mechanisms.quantiles import Rank
 from tests.oracles import naive, neighbours
 from tests.oracles.databases import Bases

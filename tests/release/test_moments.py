@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import SqlRefused
 from gateway.release import Estimated, NoisyTable, estimate, release
-from gateway.sql.plan import PlannedRelease
+from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.noise import draw
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
 from tests.oracles.questions import Mechanism, plan, written

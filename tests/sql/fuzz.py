@@ -18,7 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.errors import Refusal, SqlRefused
 from gateway.sql.explain import cost, explain
-from gateway.sql.grammar import DIALECTS
+from gateway.sql.reading.grammar import DIALECTS
 from gateway.sql.refusals import CODES
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
-from gateway.sql.post import post
+from gateway.sql.writing.post import post
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
 from tests.sql.shop import SHOP

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from tests.oracles import neighbours
 from tests.oracles.databases import (
     Database,

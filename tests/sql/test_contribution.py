@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
-from gateway.sql.plan import PlannedRelease
+from gateway.sql.planning.plan import PlannedRelease
 from tests.oracles import neighbours
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
 from tests.oracles.questions import plan, written

@@ -6,9 +6,9 @@ import pytest
 from sqlglot import exp
 
 from gateway.errors import SqlRefused
-from gateway.sql import scalar
-from gateway.sql.lower import lower
-from gateway.sql.parse import TextLimits, parse
+from gateway.sql.reading.parse import TextLimits, parse
+from gateway.sql.relations.lower import lower
+from gateway.sql.scalars import scalar
 from tests.oracles.databases import duckdb_dataset
 from tests.sql.golden import ACCEPTED, every
 from tests.sql.shop import SHOP

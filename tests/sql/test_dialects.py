@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sql.grammar import DIALECTS
+from gateway.sql.reading.grammar import DIALECTS
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
 from tests.sql.shop import SHOP

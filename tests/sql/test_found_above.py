@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SqlRefused
+from gateway.sql.above.feed import filled, most_rows
 from gateway.sql.algebra import Constant, feeds
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.feed import filled, most_rows
-from gateway.sql.parse import TextLimits
-from gateway.sql.plan import Plan
-from gateway.sql.rewrite import rewrite
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan
+from gateway.sql.reading.parse import TextLimits
+from gateway.sql.writing.rewrite import rewrite
 from mechanisms.accounting import epsilon_of_rho, pure_of_rho
 from mechanisms.loss import EPSILON_UNIT, RHO_UNIT
 from tests.oracles.databases import duckdb_dataset, sqlite_dataset

@@ -18,7 +18,7 @@ from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
 from gateway.release import release
 from gateway.sql.algebra import MOST_WRITTEN
-from gateway.sql.quantum import quantum
+from gateway.sql.planning.quantum import quantum
 from tests.oracles.neighbours import breaches, exact
 from tests.oracles.questions import plan, written
 

@@ -18,7 +18,7 @@ from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
 from gateway.sql.algebra import Call, Constant, FedColumn, Ref
-from gateway.sql.known import Known, known
+from gateway.sql.inference.known import Known, known
 from tests.oracles.neighbours import breaches, exact
 from tests.oracles.questions import plan, written
 

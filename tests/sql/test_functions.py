@@ -19,16 +19,17 @@ from hypothesis import HealthCheck, given, note, reject, settings
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
-from gateway.sql import dates, powers, render, texts
 from gateway.sql import functions as functions_of_rows
 from gateway.sql.algebra import Call, Scalar
-from gateway.sql.facts import facts
 from gateway.sql.functions import FUNCTIONS
-from gateway.sql.known import Known, known, position
-from gateway.sql.lower import lower
-from gateway.sql.parse import TextLimits, parse
+from gateway.sql.inference.facts import facts
+from gateway.sql.inference.known import Known, known, position
 from gateway.sql.position import DIALECT
-from gateway.sql.rows import rows
+from gateway.sql.reading.parse import TextLimits, parse
+from gateway.sql.relations.lower import lower
+from gateway.sql.scalars import dates, powers, texts
+from gateway.sql.writing import render
+from gateway.sql.writing.rows import rows
 from tests.oracles.databases import (
     Database,
     DuckdbDatabase,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.sql.grammar import DIALECTS
+from gateway.sql.reading.grammar import DIALECTS
 from tests.sql.fuzz import outcome, run, text
 
 FUZZED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

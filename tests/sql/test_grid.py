@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sql.algebra import Kind
-from gateway.sql.dialects.registry import writer
-from gateway.sql.grid import Grid, grid
+from gateway.sql.planning.grid import Grid, grid
+from gateway.sql.writing.dialects.registry import writer
 from mechanisms.noise import ScaleError
 
 BOUNDS = st.tuples(st.integers(-(10**6), 10**6), st.integers(0, 10**6)).map(lambda pair: (pair[0], pair[0] + pair[1]))

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import SqlRefused
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.parse import TextLimits
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from gateway.sandbox import Sandbox
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from tests.oracles import neighbours
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
 from tests.oracles.questions import plan, written

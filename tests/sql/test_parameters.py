@@ -12,12 +12,12 @@ from gateway import wire
 from gateway.errors import RequestInvalid, SqlRefused
 from gateway.parameters import parameters
 from gateway.sql.algebra import Constant
-from gateway.sql.bind import Parameter
-from gateway.sql.choose import Bounds, Price
 from gateway.sql.compile import Question, compile_query
-from gateway.sql.grammar import DIALECTS
-from gateway.sql.parse import TextLimits
-from gateway.sql.plan import Plan
+from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.plan import Plan
+from gateway.sql.reading.grammar import DIALECTS
+from gateway.sql.reading.parse import TextLimits
+from gateway.sql.scalars.bind import Parameter
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.databases import duckdb_dataset
 from tests.sql.shop import SHOP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.sql.algebra import Scan
-from gateway.sql.facts import facts
+from gateway.sql.inference.facts import facts
 from gateway.sql.remember import remembered, remembering
 from tests.oracles.databases import duckdb_dataset
 from tests.sql.shop import SHOP

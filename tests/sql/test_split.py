@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.sql.errors import log_error
-from gateway.sql.plan import PlannedRelease
+from gateway.sql.planning.errors import log_error
+from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.noise import Noise
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import Mechanism, plan, written

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
-from gateway.sql.lower import refused_views
+from gateway.sql.relations.lower import refused_views
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
 from tests.sql.shop import SHOP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import SqlRefused
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from tests.tpch.world import QUERIES, planned
 
 

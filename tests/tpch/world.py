@@ -15,7 +15,7 @@ from gateway.engines.open import open_engine
 from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
-from gateway.sql.plan import Plan
+from gateway.sql.planning.plan import Plan
 from tests.oracles.questions import plan, written
 
 HERE = Path(__file__).parent

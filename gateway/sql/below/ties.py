@@ -1,0 +1,92 @@
+"""Ties: whether a condition says that the rows it pairs belong to the same owner.
+
+``ON v.person_id = p.person_id`` (the owner's own key), ``ON i.visit_id = v.visit_id`` (the very foreign key of the
+owner path with the key that it references), ``ON a.visit_id = b.visit_id`` (the same key of the same table)
+
+Why a tie is asked for although the rewriting adds owner equality anyway: with it the analyst's own text already says
+that only rows of one owner meet, so that the addition does not change what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.policy.model import Dataset, Owner
+from gateway.sql.algebra import Call, Ref, Scalar, conjuncts
+from gateway.sql.inference.facts import Facts, is_owned_key
+
+
+def tied(on: Iterable[Scalar], left: Facts, right: Facts, dataset: Dataset, holding: Iterable[Scalar] = ()) -> bool:
+    """Whether a top-level equality says that rows of both sides belong to the same owner.
+
+    ``holding`` are conditions that all rows of either side meet: what they equate counts as one.
+    """
+    found = [part for condition in on for part in conjuncts(condition)]
+    if any(_ties(condition, left, right, dataset) for condition in found):
+        return True
+    same = _classes(holding)
+    if not same:
+        return False
+    further = (
+        Call("eq", (Ref(here, first.kind), Ref(there, second.kind)), "boolean")
+        for condition in found
+        if isinstance(condition, Call) and condition.function == "eq"
+        for first, second in (condition.args,)
+        if isinstance(first, Ref) and isinstance(second, Ref)
+        for here in same.get(first.name, {first.name})
+        for there in same.get(second.name, {second.name})
+    )
+    return any(_ties(condition, left, right, dataset) for condition in further)
+
+
+def _classes(holding: Iterable[Scalar]) -> dict[str, set[str]]:
+    """Return the columns that conditions equate, each with all that it equals."""
+    found: dict[str, set[str]] = {}
+    for condition in holding:
+        match condition:
+            case Call("eq", (Ref(first), Ref(second))):
+                together = found.get(first, {first}) | found.get(second, {second})
+                found |= dict.fromkeys(together, together)
+            case _:
+                pass
+    return found
+
+
+def _ties(condition: Scalar, left: Facts, right: Facts, dataset: Dataset) -> bool:
+    match condition:
+        case Call("or", parts):
+            return all(any(_ties(part, left, right, dataset) for part in conjuncts(choice)) for choice in parts)
+        case Call("eq", (Ref(first), Ref(second))):
+            if first in right.columns:
+                first, second = second, first
+            if first not in left.columns or second not in right.columns:
+                return False
+            here, there = left.columns[first], right.columns[second]
+            if here.owner and there.owner:
+                return True
+            if here.origin is None or there.origin is None:
+                return False
+            same = here.origin == there.origin and is_owned_key(here, dataset)
+            return same or _is_hop(here.origin, there.origin, dataset) or _is_hop(there.origin, here.origin, dataset)
+    return False
+
+
+def _is_hop(reference: tuple[str, str], key: tuple[str, str], dataset: Dataset) -> bool:
+    """Whether a column is the very foreign key of its table's owner path, and the other what it references."""
+    table = dataset.table(reference[0])
+    if table is None or not isinstance(table.owner, Owner) or not table.owner.hops:
+        return False
+    hop = table.owner.hops[0]
+    return hop.column == reference[1] and (hop.table, hop.key) == key
+
+
+def tie_hint(left: Facts, right: Facts) -> str | None:
+    """Return the condition that would tie two owned sides, in the policy's names."""
+
+    def owner(side: Facts) -> str | None:
+        return next((f"{f.origin[0]}.{f.origin[1]}" for f in side.columns.values() if f.owner and f.origin), None)
+
+    here, there = owner(left), owner(right)
+    if here is None or there is None:
+        return "Join along the owner path."
+    return f"Add `AND {here} = {there}` to the join's condition (with the names that your query gives the tables)."

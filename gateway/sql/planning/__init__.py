@@ -1,0 +1,1 @@
+"""How a release is laid out, bounded, noised and priced: from public facts alone."""

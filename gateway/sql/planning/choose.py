@@ -1,0 +1,282 @@
+"""Choose, from public facts alone, how a release is bounded, laid out, noised and priced so that its error is least.
+
+Candidates are compared by the product of the expected errors of their aggregates; the planner reads no data and no
+engine statistics, so that its choice shows nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, NoReturn
+
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import Release, Scalar
+from gateway.sql.inference.domains import conditions, domain, groups, never_null
+from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
+from gateway.sql.inference.known import known
+from gateway.sql.planning.errors import log_error
+from gateway.sql.planning.layout import Layout, Vector
+from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
+from gateway.sql.planning.plan import (
+    Block,
+    Bounding,
+    Key,
+    MeasuredValue,
+    PlannedRelease,
+    Threshold,
+)
+from gateway.sql.planning.quantum import quantum
+from gateway.sql.planning.shared import shared
+from gateway.sql.planning.split import GRAIN, weights
+from gateway.sql.planning.twosided import two_sided
+from gateway.sql.planning.wanted import SPREAD, Wanted
+from gateway.sql.refusals import refuse
+from mechanisms.accounting import pure_of_rho, rho_of_epsilon
+from mechanisms.loss import FREE, Loss
+from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
+from mechanisms.thresholds import threshold
+
+PRIVATE_GROUPS = 10
+"""Groups that one owner may reach where neither request nor policy says otherwise."""
+
+MOST_BITS = 90
+"""A measure's bound times M stays below 2^90, so that sums over 2^37 rows fit 127 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a release may cost: an epsilon, or a rho; and which mechanisms are open.
+
+    ``gaussian`` says whether the scopes that pay admit Gaussian charges without closing a pure route unasked.
+    """
+
+    epsilon: int | None
+    rho: int | None
+    delta: int
+    mechanism: Literal["auto", "laplace", "gaussian"]
+    gaussian: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What requests and settings bound.
+
+    Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
+    release, releases in all, and rows that are read of public tables.
+    """
+
+    max_groups_contributed: int | None
+    public_groups: int
+    integer_domain: int
+    released_groups: int = 100_000
+    releases: int = 16
+    public_rows: int = 100_000
+
+
+def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
+    """Return the planned release of least expected error, its SQL still empty, or refuse."""
+    found = facts(release.source, dataset)
+    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
+    holding = conditions(release.source)
+    keys = _keys(release, found, holding, bounds)
+    if release.folded:
+        reached = (found.rows, stated, groups([key.values for key in keys], bounds.public_groups))
+        found = replace(found, rows=min((most for most in reached if most is not None), default=None))
+    about = About(keys, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
+    beside = parts(release, about)
+    values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds)
+    private = any(key.values is None for key in keys)
+    if private and cost.delta == 0:
+        refuse("delta-missing")
+    if not release.aggregates and not private:
+        refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
+    candidates = _candidates(wanted, cost, beside, private=private, reach=wanted.reach)
+    best = min(candidates, key=lambda candidate: candidate.score)
+    planned = PlannedRelease(
+        release=release,
+        keys=keys,
+        values=values,
+        bounding=bounding,
+        blocks=best.blocks,
+        threshold=best.threshold,
+        estimators=best.layout.estimators,
+        sql="",
+        tables=tables_read(release.source, dataset),
+        loss=sum((block.loss for block in best.blocks), FREE) + _threshold_loss(best.threshold),
+        reason=_reason(best, candidates, bounding),
+    )
+    return joined(planned, best.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    layout: Layout
+    mechanism: Mechanism
+    blocks: tuple[Block, ...]
+    threshold: Threshold | None
+    parts: tuple[Priced, ...]
+    score: float
+
+
+def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: Bounds) -> tuple[Key, ...]:
+    """Return the group keys with their public domains, each under a name that no other key and no measure has."""
+    keys: list[Key] = []
+    for name, key in release.keys:
+        about = known(key, found.columns)
+        label = about.origin[1] if about.origin is not None else name
+        if re.fullmatch(r"m\d+", label) or any(label.lower() == other.label.lower() for other in keys):
+            label = f"{label}_{name}"
+        keys.append(Key(name, label, key, about.kind, domain(key, about, holding, bounds.integer_domain)))
+    return tuple(keys)
+
+
+def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
+    """Return the values that aggregates are over, each once, with its quantum where it is summed."""
+    measured = {
+        argument for _, a in release.aggregates if a.kind in ("sum", "average", *SPREAD) for argument in a.arguments
+    }
+    arguments = dict.fromkeys(argument for _, a in release.aggregates for argument in a.arguments)
+    values = []
+    for index, argument in enumerate(arguments):
+        about = known(argument, found.columns)
+        exact = None
+        if argument in measured:
+            assert about.bounds is not None  # lowering refuses to sum what has none
+            exact = quantum(about.kind, about.scale, *about.bounds)
+        values.append(MeasuredValue(f"v{index}", argument, exact))
+    return tuple(values)
+
+
+def _wanted(
+    release: Release,
+    keys: tuple[Key, ...],
+    found: Facts,
+    holding: tuple[Scalar, ...],
+    dataset: Dataset,
+    bounds: Bounds,
+) -> tuple[tuple[MeasuredValue, ...], Wanted, Bounding]:
+    one_row, rows = found.one_row, found.rows
+    private = any(key.values is None for key in keys)
+    public = groups([key.values for key in keys], bounds.public_groups)
+    if not private and public is None:
+        refuse("groups-too-many", hint=f"At most {bounds.public_groups} groups; group by fewer columns.")
+    stated = bounds.max_groups_contributed or dataset.max_groups_contributed
+    most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
+    reach = 1 if one_row else most if private else min(most, public or 1)
+    values = _values(release, found)
+    scalars = {value.name: value.scalar for value in values}
+    wanted = Wanted(
+        aggregates=release.aggregates,
+        values={value.scalar: value.name for value in values},
+        quanta={value.name: value.quantum for value in values if value.quantum is not None},
+        present=lambda name: never_null(scalars[name], known(scalars[name], found.columns), holding),
+        rows=rows or 1,
+        weighted=not one_row,
+        one_row=one_row,
+        reach=reach,
+        threshold=private,
+    )
+    counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
+    if rows is None and counts_rows:
+        hint = "COUNT(DISTINCT owner) needs no such bound; else an administrator declares max_rows_per_unit."
+        refuse("rows-unbounded", hint=hint)
+    if one_row:
+        return values, wanted, Bounding("one_row", None, None)
+    if not wanted.separate_owners:
+        return values, wanted, Bounding("weights", rows, None)
+    capped = private or reach < (public or 1)
+    return values, wanted, Bounding("owners", rows if counts_rows else None, reach if capped else None)
+
+
+def _candidates(
+    wanted: Wanted, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
+) -> list[_Candidate]:
+    """Return every way to release that the price and the mechanism asked for allow."""
+    ways: list[tuple[Layout, Mechanism]] = []
+    if not two_sided(wanted).vectors and all(isinstance(part, Quantiles) for part in beside):
+        cost = replace(cost, mechanism="laplace")  # where all is selected, there is no noise to choose
+    if cost.mechanism != "gaussian":
+        ways += [(two_sided(wanted), "laplace"), (shared(wanted), "laplace")]
+    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
+        if cost.delta == 0:
+            refuse("mechanism-unavailable", hint="Gaussian noise needs a delta, and the policy's per_query.delta is 0.")
+        ways.append((shared(wanted), "gaussian"))
+    found: list[_Candidate] = []
+    for layout, mechanism in ways:
+        try:
+            found.append(_priced(layout, mechanism, cost, beside, private=private, reach=reach))
+        except ScaleError:
+            continue
+    if not found:
+        _no_scale()
+    return found
+
+
+def _no_scale() -> NoReturn:
+    refuse("scale-too-large", hint="Pay more, or ask an administrator for narrower bounds.")
+
+
+def _priced(
+    layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
+) -> _Candidate:
+    delta = cost.delta if private else 0
+    if mechanism == "laplace":
+        total = cost.epsilon if cost.epsilon is not None else pure_of_rho(cost.rho or 0)
+    else:
+        delta //= 2
+        conversion = cost.delta - delta
+        total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
+    parts = weights(layout, mechanism, threshold=private)
+    whole = sum(parts) + GRAIN * sum(part.weight for part in beside)
+    shares = [total * part // whole for part in parts]
+    share = total * GRAIN // whole
+    if shares:
+        shares[-1] = total - sum(shares[:-1]) - share * sum(part.weight for part in beside)
+    priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
+    blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
+    noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
+    score = math.fsum(log_error(estimator, noises) for _, estimator in layout.estimators)
+    score += math.fsum(part.score for part in priced)
+    if not private:
+        return _Candidate(layout, mechanism, blocks, None, priced, score)
+    assert layout.owners is not None
+    name, step = layout.owners
+    at = threshold(noises[name], reach, delta) - 1 + step
+    # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
+    return _Candidate(layout, mechanism, blocks, Threshold(name, at, delta), priced, score + math.log(at / step))
+
+
+def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
+    if max(measure.linf for measure in vector.measures).bit_length() > MOST_BITS:
+        raise ScaleError("bounds out of range")
+    sensitivity = vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)
+    noise = calibrate(mechanism, sensitivity, share)
+    loss = price(noise, vector.l1, norm(vector.l2_squared), vector.linf)
+    return Block(vector.measures, vector.l1, vector.l2_squared, vector.linf, noise, loss)
+
+
+def _threshold_loss(found: Threshold | None) -> Loss:
+    return FREE if found is None else Loss(0, 0, found.delta)
+
+
+def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) -> str:
+    how = {
+        "one_row": "the database enforces one row a unit, so that nothing is clipped",
+        "weights": f"the rows of a unit count for at most {bounding.rows} rows in all",
+        "owners": "a unit's rows are summed by group"
+        + (f", count for at most {bounding.rows} rows in all" if bounding.rows is not None else "")
+        + (f", and reach at most {bounding.groups} groups" if bounding.groups is not None else ""),
+    }[bounding.how]
+    among = f"least expected error among {len(candidates)} ways" if len(candidates) > 1 else "the only way open"
+    return f"{best.mechanism} noise on {best.layout.name} measures ({among}{_split(best)}); {how}."
+
+
+def _split(best: _Candidate) -> str:
+    """Say how the price is split among vectors, where there are several."""
+    losses = [block.loss.epsilon or block.loss.rho for block in best.blocks]
+    if len(losses) < 2:
+        return ""
+    parts = " : ".join(f"{100 * loss / sum(losses):.0f}" for loss in losses)
+    return f", the price split {parts} among vectors so that the product of the errors is least"

@@ -1,0 +1,327 @@
+"""The plan: an immutable, hashable value that says all that will be sent to the engine, drawn, charged and computed.
+
+A dry run ends here, explain prints it, the cache is keyed by it and the ledger refers to it by its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+from gateway.policy.model import Dialect, Value
+from gateway.sql.algebra import Kind, Release, Scalar, Spread
+from gateway.sql.planning.grid import Grid
+from gateway.sql.planning.quantum import Quantum
+from gateway.sql.tables import Query
+from mechanisms.loss import Loss
+from mechanisms.noise import Noise, Selection
+from mechanisms.quantiles import Rank
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one row adds to a measure: ``multiplier * (q - origin) + offset`` where ``when`` holds, else nothing.
+
+    ``q`` is the row's integer in ``column`` (see ``quantum.Quantum``), zero where the cell reads none; ``present`` and
+    ``absent`` ask whether that column is NULL.
+    """
+
+    column: str | None
+    when: Literal["always", "present", "absent"]
+    multiplier: int = 0
+    origin: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A column's place between its bounds, in whole steps of ``grid``: p = round((q - origin) * grid / width).
+
+    ``power`` is the degree of the polynomial in p/grid that a cell takes of it.
+    """
+
+    column: str
+    origin: int
+    width: int
+    grid: int
+    power: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one product of Bernstein polynomials takes of ``whole``: none is negative, and all of a row make ``whole``.
+
+    ``at`` says which polynomial of each factor: number i of degree d is binomial(d, i) t^i (1 - t)^(d - i), t = p/grid.
+    A row in which some column is NULL has no part.
+    """
+
+    factors: tuple[Factor, ...]
+    at: tuple[int, ...]
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
+class Centred:
+    """``whole`` times the product of the powers of 2p/grid - 1, which lie in [-1, 1], rounded; then ``offset`` added.
+
+    A row in which some column is NULL adds nothing.
+    """
+
+    factors: tuple[Factor, ...]
+    whole: int
+    offset: int
+
+
+AnyCell: TypeAlias = Cell | Share | Centred
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One column of exact integers in multiples of ``unit``.
+
+    ``cell`` is None for the number of owners. ``l1``, ``linf`` and the root of ``l2_squared`` bound one owner's part
+    over all groups, in those integers.
+    """
+
+    name: str
+    kind: str
+    cell: AnyCell | None
+    unit: Fraction
+    l1: int
+    l2_squared: int
+    linf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Measures drawn as one vector with one noise; the bounds are of one owner's part in the whole vector.
+
+    With a selection, one bucket of the measure's histogram is drawn for each group instead.
+    """
+
+    measures: tuple[Measure, ...]
+    l1: int
+    l2_squared: int
+    linf: int
+    noise: Noise | Selection
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One group key: ``label`` as the analyst sees it, ``values`` its public domain, None for a private key."""
+
+    name: str
+    label: str
+    scalar: Scalar
+    kind: Kind
+    values: tuple[Value, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredValue:
+    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts."""
+
+    name: str
+    scalar: Scalar
+    quantum: Quantum | None
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Publish a group only if ``measure`` plus its noise reaches ``at`` (in the measure's integers)."""
+
+    measure: str
+    at: int
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """An estimate that is a weighted sum of measures' integers; ``step`` is what it is rounded to, None for none."""
+
+    terms: tuple[tuple[str, Fraction], ...]
+    step: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """An estimate ``centre + spread/count``, held within [lower, upper]; both parts are weighted sums of measures."""
+
+    spread: tuple[tuple[str, Fraction], ...]
+    count: tuple[tuple[str, Fraction], ...]
+    centre: Fraction
+    lower: Fraction
+    upper: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A column as a variable a in [-1, 1]: its value is ``centre + half * a``, in [lower, upper].
+
+    ``first`` and ``second`` are the sums of a and of its square as weighted sums of measures; ``second`` may be empty.
+    """
+
+    centre: Fraction
+    half: Fraction
+    lower: Fraction
+    upper: Fraction
+    first: tuple[tuple[str, Fraction], ...]
+    second: tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """A statistic of second moments: of ``x`` alone, or of ``y`` on ``x``; ``product`` is the sum of a_x * a_y."""
+
+    statistic: Spread
+    count: tuple[tuple[str, Fraction], ...]
+    x: Variable
+    y: Variable | None
+    product: tuple[tuple[str, Fraction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """An estimate that is the value of the bucket which ``bucket`` numbers; ``whole`` rounds it down to a whole number.
+
+    At most ``rows`` lie between the rank that was asked for and that of the bucket, but with probability 5 %.
+    """
+
+    bucket: str
+    grid: Grid
+    whole: bool
+    rows: float
+
+
+Estimator: TypeAlias = Linear | Mean | Moments | Picked
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The rows of each group by bucket, the column ``label``; each block draws the bucket of one of ``ranks``."""
+
+    label: str
+    grid: Grid
+    ranks: tuple[Rank, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Different values of ``key`` in each group, of which one owner adds at most ``most`` over all groups."""
+
+    key: Key
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounding:
+    """How the bounded SQL holds one owner to its part.
+
+    ``one_row``: by construction. ``weights``: each row of an owner with more than ``rows`` rows counts for
+    ``rows``/n. ``owners``: the same after summing per owner and group, an owner reaching at most ``groups`` groups.
+    """
+
+    how: Literal["one_row", "weights", "owners"]
+    rows: int | None
+    groups: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRelease:
+    """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it.
+
+    ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
+    stand in the whole alone; it has no statement of its own where it has nothing to draw.
+    """
+
+    release: Release
+    keys: tuple[Key, ...]
+    values: tuple[MeasuredValue, ...]
+    bounding: Bounding
+    blocks: tuple[Block, ...]
+    threshold: Threshold | None
+    estimators: tuple[tuple[str, Estimator], ...]
+    sql: str
+    tables: tuple[str, ...]
+    loss: Loss
+    reason: str
+    parts: tuple[PlannedRelease, ...] = ()
+    histogram: Histogram | None = None
+    distinct: Distinct | None = None
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All measures of its own statement, block by block."""
+        return tuple(dict.fromkeys(measure for block in self.blocks for measure in block.measures))
+
+    @property
+    def statements(self) -> tuple[PlannedRelease, ...]:
+        """What the engine is asked, statement by statement."""
+        return (*((self,) if self.blocks else ()), *self.parts)
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The names of the integers that leave for each group, those of parts after the part's number and a point."""
+        if self.histogram is not None:
+            return tuple(f"b{number}" for number, _ in enumerate(self.blocks))
+        parts = (f"{number}.{name}" for number, part in enumerate(self.parts, 1) for name in part.integers)
+        return (*(measure.name for measure in self.measures), *parts)
+
+    @property
+    def noises(self) -> dict[str, Noise]:
+        """The law of each integer that is a sum and noise."""
+        own = {m.name: block.noise for block in self.blocks for m in block.measures if isinstance(block.noise, Noise)}
+        parts = {f"{n}.{name}": law for n, part in enumerate(self.parts, 1) for name, law in part.noises.items()}
+        return own | parts
+
+    @property
+    def public(self) -> bool:
+        """Whether all group keys are public, so that every one of them appears."""
+        return all(key.values is not None for key in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRead:
+    """One statement that reads public rows as they are, and the tables that it touches."""
+
+    sql: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole answer to be; ``price`` is the epsilon asked for and ``conversion_delta`` that of its Gaussian part.
+
+    ``publics`` are the reads of public tables that it takes, one for each of the query's or one for all of it.
+    """
+
+    dataset: str
+    policy_version: int
+    data_version: int
+    dialect: Dialect
+    query: Query
+    releases: tuple[PlannedRelease, ...]
+    loss: Loss
+    price: int
+    conversion_delta: int
+    notes: tuple[str, ...]
+    publics: tuple[PublicRead, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the one statement over public tables is the whole answer, computed by the engine."""
+        return not self.releases and self.dialect == "duckdb"
+
+    @property
+    def statements(self) -> tuple[PlannedRelease, ...]:
+        """What the engine is asked for all releases, statement by statement."""
+        return tuple(statement for planned in self.releases for statement in planned.statements)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all in the plan but its explanations: equal for equal questions, prices and data versions."""
+        bare = replace(self, notes=(), releases=tuple(replace(planned, reason="") for planned in self.releases))
+        return hashlib.sha256(repr(bare).encode()).hexdigest()[:32]

@@ -1,0 +1,271 @@
+"""Lower functions of dates and timestamps: parts, cuts, differences, and moves by constant intervals.
+
+``EXTRACT(YEAR FROM day)`` with day from 2020 to 2025  →  ``year(clamp(day, 2020-01-01, 2025-12-31))``, 2020 to 2025
+
+Why it is total: every date read lies within the years 1 to 9999 (the scan drops others), behind a clamp to its declared
+bounds where it has them; a date is moved only if the result lies within those years, and is NULL otherwise.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import date, datetime, timedelta
+from typing import NoReturn
+
+from sqlglot import exp
+
+from gateway.sql.algebra import Call, Constant, Kind, Scalar
+from gateway.sql.functions import PARTS, UNITS
+from gateway.sql.inference.known import moment, position
+from gateway.sql.position import dialect, instant
+from gateway.sql.refusals import refuse
+from gateway.sql.scalars import constants
+from gateway.sql.scalars.arithmetic import binary
+from gateway.sql.scalars.casts import to_kind
+from gateway.sql.scalars.names import Arm, Lower, Names, about, call, literal
+from gateway.sql.scalars.resolve import only
+
+MOMENTS = ("date", "timestamp")
+_FIRST, _LAST = date.min, date.max
+_SAME = {"dayofweek": "dow", "dayofyear": "doy", "weekofyear": "week", "isoweek": "week", "dayofmonth": "day"}
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+_DAYS = {"day": 1, "week": 7}
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_FROM_ONE = ("bigquery", "spark", "mysql", "tsql")
+"""Dialects in which the days of a week are counted from 1 on Sunday; in others from 0."""
+
+
+def _moment(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
+    """Return a date or timestamp as it enters a function: behind a clamp to its declared bounds, if it has any."""
+    if found.kind not in MOMENTS:
+        refuse("type-mismatch", node, message="A date or timestamp is needed here.", hint="DATE '2024-12-31'")
+    if isinstance(found, Constant) or names.level == "post":
+        return found
+    known = about(found, names)
+    if known.bounds is None or known.proven:
+        return found
+    ends = (Constant(moment(end, found.kind), found.kind) for end in known.bounds)
+    return Call("clamp", (found, *ends), found.kind)
+
+
+def _unit(node: exp.Expression | None, at: exp.Expression) -> str:
+    """Return the unit that a node names, in the singular."""
+    name = node.this if isinstance(node, exp.Var | exp.Literal) else None
+    if node is None or not isinstance(name, str):
+        refuse("not-supported", at, message="A unit of time is written out: YEAR, MONTH, DAY.")
+    only(node, "this", "is_string")
+    return name.lower().removesuffix("s")
+
+
+def _part(name: str, found: Scalar, node: exp.Expression, names: Names) -> Scalar:
+    part_ = _SAME.get(name, name)
+    if part_ not in PARTS:
+        refuse("not-supported", node, message=f"These parts of a date are known: {', '.join(PARTS)}.")
+    whole = call(part_, (_moment(found, node, names),), "integer", node, names)
+    if part_ == "dow" and (dialect(node) in _FROM_ONE):
+        return binary("add", whole, Constant(1, "integer"), node, names) if names.level == "row" else _no(node)
+    return whole
+
+
+def _no(node: exp.Expression) -> NoReturn:
+    refuse("not-supported", node, message="This cannot be computed from aggregates.")
+
+
+def part(name: str) -> Arm:
+    """Return the arm of YEAR(x), MONTH(x) and their like."""
+
+    def arm(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+        return _part(name, lower(node.this), node, names)
+
+    return arm
+
+
+def extract(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return EXTRACT(part FROM x) or DATE_PART."""
+    return _part(_unit(node.this, node), lower(node.expression), node, names)
+
+
+def named_part(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return DATE_PART('year', x) where the parser knows no function of that name."""
+    if len(node.expressions) != 2:
+        refuse("function-unknown", node)
+    return _part(_unit(node.expressions[0], node), lower(node.expressions[1]), node, names)
+
+
+def truncated(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return a date or timestamp cut to the start of a unit, of the same type; weeks start on Monday."""
+    unit = _unit(node.args.get("unit"), node)
+    unit = _SAME.get(unit, unit)
+    found = _moment(lower(node.this), node, names)
+    if unit not in UNITS or (unit == "week" and dialect(node) == "bigquery"):
+        refuse("not-supported", node, message=f"Dates are cut to one of: {', '.join(UNITS)}.")
+    if isinstance(found, Constant):
+        refuse("not-supported", node, message="Write the result of this out.")
+    return call(f"{found.kind}_trunc_{unit}", (found,), found.kind, node, names)
+
+
+def difference(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return DATE_DIFF: how many starts of a unit lie between two dates."""
+    unit = "day" if node.args.get("unit") is None else _unit(node.args["unit"], node)
+    return between(lower(node.expression), lower(node.this), unit, node, names)
+
+
+def between(first: Scalar, last: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
+    """Return the number of days, months, quarters or years from one date to another."""
+    sides = [_moment(_dated(side, node), node, names) for side in (first, last)]
+    if names.level == "post" or all(isinstance(side, Constant) for side in sides):
+        _no(node)
+    if unit == "day":
+        days = tuple(to_kind(side, "date", node, names) if side.kind != "date" else side for side in sides)
+        return call("days_between", tuple(_day(side) for side in days), "integer", node, names)
+    if unit not in _MONTHS:
+        refuse("not-supported", node, message="Dates are subtracted in days, months, quarters or years.")
+    counts = [_counted(side, unit, node, names) for side in sides]
+    return binary("subtract", counts[1], counts[0], node, names)
+
+
+def _dated(found: Scalar, node: exp.Expression) -> Scalar:
+    return constants.as_kind(found, "date", node) if isinstance(found, Constant) and found.kind == "text" else found
+
+
+def _day(found: Scalar) -> Scalar:
+    if isinstance(found, Constant) and isinstance(found.value, datetime):
+        return Constant(found.value.date(), "date")
+    return found
+
+
+def _counted(found: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
+    """Return how many units lie before a date since the year 0."""
+    if isinstance(found, Constant):
+        assert isinstance(found.value, date)
+        months = found.value.year * 12 + found.value.month - 1
+        return Constant(months // _MONTHS[unit], "integer")
+    year: Scalar = Call("year", (found,), "integer")
+    if unit == "year":
+        return year
+    per_year = Constant(12 // _MONTHS[unit], "integer")
+    return binary("add", binary("multiply", year, per_year, node, names), Call(unit, (found,), "integer"), node, names)
+
+
+def interval(node: exp.Expression) -> tuple[int, str]:
+    """Return the number and the unit of an interval that is written out, or refuse."""
+    only(node, "this", "unit")
+    value, unit = node.this, node.args.get("unit")
+    sign = ""
+    if isinstance(value, exp.Neg):
+        only(value, "this")
+        sign, value = "-", value.this
+    if not isinstance(value, exp.Literal):
+        refuse("constant-invalid", node, message="An interval is written out: INTERVAL '3' DAY.")
+    only(value, "this", "is_string")
+    written = f"{sign}{value.this}"
+    alone = re.fullmatch(r"\s*([+-]?\d{1,7})\s*", written)
+    if alone is None or unit is None:
+        refuse("constant-invalid", node, message="An interval is a whole number of one unit: INTERVAL '3' DAY.")
+    return int(alone[1]), _unit(unit, node)
+
+
+def shift(found: Scalar, amount: int, unit: str, node: exp.Expression, names: Names) -> Scalar:
+    """Return a date or timestamp moved by a constant interval, NULL where that leaves the years 1 to 9999."""
+    if found.kind not in MOMENTS:
+        refuse("type-mismatch", node, message="An interval is added to a date or a timestamp.")
+    if unit in _SECONDS and found.kind == "date":
+        found = to_kind(found, "timestamp", node, names)
+    if isinstance(found, Constant):
+        assert isinstance(found.value, date)
+        moved = _moved(found.value, amount, unit)
+        if moved is None:
+            refuse("constant-invalid", node, message="This date lies outside the years 1 to 9999.")
+        return Constant(moved, found.kind)
+    if unit in _MONTHS:
+        function, count = f"{found.kind}_plus_months", amount * _MONTHS[unit]
+    elif unit in _DAYS and found.kind == "date":
+        function, count = "date_plus_days", amount * _DAYS[unit]
+    elif unit in _DAYS or unit in _SECONDS:
+        function, count = "timestamp_plus_seconds", amount * (_DAYS.get(unit, 0) * 86_400 or _SECONDS[unit])
+    else:
+        refuse("not-supported", node, message="Intervals are in years, quarters, months, weeks, days or less.")
+    inside = _inside(_moment(found, node, names), amount, unit, names)
+    return call(function, (inside, Constant(count, "integer")), found.kind, node, names)
+
+
+def _moved(value: date, amount: int, unit: str) -> date | None:
+    """Return a date moved by an interval, None outside the years 1 to 9999; a month's end stays one."""
+    if unit in _MONTHS:
+        total = value.year * 12 + value.month - 1 + amount * _MONTHS[unit]
+        year, month = divmod(total, 12)
+        if not 1 <= year <= 9999:
+            return None
+        return value.replace(year=year, month=month + 1, day=min(value.day, calendar.monthrange(year, month + 1)[1]))
+    try:
+        return value + timedelta(seconds=amount * (_DAYS.get(unit, 0) * 86_400 or _SECONDS[unit]))
+    except OverflowError:
+        return None
+
+
+def _inside(found: Scalar, amount: int, unit: str, names: Names) -> Scalar:
+    """Return a date that may be moved, NULL for one that would leave the calendar; bare where none can."""
+    last: date = _LAST if found.kind == "date" else datetime.max  # noqa: DTZ901
+    first: date = _FIRST if found.kind == "date" else datetime.min  # noqa: DTZ901
+    # What lands on an end comes from its own distance; a month's end is moved back by at most three days more.
+    ends = (first, _back(last, amount, unit)) if amount > 0 else (_back(first, amount, unit), last)
+    if ends[0] is None or ends[1] is None:
+        return Call("within", (found, Constant(last, found.kind), Constant(first, found.kind)), found.kind)
+    bounds = None if names.level == "post" else about(found, names)
+    low, high = position(ends[0]), position(ends[1])
+    held = None if bounds is None or not bounds.proven else bounds.bounds
+    if held is not None and low <= held[0] and held[1] <= high:
+        return found
+    return Call("within", (found, Constant(ends[0], found.kind), Constant(ends[1], found.kind)), found.kind)
+
+
+def _back(end: date, amount: int, unit: str) -> date | None:
+    return _moved(end, -amount, unit)
+
+
+def added(sign: int) -> Arm:
+    """Return the arm of DATE_ADD or DATE_SUB with a constant interval or number of a unit."""
+
+    def arm(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+        found = _dated(lower(node.this), node)
+        if type(node.expression) is exp.Interval:
+            amount, unit = interval(node.expression)
+        else:
+            unit = "day" if node.args.get("unit") is None else _unit(node.args["unit"], node)
+            written = node.expression
+            if isinstance(written, exp.Literal) and written.args.get("is_string"):
+                amount, unit = interval(exp.Interval(this=written.copy(), unit=exp.var(unit)))
+            else:
+                amount = literal(written, lower, "The number of units", -9_999_999, 9_999_999)
+        return shift(found, sign * amount, unit, node, names)
+
+    return arm
+
+
+def today(node: exp.Expression, _names: Names, _lower: Lower) -> Scalar:
+    """Return the day of planning, in UTC: a literal, so that the answer stands for it."""
+    at = instant(node)
+    return _no_clock(node) if at is None else Constant(at.date(), "date")
+
+
+def now(node: exp.Expression, _names: Names, _lower: Lower) -> Scalar:
+    """Return the minute of planning, in UTC: a literal, so that the answer stands for it."""
+    at = instant(node)
+    return _no_clock(node) if at is None else Constant(at.replace(second=0, microsecond=0, tzinfo=None), "timestamp")
+
+
+def _no_clock(node: exp.Expression) -> NoReturn:
+    refuse("not-supported", node, message="The time of the question is not known here.", hint="Write the date out.")
+
+
+def converted(kind: Kind) -> Arm:
+    """Return the arm of DATE(x) and the casts that parsers write around the arguments of functions of dates."""
+
+    def arm(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+        found = lower(node.this)
+        if kind == "timestamp" and found.kind == "date":
+            return found
+        return to_kind(found, kind, node, names)
+
+    return arm

@@ -1,0 +1,111 @@
+"""Write scalars, constants and columns in an engine's SQL; what reaches an engine is made here and in ``rewrite``.
+
+The column that an engine stores is made canonical where it is read, so that values that are equal are identical:
+binary collation, NaN and infinite numbers of decimals to NULL, -0 to 0, dates outside the years 1 to 9999 to NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from fractions import Fraction
+from typing import assert_never
+
+from gateway.policy.model import Column, Dialect
+from gateway.sql.algebra import Call, Constant, Ref, Scalar
+from gateway.sql.functions import FUNCTIONS, template
+from gateway.sql.planning.quantum import Quantum
+from gateway.sql.writing.dialects.registry import writer
+
+
+def identifier(name: str, dialect: Dialect = "duckdb") -> str:
+    """Return a name as a quoted identifier; the sandbox's dialect is DuckDB's."""
+    return writer(dialect).identifier(name)
+
+
+def constant(found: Constant, dialect: Dialect) -> str:
+    """Return a literal of the constant's own kind, so that no engine has to guess or convert one."""
+    value, kind, write = found.value, found.kind, writer(dialect)
+    match value:
+        case None:
+            return write.null(kind)
+        case bool():
+            return write.boolean(value)
+        case str():
+            return write.text(value)
+        case datetime():
+            return write.timestamp(value)
+        case date():
+            return write.date(value)
+        case int() | Fraction() if kind == "float":
+            return write.double(float(value))
+        case int():
+            return str(value) if value >= 0 else f"({value})"
+        case Fraction():
+            return decimal(value)
+    assert_never(value)
+
+
+def decimal(value: Fraction) -> str:
+    """Return the exact decimal text of a fraction whose denominator is a product of twos and fives."""
+    places = 0
+    while (value * 10**places).denominator != 1:
+        places += 1
+        if places > 400:
+            raise ValueError("not a decimal fraction")
+    digits = str(abs(value.numerator * 10**places // value.denominator)).rjust(places + 1, "0")
+    whole = digits if places == 0 else f"{digits[:-places]}.{digits[-places:]}"
+    return whole if value >= 0 else f"(-{whole})"
+
+
+def scalar(found: Scalar, column: Callable[[str], str], dialect: Dialect) -> str:
+    """Return a scalar as SQL; ``column`` says how the relation below writes a column of that name."""
+    match found:
+        case Ref(name):
+            return column(name)
+        case Constant():
+            return constant(found, dialect)
+        case Call(function, args):
+            parts = [scalar(arg, column, dialect) for arg in args]
+            return f"({_applied(function, parts, dialect)})"
+    assert_never(found)
+
+
+def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
+    if function == "case":
+        pairs = zip(parts[:-1:2], parts[1:-1:2], strict=True)
+        return "CASE " + " ".join(f"WHEN {when} THEN {then}" for when, then in pairs) + f" ELSE {parts[-1]} END"
+    joined, written = FUNCTIONS[function].variadic, template(function, dialect)
+    if joined is not None:
+        chain = writer(dialect).joined(parts, joined)
+        return written.replace("{*}", chain) if written else chain
+    return written.format(*parts)
+
+
+def canonical(column: Column, table: str, dialect: Dialect) -> str:
+    """Return a stored column made canonical, so that equal values are identical whatever the database keeps."""
+    write = writer(dialect)
+    return write.canonical(column, f"{table}.{write.identifier(column.name)}")
+
+
+def quantised(value: str, found: Quantum, dialect: Dialect) -> str:
+    """Return a row's integer between the quantum's ends, NULL for NULL: clamped, then rounded once.
+
+    The clamp stands inside the cast, so that no value can make the cast fail.
+    """
+    write = writer(dialect)
+    if found.how == "integer":
+        return write.whole(clamped(value, str(found.lower), str(found.upper)))
+    low, high = found.lower * found.step, found.upper * found.step
+    if found.how == "decimal":
+        return write.scaled(clamped(value, decimal(low), decimal(high)), found.scale)
+    # Converted first and clamped as a double: between two doubles the rounding below keeps order (quantum._rounded).
+    wide = value if found.kind == "float" else write.to_double(value)
+    near = clamped(wide, write.double(float(low)), write.double(float(high)))
+    half, step = write.double(float(found.step / 2)), write.double(float(found.step))
+    return write.floored(f"({near} + {half}) / {step}")
+
+
+def clamped(value: str, low: str, high: str) -> str:
+    """Return a value held between two others; CASE, since GREATEST and LEAST take NaN and NULL otherwise."""
+    return f"CASE WHEN {value} <= {low} THEN {low} WHEN {value} >= {high} THEN {high} ELSE {value} END"

@@ -1,0 +1,260 @@
+"""Rewrite a planned release into the bounded SQL that one engine runs: exact integers per group, all owners bounded.
+
+``SELECT plan, COUNT(*) FROM year GROUP BY plan`` with at most 5 rows a person →
+``WITH discreet_r AS (SELECT person_id AS o, plan AS k0 FROM year WHERE person_id IS NOT NULL),
+discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > 5)
+SELECT k0 AS plan, SUM(CASE WHEN n IS NULL THEN 4096 ELSE 4096 * 5 // n END) AS m0
+FROM discreet_r LEFT JOIN discreet_h ON o = p GROUP BY k0``
+
+Why this is sound: every stage but the last is computed for each owner from that owner's rows alone (conditions row by
+row, counts and ranks within one owner), so that removing an owner removes exactly its terms from the sums of the last
+stage; and those terms are bounded whatever the rows hold, by the clamp inside each value and by the weight of its
+owner. All sums are of integers, which no order of rows and no number of threads can change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.policy.model import Dataset, Dialect
+from gateway.sql.algebra import Call, Constant, Ref
+from gateway.sql.inference.facts import facts
+from gateway.sql.planning.plan import (
+    Bounding,
+    Centred,
+    Distinct,
+    Histogram,
+    Key,
+    Measure,
+    MeasuredValue,
+    PlannedRelease,
+    Share,
+)
+from gateway.sql.refusals import refuse
+from gateway.sql.writing.cells import cell
+from gateway.sql.writing.dialects.registry import writer
+from gateway.sql.writing.render import constant, quantised
+from gateway.sql.writing.rows import rows
+
+
+def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
+    """Return the planned release, and its parts, with their bounded SQL in the dataset's dialect."""
+    written = replace(planned, parts=tuple(rewrite(part, dataset) for part in planned.parts))
+    if not planned.blocks:
+        return written
+    sql = _distinct(planned, planned.distinct, dataset) if planned.distinct is not None else _counted(planned, dataset)
+    if not writer(dataset.dialect).admits(sql):
+        refuse("sql-too-deep", hint="The bounded SQL of this question is too long; ask for less at once.")
+    return replace(written, sql=sql)
+
+
+def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
+    """Return the SQL of sums of cells by group, and by bucket where it is a histogram."""
+    selected = _selected(planned, dataset)
+    if planned.histogram is not None:
+        selected = _bucketed(planned, planned.histogram, selected, dataset.dialect)
+        bucket = Key("b", planned.histogram.label, Ref("b", "integer"), "integer", None)
+        planned = replace(planned, keys=(*planned.keys, bucket))
+    match planned.bounding.how:
+        case "one_row":
+            return _one_row(planned, selected, dataset.dialect)
+        case "weights":
+            return _weights(planned, selected, dataset.dialect)
+        case "owners":
+            return _owners(planned, selected, dataset)
+
+
+def _bucketed(planned: PlannedRelease, histogram: Histogram, selected: str, dialect: Dialect) -> str:
+    """Return the first stage with the bucket of each row's integer in its place; rows without a value have none."""
+    [value] = planned.values
+    names = [] if planned.bounding.how == "one_row" else ["o"]
+    names += [key.name for key in planned.keys]
+    bucket = histogram.grid.written(value.name, writer(dialect).divided)
+    names.append(f"{bucket} AS b")
+    return f"SELECT {', '.join(names)} FROM ({selected}) AS discreet_q WHERE {value.name} IS NOT NULL"
+
+
+def _distinct(planned: PlannedRelease, distinct: Distinct, dataset: Dataset) -> str:
+    """Return the SQL of the number of different values in each group, of which one owner keeps a few.
+
+    ``COUNT(DISTINCT x)`` by ``k``, three values an owner → pairs of ``k`` and ``x`` of each owner, the first three by
+    a keyed hash; the different ones among those that all owners keep; their number by ``k``.
+    """
+    named, grouped = _keys(planned, dataset.dialect)
+    [measure] = planned.measures
+    pairs = [*(key.name for key in planned.keys), distinct.key.name]
+    selected = _selected(planned, dataset)
+    present = f"WHERE {distinct.key.name} IS NOT NULL"
+    stages = [f"discreet_r AS ({selected})"]
+    if planned.bounding.how == "one_row":
+        kept = f"discreet_r {present}"
+    else:
+        of_owner = ", ".join(["o", *pairs])
+        ranked = f"ROW_NUMBER() OVER (PARTITION BY o ORDER BY {_lot(pairs, dataset)}) AS g"
+        stages += [
+            f"discreet_p AS (SELECT {of_owner} FROM discreet_r {present} GROUP BY {of_owner})",
+            f"discreet_d AS (SELECT {', '.join(pairs)}, {ranked} FROM discreet_p)",
+        ]
+        kept = f"discreet_d WHERE g <= {distinct.most}"
+    different = ", ".join(pairs)
+    stages.append(f"discreet_e AS (SELECT {different} FROM {kept} GROUP BY {different})")
+    counted = ", ".join([*named, f"COUNT(*) AS {measure.name}"])
+    return f"WITH {', '.join(stages)} SELECT {counted} FROM discreet_e{grouped}"
+
+
+def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
+    """Return the first stage: owner, keys and integers of each row that counts."""
+    source, dialect = planned.release.source, dataset.dialect
+    found = rows(source, dataset)
+    owner = facts(source, dataset).owner
+    counted = () if planned.distinct is None else (planned.distinct.key,)
+    keys = (*planned.keys, *counted)
+    owned = {} if planned.bounding.how == "one_row" or owner is None else {"o": found.columns[owner]}
+    written = {key.name: found.write(key.scalar, dialect) for key in keys}
+    # Values are computed in a stage of their own, since clamping and rounding write them several times.
+    values = {f"x{value.name}": found.write(value.scalar, dialect) for value in planned.values}
+    source_sql, where = found.source, found.where
+    if any(isinstance(key.scalar, Call) for key in keys):
+        # So are keys that are computed, which the condition of their domain writes again.
+        inner = {**owned, **{f"y{name}": sql for name, sql in written.items()}, **values}
+        source_sql, where = f"(SELECT {_named(inner)} FROM {source_sql}{_condition(where)}) AS discreet_y", ()
+        owned, values = {name: name for name in owned}, {name: name for name in values}
+        written = {name: f"y{name}" for name in written}
+    within = [_within(written[key.name], key, dialect) for key in keys if key.values is not None]
+    shown = {key.name: writer(dialect).key(written[key.name], key.kind) for key in planned.keys}
+    columns = {**owned, **shown, **{key.name: written[key.name] for key in counted}, **values}
+    stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *within))}"
+    if not planned.values:
+        return stage
+    names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
+    names += [key.name for key in planned.keys]
+    names += [f"{_integer(value, dialect)} AS {value.name}" for value in planned.values]
+    integers = f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
+    # So are products, which are long, and which weights write twice.
+    write = writer(dialect)
+    products = [
+        f"{write.whole(cell(measure.cell, write))} AS c{measure.name}"
+        for measure in planned.measures
+        if isinstance(measure.cell, Share | Centred)
+    ]
+    return f"SELECT *, {', '.join(products)} FROM ({integers}) AS discreet_v" if products else integers
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    """Return a select list: each expression under its name."""
+    return ", ".join(sql if sql == name else f"{sql} AS {name}" for name, sql in columns.items())
+
+
+def _condition(parts: Sequence[str]) -> str:
+    """Return the WHERE clause, with its word, or nothing."""
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def _amount(measure: Measure, dialect: Dialect) -> str:
+    """Return what one row of the first stage adds to a measure."""
+    if isinstance(measure.cell, Share | Centred):
+        return f"c{measure.name}"
+    assert measure.cell is not None
+    return cell(measure.cell, writer(dialect))
+
+
+def _integer(value: MeasuredValue, dialect: Dialect) -> str:
+    """Return a value of a row as its exact integer, or only whether it is there."""
+    if value.quantum is None:
+        return f"CASE WHEN x{value.name} IS NULL THEN NULL ELSE 1 END"
+    return quantised(f"x{value.name}", value.quantum, dialect)
+
+
+def _within(value: str, key: Key, dialect: Dialect) -> str:
+    """Return the condition that a key lies in its public domain; canonical values that are equal are identical."""
+    listed = [found for found in key.values or () if found is not None]
+    parts = []
+    whole = [found for found in listed if type(found) is int]
+    if len(whole) == len(listed) > 2 and whole == list(range(whole[0], whole[0] + len(whole))):
+        parts.append(f"{value} BETWEEN {whole[0]} AND {whole[-1]}")
+    elif listed:
+        written = ", ".join(constant(Constant(found, key.kind), dialect) for found in listed)
+        parts.append(f"{value} IN ({written})")
+    if None in (key.values or ()):
+        parts.append(f"{value} IS NULL")
+    return f"({' OR '.join(parts)})" if parts else "FALSE"
+
+
+def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
+    """Return the key columns under their labels, and the GROUP BY clause."""
+    write = writer(dialect)
+    named = [f"{write.shown(key.name, key.kind)} AS {write.identifier(key.label)}" for key in planned.keys]
+    grouped = f" GROUP BY {', '.join(key.name for key in planned.keys)}" if planned.keys else ""
+    return named, grouped
+
+
+def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
+    return f"{writer(dialect).total(amount)} AS {measure.name}"
+
+
+def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
+    named, grouped = _keys(planned, dialect)
+    counted = [measure for measure in planned.measures if measure.cell is not None]
+    named += [_summed(measure, _amount(measure, dialect), dialect) for measure in counted]
+    return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
+
+
+def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
+    most = planned.bounding.rows
+    assert most is not None
+    named, grouped = _keys(planned, dialect)
+    for measure in planned.measures:
+        amount = _amount(measure, dialect)
+        heavy = writer(dialect).weighted(amount, "n", most)
+        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END", dialect))
+    return (
+        f"WITH discreet_r AS ({selected}), "
+        f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most}) "
+        f"SELECT {', '.join(named)} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
+    )
+
+
+def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
+    keys, dialect = [key.name for key in planned.keys], dataset.dialect
+    counted = [measure for measure in planned.measures if measure.cell is not None]
+    sums = [f"{writer(dialect).part(_amount(measure, dialect))} AS {measure.name}" for measure in counted]
+    by_owner = ", ".join(["o", *keys])
+    stages = [
+        f"discreet_r AS ({selected})",
+        f"discreet_p AS (SELECT {', '.join([by_owner, 'COUNT(*) AS n', *sums])} FROM discreet_r GROUP BY {by_owner})",
+    ]
+    last = "discreet_p"
+    bounding = planned.bounding
+    if bounding.groups is not None and keys:
+        ranked = f"ROW_NUMBER() OVER (PARTITION BY o ORDER BY {_lot(keys, dataset)}) AS g"
+        stages += [
+            f"discreet_d AS (SELECT *, {ranked} FROM discreet_p)",
+            f"discreet_e AS (SELECT * FROM discreet_d WHERE g <= {bounding.groups})",
+        ]
+        last = "discreet_e"
+    if bounding.rows is not None:
+        stages.append(f"discreet_w AS (SELECT *, SUM(n) OVER (PARTITION BY o) AS t FROM {last})")
+        last = "discreet_w"
+    named, grouped = _keys(planned, dialect)
+    named += [_owned(measure, bounding, dialect) for measure in planned.measures]
+    return f"WITH {', '.join(stages)} SELECT {', '.join(named)} FROM {last}{grouped}"
+
+
+def _owned(measure: Measure, bounding: Bounding, dialect: Dialect) -> str:
+    if measure.cell is None:
+        return f"COUNT(*) AS {measure.name}"
+    assert bounding.rows is not None
+    heavy = writer(dialect).weighted(measure.name, "t", bounding.rows)
+    return _summed(measure, f"CASE WHEN t > {bounding.rows} THEN {heavy} ELSE {measure.name} END", dialect)
+
+
+def _lot(keys: list[str], dataset: Dataset) -> str:
+    """Return the order in which an owner's groups are kept: by a keyed hash of owner and group, then by the group.
+
+    Why this is sound: it depends on the owner's own rows alone, ties are broken by the distinct keys themselves, and
+    privacy does not rest on the salt, which is fixed for a dataset so that the same question keeps the same groups.
+    """
+    salt = hashlib.sha256(f"discreet group lot: {dataset.name}".encode()).hexdigest()[:16]
+    return ", ".join([writer(dataset.dialect).lot(salt, ("o", *keys)), *keys])
