@@ -13,8 +13,8 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from budget import balance, ledger
-from budget.errors import BudgetExhausted
+from budget import balance, ledger, records
+from budget.errors import BudgetExhausted, NotRefundable
 from gateway.store.engine import control_engine
 from mechanisms.accounting import rho_of_pure
 from mechanisms.loss import Loss
@@ -40,6 +40,7 @@ def run(url: str, seed: int, rounds: int) -> None:
     choose = random.Random(seed)  # noqa: S311 - the order of a test, not noise
     engine = control_engine(url)
     process = f"{seed:032x}"
+    mine = process.encode()
     standing: dict[str, tuple[str, int]] = {}
     refused = 0
     for turn in range(rounds):
@@ -69,9 +70,19 @@ def run(url: str, seed: int, rounds: int) -> None:
             continue
         charge = receipt.record.charge
         if not receipt.replayed and choose.random() < 0.1:
-            patiently(engine, partial(ledger.void, charge_id=charge.id, process=process, reason="storm"))
+            take_back = partial(ledger.void, charge_id=charge.id, process=process, reason="storm")
+            try:
+                patiently(engine, take_back)
+            except NotRefundable:
+                # Right only if another process, given this charge by its key, answered it first; and so it stands.
+                with engine.begin() as conn:
+                    outcome = records.get(conn, charge.id).outcome
+                others = outcome is not None and outcome.status == "answered" and outcome.payload != mine
+                if charge.idempotency_key is None or not others:
+                    raise AssertionError("refused to take back what nobody else answered") from None
+                standing[charge.id] = (analyst, charge.price)
             continue
-        settle = partial(ledger.settle, charge_id=charge.id, status="answered", payload=process.encode())
+        settle = partial(ledger.settle, charge_id=charge.id, status="answered", payload=mine)
         settlement = patiently(engine, settle)
         if settlement.outcome.status == "answered":  # another process may have taken back the charge that was shared
             standing[charge.id] = (analyst, charge.price)

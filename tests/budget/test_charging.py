@@ -224,6 +224,19 @@ def test_a_void_charge_is_refunded_and_frees_its_key(engine: Engine) -> None:
         assert sound(conn)
 
 
+def test_what_another_process_answered_is_not_taken_back(engine: Engine) -> None:
+    """One charge, two processes: the one that made it means to refund, the other was given it by its key."""
+    grant_all(engine)
+    made = charge(engine, request(idempotency_key="k")).record.charge.id
+    given = charge(engine, request(idempotency_key="k", process=OTHER))
+    assert (given.record.charge.id, given.replayed) == (made, True)
+    with engine.begin() as conn:
+        ledger.settle(conn, made, "answered", b"theirs")
+    with engine.begin() as conn, pytest.raises(NotRefundable):
+        ledger.void(conn, made, process=ALIVE, reason="too late")
+    assert remaining(engine) == 2 * EPSILON
+
+
 def test_a_charge_is_taken_over_once_and_only_from_the_dead(engine: Engine) -> None:
     grant_all(engine)
     living = charge(engine, request()).record.charge.id
