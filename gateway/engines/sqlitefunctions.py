@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.engines.sqlitescalars import add_scalars
+
 _INSTANT: Final = re.compile(rb"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?)?")
 _MOST: Final = 2**63 - 1
 
@@ -21,6 +23,7 @@ Number = int | str | None
 
 def add_functions(connection: sqlite3.Connection) -> None:
     """Make the functions known to a connection."""
+    add_scalars(connection)
     scalars: tuple[tuple[str, int, Callable[..., str | None]], ...] = (
         ("discreet_text", 1, text),
         ("discreet_instant", 1, instant),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -19,6 +20,8 @@ from gateway.engines.open import open_engine
 from gateway.engines.sqlite import SqliteBackend
 from gateway.engines.sqlitefunctions import add_functions, instant, weighted
 from gateway.policy.model import Column, ForeignKey, Physical, TableShape
+from gateway.sql.functions import PARTS, UNITS
+from gateway.sql.offered import OFFERED
 from gateway.sql.writing.dialects.depth import parser_depth
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.dialects.sqlite import MOST_DEPTH
@@ -288,3 +291,61 @@ def test_deeper_texts_are_not_admitted() -> None:
     assert writer("duckdb").admits(f"SELECT {nested} FROM t")
     many = " JOIN t ON TRUE" * 70
     assert not writer("sqlite").admits(f"SELECT COUNT(*) FROM t{many}")
+
+
+SCALARS: dict[str, tuple[tuple[object, ...], ...]] = {
+    **dict.fromkeys(("left", "right"), ((3,),)),
+    "substring": ((2, 3),),
+    "replace": (("a", "bbbbbbbbbb"),),
+    **dict.fromkeys(("trim", "trim_left", "trim_right", "position"), ((" ",), ("é",))),
+    **dict.fromkeys(("like", "like_escaped"), (("%a_c%",), ("",), ("!%",), ("%",), ("a%b%",))),
+    "power": ((-0.5,), (1e300,), (float("inf"),), (0.0,)),
+    "plus": (),
+    **dict.fromkeys(("least", "greatest"), ((1,), (None, None))),
+}
+"""The further arguments of the functions that have some; those that begin with a name are below."""
+
+
+def test_functions_of_ours_raise_nothing() -> None:
+    """Each function that a template names, on whatever SQLite may hold."""
+    names = {name for sql in OFFERED["sqlite"].values() for name in re.findall(r"discreet_([a-z_0-9]+)", sql)}
+    texts = [value for value in HOSTILE if isinstance(value, str | bytes)]
+    raw = [value.encode() if isinstance(value, str) else value for value in texts]
+    numbers = [float(value) for value in HOSTILE if isinstance(value, int | float)]
+    moments = [value for value in HOSTILE if isinstance(value, str)]
+    calls: list[tuple[str, tuple[object, ...]]] = [("tiny", ())]
+    for name in names - {"tiny", "part", "cut", "days", "plus"}:
+        of_text = f"discreet_{name}(CAST" in "".join(OFFERED["sqlite"].values())
+        firsts: list[object] = [None, *(raw if of_text else numbers)]
+        calls += [(name, (first, *more)) for first in firsts for more in SCALARS.get(name, ((),))]
+    for moment in (None, *moments):
+        calls += [("part", (part, moment)) for part in PARTS] + [("cut", (unit, moment)) for unit in UNITS]
+        calls += [("plus", (unit, moment, n)) for unit in ("day", "month", "second") for n in (1, -9_999_999, 10**12)]
+        calls += [("days", (moment, other)) for other in moments]
+    assert {name for name, _ in calls} == names
+    with closing(sqlite3.connect(":memory:")) as connection:
+        add_functions(connection)
+        for name, values in calls:
+            connection.execute(f"SELECT discreet_{name}({', '.join('?' * len(values))})", values).fetchall()
+
+
+def test_no_pattern_takes_long() -> None:
+    text = ("ab" * 5_000).encode()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        add_functions(connection)
+        hard = "%a_a%" * 150 + "c"
+        [(found,)] = connection.execute("SELECT discreet_like(?, ?)", (text, hard)).fetchall()
+        assert found == 0
+
+
+def test_many_arguments_are_functions_of_functions() -> None:
+    values = [str(value) for value in range(1000)]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        add_functions(connection)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_FUNCTION_ARG, 100)
+        write = writer("sqlite")
+        for template, found in (("discreet_least({*})", 0), ("discreet_greatest({*})", 999), ("COALESCE({*})", 0)):
+            for count in (1, 2, 51, 1000):
+                sql = f"SELECT {write.variadic(template, values[:count])}"
+                expected = count - 1 if found else 0
+                assert connection.execute(sql).fetchall() == [(expected,)]

@@ -269,10 +269,12 @@ MEANINGS: Mapping[str, Callable[..., Any]] = {
 
 def canonical(value: Any, stored: str) -> Any:
     """A stored value as the scan makes it canonical."""
-    if isinstance(value, float) and stored == "FLOAT":
+    if isinstance(value, float) and stored in ("FLOAT", "real"):
         value = struct.unpack("f", struct.pack("f", value))[0]
     if isinstance(value, float):
         return None if math.isnan(value) else value + 0.0
     if isinstance(value, str) and value in ("infinity", "-infinity"):
         return None
-    return Fraction(value) if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return float(value) if stored == "DOUBLE" else Fraction(value)
+    return value

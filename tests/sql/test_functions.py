@@ -29,14 +29,17 @@ from gateway.sql.reading.parse import TextLimits, parse
 from gateway.sql.relations.lower import lower
 from gateway.sql.scalars import dates, powers, texts
 from gateway.sql.writing import render
+from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.rows import rows
 from tests.oracles.databases import (
     Database,
     DuckdbDatabase,
     PostgresDatabase,
+    SqliteDatabase,
     duckdb_dataset,
     postgres_connection,
     postgres_dataset,
+    sqlite_dataset,
 )
 from tests.oracles.worlds import Data
 from tests.sql.hostile import COLUMNS, EXPRESSIONS, HOSTILE, data
@@ -67,7 +70,8 @@ def lowered(expression: str, dialect: str, dataset: Dataset) -> Lowered:
     (release,) = lower(tree, dataset).releases
     ((_, made),) = release.keys
     below = rows(release.source, dataset)
-    sql = f"SELECT {below.columns['id#0']} AS id, {below.write(made, dataset.dialect)} AS v FROM {below.source}"
+    value = writer(dataset.dialect).shown(below.write(made, dataset.dialect), made.kind)
+    sql = f"SELECT {below.columns['id#0']} AS id, {value} AS v FROM {below.source}"
     return Lowered(made, known(made, facts(release.source, dataset).columns), sql)
 
 
@@ -87,13 +91,16 @@ def hostile() -> Data:
 
 
 @pytest.fixture(scope="module")
-def engines(postgres_server: str, hostile: Data) -> Iterator[Engines]:
+def engines(postgres_server: str, hostile: Data, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     base = DuckdbDatabase(HOSTILE)
     base.fill(hostile)
+    path = tmp_path_factory.mktemp("hostile") / "hostile.sqlite"
+    file = sqlite_dataset(HOSTILE, path), SqliteDatabase(HOSTILE, path, hostile=False)
+    file[1].fill(hostile)
     with postgres_connection(postgres_server) as connection:
         other = PostgresDatabase(HOSTILE, connection, "hostile")
         other.fill(hostile)
-        yield [(duckdb_dataset(HOSTILE), base), (postgres_dataset(HOSTILE, postgres_server, "hostile"), other)]
+        yield [(duckdb_dataset(HOSTILE), base), (postgres_dataset(HOSTILE, postgres_server, "hostile"), other), file]
         connection.execute(b"DROP SCHEMA hostile CASCADE")
     base.close()
 
@@ -118,7 +125,10 @@ def differences(expression: str, dialect: str, engines: Engines, hostile: Data) 
         made = lowered(expression, dialect, dataset)
         got = values(base.fetch, made.sql)
         for row in hostile["hostile"]:
-            held = {f"{col.name}#0": canonical(value, col.duckdb) for col, value in zip(COLUMNS, row, strict=True)}
+            held = {
+                f"{col.name}#0": canonical(value, col.stored(dataset.dialect))
+                for col, value in zip(COLUMNS, row, strict=True)
+            }
             expected = evaluate(made.scalar, held)
             mine = got[held["id#0"]]
             mine = Fraction(mine) if isinstance(expected, Fraction) and mine is not None else mine

@@ -77,8 +77,8 @@ def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
         return "CASE " + " ".join(f"WHEN {when} THEN {then}" for when, then in pairs) + f" ELSE {parts[-1]} END"
     joined, written = FUNCTIONS[function].variadic, template(function, dialect)
     if joined is not None:
-        chain = writer(dialect).joined(parts, joined)
-        return written.replace("{*}", chain) if written else chain
+        write = writer(dialect)
+        return write.variadic(written, parts) if written else write.joined(parts, joined)
     return written.format(*parts)
 
 

@@ -31,6 +31,9 @@ MOST_JOINS = 60
 MOST_SELECTS = 480
 """SQLite puts at most 500 SELECTs together."""
 
+MOST_ARGUMENTS = 50
+"""SQLite's functions take at most 100 arguments where nobody raised the limit."""
+
 _STEP = 62
 
 
@@ -74,6 +77,14 @@ class SqliteWriter(Writer):
             return operator.join(parts)
         half = len(parts) // 2
         return operator.join(f"({self.joined(side, operator)})" for side in (parts[:half], parts[half:]))
+
+    def variadic(self, template: str, parts: Sequence[str]) -> str:
+        """Return a function of any number of arguments, as functions of functions where they are many."""
+        while len(parts) > MOST_ARGUMENTS:
+            groups = [parts[at : at + MOST_ARGUMENTS] for at in range(0, len(parts), MOST_ARGUMENTS)]
+            parts = [self.variadic(template, group) for group in groups]
+        # SQLite's COALESCE takes two arguments at least
+        return super().variadic(template, parts) if len(parts) > 1 else parts[0]
 
     def canonical(self, column: Column, raw: str) -> str:
         """Return a stored column made canonical: a value of another type than the declared one is NULL."""

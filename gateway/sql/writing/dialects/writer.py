@@ -153,6 +153,10 @@ class Writer:
         """Return a chain of conditions."""
         return operator.join(parts)
 
+    def variadic(self, template: str, parts: Sequence[str]) -> str:
+        """Return a function of any number of arguments, which stand where its template has ``{*}``."""
+        return template.replace("{*}", ", ".join(parts))
+
     def admits(self, sql: str) -> bool:
         """Whether the engine reads a text of that length and depth, decided before anything is charged."""
         return len(sql) <= MOST_SQL
