@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.errors import errors
+from tests.bench.errors import errors, ranks
 from tests.bench.measures import MEASUREMENTS
 from tests.bench.world import ROWS, world
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each generated table")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-bench-") as folder, world(Path(folder), given.rows) as made:
-        figures = [each for measure in (*MEASUREMENTS, errors) for each in measure(made)]
+        figures = [each for measure in (*MEASUREMENTS, errors, ranks) for each in measure(made)]
     if given.json:
         about = {"rows": given.rows, "python": platform.python_version(), "machine": platform.machine()}
         json.dump(about | {"figures": [asdict(each) for each in figures]}, sys.stdout, indent=2)
