@@ -7,30 +7,33 @@ does what ran, as each charge recorded it, cost at most what was charged? Neithe
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
 from budget import schema
 from budget.balance import all_of
 from budget.records import scopes_from
-from mechanisms.loss import EPSILON_UNIT, RHO_UNIT
-from mechanisms.pld import composed_epsilon
+from mechanisms.accounting import rho_of_laplace, rho_of_pure
+from mechanisms.loss import EPSILON_UNIT, FREE, Loss, epsilon_units, rho_units
+from mechanisms.pld import composed_epsilon, continuous_epsilon
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """One scope's whole life: the ledger's figures, and the tighter one; epsilons as floats, for reading.
 
-    ``spent`` is the ledger's own figure, min(Σε, the conversion of Σρ), and ``tighter`` what ``dp-accounting`` says of
-    the same charges at the same delta, never more. ``proven`` is False where Gaussian noise is among them: it is then
-    the figure of the continuous Gaussian. ``understated`` counts charges whose record says more than they cost (none,
-    unless the ledger was written by something else), ``unread`` those whose record this program cannot read.
+    ``spent`` is the ledger's own figure, min(Σε, the conversion of Σρ), and ``tighter`` a smaller one that the same
+    charges have at the same delta as surely. ``continuous`` is what other accountants would say, who take Gaussian
+    noise for continuous: no bound; None where there is no such noise. ``understated`` counts charges whose record says
+    more than they cost (none, unless the ledger was written by something else), ``unread`` those whose record this
+    program cannot read.
     """
 
     dataset: str
@@ -39,7 +42,7 @@ class Account:
     spent: float
     tighter: float
     delta: int
-    proven: bool
+    continuous: float | None
     understated: int
     unread: int
 
@@ -67,6 +70,10 @@ def report(conn: Connection, dataset: str | None = None) -> list[Account]:
         mine = sums[name].get(standing.scope, _Sums())
         conversion = standing.allowance.conversion_delta
         tighter = composed_epsilon(mine.pure, mine.gaussian_rho, conversion)
+        continuous = None
+        if mine.gaussian_rho and conversion:
+            figure = continuous_epsilon(mine.pure, mine.gaussian_rho, conversion)
+            continuous = figure if math.isfinite(figure) else None
         spent = standing.life_as_read / EPSILON_UNIT
         charges = mine.pure.total() + mine.gaussians
         found.append(
@@ -77,7 +84,7 @@ def report(conn: Connection, dataset: str | None = None) -> list[Account]:
                 spent=spent,
                 tighter=min(spent, tighter),
                 delta=conversion + mine.delta,
-                proven=mine.gaussians == 0,
+                continuous=continuous,
                 understated=mine.understated,
                 unread=mine.unread,
             )
@@ -110,45 +117,55 @@ def _summed(conn: Connection, dataset: str) -> dict[str, _Sums]:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a charge's record says ran: the pure epsilon of its Laplace noise, the rho of its Gaussian, thresholds."""
+    """The least that what ran costs, by its record, block by block in the ledger's units; ``epsilon`` is None where
+    Gaussian noise is among it, ``delta`` is that of its thresholds.
+    """
 
-    epsilon: Fraction
-    gaussian_rho: Fraction
+    epsilon: int | None
+    rho: int
     delta: int
 
     def within(self, epsilon: int | None, rho: int, delta: int) -> bool:
         """Return whether it cost at most so much."""
-        if self.delta > delta or self.gaussian_rho * RHO_UNIT > rho:
+        if self.delta > delta or self.rho > rho:
             return False
-        return epsilon is None or (self.gaussian_rho == 0 and self.epsilon * EPSILON_UNIT <= epsilon)
+        return epsilon is None or (self.epsilon is not None and self.epsilon <= epsilon)
+
+
+_RELEASE: Final = {"threshold_delta", "groups", "blocks"}
 
 
 @lru_cache(maxsize=4096)
 def recorded(mechanism: str) -> Ran | None:
     """Read a charge's record; None where it names something that this program does not know."""
-    epsilon, rho, delta = Fraction(0), Fraction(0), 0
+    whole = FREE
     try:
         for release in json.loads(mechanism)["releases"]:
-            delta += int(release["threshold_delta"])
+            if not release.keys() <= _RELEASE:
+                return None
+            whole += Loss(0, 0, int(release["threshold_delta"]))
             for block in release["blocks"]:
-                more = _of_block(block)
-                if more is None:
-                    return None
-                epsilon, rho = epsilon + more[0], rho + more[1]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+                whole += _of_block(block)
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return Ran(epsilon, rho, delta)
+    return Ran(whole.epsilon, whole.rho, whole.delta)
 
 
-def _of_block(block: Mapping[str, Any]) -> tuple[Fraction, Fraction] | None:
+def _of_block(block: Mapping[str, Any]) -> Loss:
+    """Return what one block's noise costs, from its scale and sensitivities alone; ``KeyError`` if it is not known."""
     scale = Fraction(float.fromhex(block["scale"]))
     match block["mechanism"]:
         case "laplace":
-            return Fraction(block["l1"]) / scale, Fraction(0)
+            epsilon = epsilon_units(Fraction(block["l1"]) / scale, "up")
+            return Loss(epsilon, rho_of_laplace(epsilon, block["l1"], block["linf"]))
         case "gaussian":
-            return Fraction(0), Fraction(block["l2_squared"]) / (2 * scale * scale)
+            return Loss(None, rho_units(Fraction(block["l2_squared"]) / (2 * scale * scale), "up"))
+        case "exponential":
+            exact = Fraction(2 * block["sensitivity"]) / scale
+            epsilon = epsilon_units(exact, "up")
+            return Loss(epsilon, min(rho_of_pure(epsilon), rho_units(exact * exact / 8, "up")))
         case _:
-            return None
+            raise KeyError(block["mechanism"])
 
 
 _scopes = lru_cache(maxsize=65_536)(scopes_from)

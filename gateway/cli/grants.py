@@ -287,7 +287,10 @@ def ledger_report(
 
 def _remarks(account: Account) -> str:
     remarks = [
-        (not account.proven, "with Gaussian noise, read as continuous"),
+        (
+            account.continuous is not None,
+            f"{display.number(account.continuous or 0)} if Gaussian noise were continuous, which is no bound",
+        ),
         (account.understated > 0, f"{account.understated:,} charges cost less than what ran"),
         (account.unread > 0, f"{account.unread:,} records unread"),
     ]

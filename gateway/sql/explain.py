@@ -183,10 +183,18 @@ def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
                         "l2_squared": block.l2_squared,
                         "linf": block.linf,
                         "measures": [measure.kind for measure in block.measures],
+                        **_selected(planned, place),
                     }
-                    for block in planned.blocks
+                    for place, block in enumerate(planned.blocks)
                 ],
             }
             for planned in plan.statements
         ],
     }
+
+
+def _selected(planned: PlannedRelease, place: int) -> dict[str, int]:
+    """Return what a selection's price hangs on: the most that one unit changes any penalty."""
+    if planned.histogram is None:
+        return {}
+    return {"sensitivity": planned.histogram.ranks[place].sensitivity(planned.blocks[place].l1)}
