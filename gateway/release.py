@@ -111,14 +111,21 @@ def _picked(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]], key
 
 
 def _exact(planned: PlannedRelease, table: pa.Table) -> dict[KeyTuple, tuple[int, ...]]:
-    """Return the engine's rows by canonical key."""
+    """Return the engine's rows by canonical key, each key once.
+
+    Why two rows of one key are an error: the statement groups by what is canonical there, so that an engine never has
+    two; were one of them kept, the order of rows would decide which, and one owner could uncover the other's.
+    """
     named: list[tuple[str, Kind]] = [(key.label, key.kind) for key in planned.keys]
     if planned.histogram is not None:
         named.append((planned.histogram.label, "integer"))
     keys = [[canonical(value, kind) for value in table.column(label).to_pylist()] for label, kind in named]
     measures = [[_integer(value) for value in table.column(m.name).to_pylist()] for m in planned.measures]
     tuples: Sequence[KeyTuple] = list(zip(*keys, strict=True)) if keys else [()] * table.num_rows
-    return dict(zip(tuples, zip(*measures, strict=True), strict=True))
+    found = dict(zip(tuples, zip(*measures, strict=True), strict=True))
+    if len(found) != table.num_rows:
+        raise ValueError("an engine returned a group twice")
+    return found
 
 
 def _integer(value: Any) -> int:

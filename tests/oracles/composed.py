@@ -160,6 +160,11 @@ class Composer:
             return left
         left.features |= {"public" if public else "owned", how} | right.features
         shared = None if public or how not in ("JOIN", "LEFT JOIN") else self.shared(left, right)
+        if shared is not None and " AS " in left.source and left.source.count(" AS ") == 1 and self.chance(25):
+            left.features.add("NATURAL")
+            padded = [_padded(column) for column in right.columns] if how == "LEFT JOIN" else right.columns
+            source = f"{left.source} NATURAL {how} {right.source}"
+            return Built(source, left.where, [*left.columns, *padded], left.owned, left.features)
         if shared is not None and self.chance(40):
             left.features.add("USING")
             padded = [_padded(column) for column in right.columns] if how == "LEFT JOIN" else right.columns
@@ -351,7 +356,8 @@ class Composer:
         for column in self.random.sample(below.columns, min(2, len(below.columns))):
             same = [c for c in other.columns if c.kind == column.kind]
             pairs += [(column, self.random.choice(same))] if same else []
-        word = self.random.choice(("UNION ALL", "UNION", "UNION", "EXCEPT", "INTERSECT"))
+        word = self.random.choice(("UNION ALL", "UNION", "UNION", "EXCEPT", "INTERSECT", "EXCEPT ALL", "INTERSECT ALL"))
+        self.features |= {"ties"} if word in ("EXCEPT ALL", "INTERSECT ALL") else set()  # which SQLite has not
         if self.chance(4):
             pairs = pairs[1:] or pairs
         texts = []
@@ -412,16 +418,20 @@ class Composer:
             forms.append((f"AVG({column.text})", "number", True, self.random.choice(("", frame))))
         if column.kind != "boolean":
             forms.append((f"MAX({column.text})", column.kind, column.bounded, self.random.choice(("", frame))))
+        over = f"PARTITION BY {', '.join(partition)} ORDER BY {', '.join(order)}"
+        named = self.chance(20)
+        if named:
+            self.features.add("WINDOW")
+            rest, over = f" WINDOW w AS ({over})", "w"
         for at, (text, kind, bounded, framed) in enumerate(self.random.sample(forms, 2)):
-            over = f"PARTITION BY {', '.join(partition)} ORDER BY {', '.join(order)}{framed}"
-            selected.append(f"{text} OVER ({over}) AS w{at}")
+            selected.append(f"{text} OVER {'w' if named and not framed else f'({over}{framed})'} AS w{at}")
             columns.append(Column("", f"w{at}", kind, bounded=bounded))
             self.features.add(text.partition("(")[0] + " OVER")
         # SQLite has neither: the first oracle alone looks at them, as at ties.
-        if self.chance(12):
+        if not named and self.chance(12):
             self.features |= {"QUALIFY", "ties"}
             rest = " QUALIFY w0 IS NOT NULL"
-        elif self.chance(12):
+        elif not named and self.chance(12):
             self.features |= {"DISTINCT ON", "ties"}
             selected[0] = f"DISTINCT ON ({partition[0]}) {selected[0]}"
             rest = f" ORDER BY {partition[0]}, {order[0]}"
@@ -572,6 +582,11 @@ class Composer:
         forms = ["COUNT(*)", f"COUNT({text})"]
         forms += [f"SUM({text})", f"AVG({text})"] * 2 if column.bounded else []
         forms += [f"COUNT(DISTINCT {c.text})" for c in built.columns if c.owner and not c.padded][:2]
+        if self.chance(3):
+            pair = [c for c in built.columns if c.kind != "number"][:2]
+            if len(pair) == 2:
+                self.features |= {"DISTINCT of two", "ties"}  # of SQLite's one
+                return f"COUNT(DISTINCT {pair[0].text}, {pair[1].text})"
         if self.chance(8):
             return f"COUNT_IF({self.test(built.columns)})"
         found = self.random.choice(forms)

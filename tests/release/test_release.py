@@ -38,6 +38,17 @@ def test_private_groups_appear_at_their_threshold_in_an_order_that_is_no_data() 
     assert release(planned, rows).keys == (("a",), ("z",))
 
 
+def test_a_group_that_comes_twice_is_an_error() -> None:
+    """Were one row of two kept, the engine's order would say which."""
+    [planned] = plan(written("SELECT channel, COUNT(*) FROM orders GROUP BY channel"), duckdb_dataset(SHOP)).releases
+    rows = pa.table({"channel": ["web", "web"], **{m.name: pa.array([1, 2], pa.int64()) for m in planned.measures}})
+    with pytest.raises(ValueError, match="a group twice"):
+        release(planned, rows)
+    [alone] = plan(written("SELECT COUNT(*) FROM users"), duckdb_dataset(SHOP)).releases
+    with pytest.raises(ValueError, match="a group twice"):
+        release(alone, pa.table({"m0": pa.array([1, 2], pa.int64())}))
+
+
 def test_a_measure_that_is_no_whole_number_is_refused() -> None:
     [planned] = plan(written("SELECT COUNT(*) FROM users"), duckdb_dataset(SHOP)).releases
     with pytest.raises(ValueError, match="no whole number"):

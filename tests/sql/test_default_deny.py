@@ -18,6 +18,8 @@ QUESTIONS = [(block.question, dict(block.options).get("dialect", "duckdb")) for 
 READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order", "limit", "offset")} | {
     (exp.Identifier, "quoted"),
     (exp.Union, "distinct"),
+    (exp.Except, "distinct"),
+    (exp.Intersect, "distinct"),
     (exp.Tuple, "expressions"),
     (exp.Column, "table"),
     (exp.Div, "typed"),  # whether whole numbers divide as such: decided again from the operands' types

@@ -31,7 +31,7 @@ from gateway.sql.reading.grammar import Bounded
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.instead import instead
 from gateway.sql.scalars.resolve import RowNames, only
-from gateway.sql.scalars.scalar import predicate, scalar
+from gateway.sql.scalars.scalar import different, predicate, scalar
 
 MOST_AGGREGATES = 100
 
@@ -150,10 +150,10 @@ class Noisy:
     def _distinct(self, node: exp.Distinct, kind: str, condition: Scalar | None) -> Scalar:
         """Return the number of different values: of the owner's key, or of anything else."""
         only(node, "expressions")
-        if kind != "count" or len(node.expressions) != 1:
+        if kind != "count":
             hint = "COUNT(DISTINCT x) counts different values; sums and averages are over all rows."
             refuse("distinct-unsupported", node, hint=hint)
-        found = scalar(node.expressions[0], self.rows)
+        found = different(node, self.rows)
         if isinstance(found, Constant):
             refuse("aggregate-argument", node.expressions[0])
         if condition is None and isinstance(found, Ref) and self.about.columns[found.name].owner:

@@ -19,7 +19,7 @@ from gateway.sql.above.summary import GroupNames
 from gateway.sql.algebra import Call, Constant, Kind, Ordering, Ref, Scalar
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.constants import NUMERIC
-from gateway.sql.scalars.resolve import Context, Scope, Source, matches, only
+from gateway.sql.scalars.resolve import Context, Scope, Source, matches, natural, only
 from gateway.sql.scalars.scalar import compare, number, predicate
 from gateway.sql.tables import Keep, Listed, Merge, One, Pair, Pick, Public, Shown, Sort
 
@@ -81,7 +81,7 @@ def _from(select: exp.Select, items: Sequence[Placed], context: Context) -> Tabl
     sources: tuple[Source, ...] = (items[0].source,)
     about = dict(items[0].listed.about)
     for join, item in zip(select.args.get("joins") or (), items[1:], strict=True):
-        only(join, "this", "side", "kind", "on", "using", code="join-unsupported")
+        only(join, "this", "side", "kind", "on", "using", "method", code="join-unsupported")
         side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
         if side not in _SIDES or kind not in ("", "INNER", "CROSS", "OUTER"):
             refuse("join-unsupported", join, hint="Write JOIN, LEFT, RIGHT, FULL or CROSS JOIN.")
@@ -118,7 +118,7 @@ def _using(
     join: exp.Join, kind: Literal["inner", "left", "right", "full"], names: TableNames, right: Source
 ) -> tuple[list[Scalar], tuple[Source, ...], Source]:
     """Return the equalities of USING, and both sides with the columns hidden that the other side shows."""
-    named = join.args.get("using") or []
+    named = natural(join, names.scope, right) or join.args.get("using") or []
     if named and kind == "full":
         refuse("join-unsupported", join, hint="Write FULL JOIN … ON, and COALESCE where one column is wanted.")
     on: list[Scalar] = []

@@ -23,7 +23,7 @@ from gateway.sql.inference.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.constants import NUMERIC, ONE
 from gateway.sql.scalars.resolve import Context, RowNames, matches, only
-from gateway.sql.scalars.scalar import Names, predicate, scalar
+from gateway.sql.scalars.scalar import Names, different, predicate, scalar
 
 MOST_SUMMED = Fraction(10**38)
 """What is summed lies within this, as declared bounds do: of what is wider, the noise would be all that is seen."""
@@ -234,10 +234,11 @@ def aggregated(node: exp.Expression, names: Names) -> FoldAggregate | None:
         )
     if type(argument) is exp.Distinct:
         only(argument, "expressions")
-        if kind != "count" or len(argument.expressions) != 1:
+        if kind != "count":
             refuse("distinct-unsupported", argument)
-        kind, argument = "count_distinct", argument.expressions[0]
-    meaning = scalar(argument, names)
+        kind, meaning = "count_distinct", different(argument, names)
+    else:
+        meaning = scalar(argument, names)
     if isinstance(meaning, Constant):
         refuse("aggregate-argument", node)
     if kind in ("least", "greatest") and meaning.kind == "boolean":

@@ -15,6 +15,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.errors import Position, SqlRefused
 from gateway.sql.position import TEXT, locate
+from gateway.sql.reading.abbreviations import write_out
 from gateway.sql.reading.grammar import DIALECTS, START, parser
 from gateway.sql.reading.spelling import spell
 from gateway.sql.refusals import CODES, refuse
@@ -63,6 +64,7 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
     spell(tree, dialect)
     tree.meta[TEXT] = text
     _complete(tree)
+    write_out(tree)
     return tree
 
 

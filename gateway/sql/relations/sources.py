@@ -29,7 +29,7 @@ from gateway.sql.inference.facts import facts
 from gateway.sql.refusals import refuse
 from gateway.sql.relations import nested
 from gateway.sql.relations.subqueries import Lookups, Read, asked_of_rows, has_subquery, semi_join, subquery_test
-from gateway.sql.scalars.resolve import Context, Named, RowNames, Scope, Source, matches, only
+from gateway.sql.scalars.resolve import Context, Named, RowNames, Scope, Source, matches, natural, only
 from gateway.sql.scalars.scalar import compare, predicate
 from gateway.sql.tables import Listed, nodes, single
 
@@ -342,12 +342,12 @@ def _step(join: exp.Join, item: Owned, scope: Scope, context: Context) -> tuple[
     side, kind = (str(join.args.get(name) or "").upper() for name in ("side", "kind"))
     if side == "FULL":
         refuse("join-unsupported", join, message=_FULL, hint="Write LEFT JOIN, or UNION ALL of two queries.")
-    only(join, "this", "side", "kind", "on", "using", code="join-unsupported")
+    only(join, "this", "side", "kind", "on", "using", "method", code="join-unsupported")
     if side not in ("", "LEFT", "RIGHT") or kind not in ("", "INNER", "CROSS", "OUTER"):
         refuse("join-unsupported", join, hint="Write JOIN, LEFT JOIN, RIGHT JOIN or CROSS JOIN.")
     right, source = item.relation, item.source
     about = facts(right, context.dataset)
-    using = join.args.get("using") or []
+    using = natural(join, scope, source) or join.args.get("using") or []
     before, known = scope.sources, {**scope.known, **about.columns}
     wider = Scope((*before, source), known, scope.outer)
     on: list[Scalar] = []

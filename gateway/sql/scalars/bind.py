@@ -37,12 +37,11 @@ def bind(select: exp.Expression, parameters: tuple[Parameter, ...]) -> None:
     given: Mapping[str, Constant] = {parameter.name: parameter.constant for parameter in parameters}
     used: set[str] = set()
     places = list(select.find_all(exp.Placeholder, exp.Parameter))
-    following = 0
+    counted: dict[int, str] = {}  # by place: one may have been copied
     for node in sorted(places, key=lambda found: found.meta.get("start", 0)):
         name = _name(node)
         if name is None:
-            following += 1
-            name = str(following)
+            name = counted.setdefault(node.meta.get("start", -len(counted)), str(len(counted) + 1))
         if name not in given:
             refuse("parameter-missing", node, hint=f"Send a value for parameter {name} in `parameters`.")
         used.add(name)

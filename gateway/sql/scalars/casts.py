@@ -26,7 +26,7 @@ _WORD = exp.DataType.Type
 TARGETS: dict[object, Kind] = {
     **dict.fromkeys((_WORD.TINYINT, _WORD.SMALLINT, _WORD.INT, _WORD.BIGINT), "integer"),
     **dict.fromkeys((_WORD.DOUBLE, _WORD.FLOAT), "float"),
-    **dict.fromkeys((_WORD.TEXT, _WORD.VARCHAR, _WORD.NVARCHAR), "text"),
+    **dict.fromkeys((_WORD.TEXT, _WORD.VARCHAR, _WORD.NVARCHAR, _WORD.CHAR, _WORD.NCHAR), "text"),
     _WORD.DECIMAL: "decimal",
     _WORD.BOOLEAN: "boolean",
     _WORD.DATE: "date",
@@ -45,9 +45,18 @@ def cast(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     found = lower(node.this)
     if details and kind == "decimal":
         return _decimal(found, details, node, names)
-    if details:
-        refuse("not-supported", node, message="A length in a cast is not supported.", hint="Write LEFT(x, n).")
-    return to_kind(found, kind, node, names)
+    made = to_kind(found, kind, node, names)
+    return _cut(made, details, node, names) if details else made
+
+
+def _cut(made: Scalar, details: list[exp.Expression], node: exp.Expression, names: Names) -> Scalar:
+    """Return VARCHAR(n): cut to so many characters, as every engine cuts it. CHAR(n), which pads, is refused."""
+    [length, *_] = sizes = _sizes(details)
+    pads = node.args["to"].this in (_WORD.CHAR, _WORD.NCHAR)
+    held = isinstance(made, Constant) or names.level == "post"
+    if made.kind != "text" or pads or held or len(sizes) > 1 or not 0 < length <= LONGEST:
+        refuse("not-supported", node, message="That length in a cast is not supported.", hint="Write LEFT(x, n).")
+    return call("left", (made, Constant(length, "integer")), "text", node, names)
 
 
 def to_kind(found: Scalar, kind: Kind, node: exp.Expression, names: Names) -> Scalar:
@@ -122,12 +131,25 @@ def _whole(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
     return call("even_whole", (inside,), "integer", node, names)
 
 
+def _sizes(details: list[exp.Expression]) -> list[int]:
+    """Return the numbers in the parentheses of a type, or refuse."""
+    found = []
+    for detail in details:
+        size = detail.this if isinstance(detail, exp.DataTypeParam) else detail
+        if type(size) is not exp.Literal or not size.this.isdigit() or len(size.this) > 5:
+            refuse("not-supported", detail, message="This cast is not supported.")
+        only(detail, "this")
+        only(size, "this")
+        found.append(int(size.this))
+    return found
+
+
 def _decimal(found: Scalar, details: list[exp.Expression], node: exp.Expression, names: Names) -> Scalar:
     """Return DECIMAL(p, s): rounded to s decimals, and refused where p digits may not hold it."""
-    sizes = [detail.this.this if isinstance(detail, exp.DataTypeParam) else "" for detail in details]
-    if not all(isinstance(size, str) and size.isdigit() for size in sizes) or not 1 <= len(sizes) <= 2:
+    sizes = _sizes(details)
+    if len(sizes) > 2:
         refuse("not-supported", node, message="This cast is not supported.")
-    digits, places = int(sizes[0]), int(sizes[1]) if len(sizes) == 2 else 0
+    digits, places = (*sizes, 0)[:2]
     if not places <= digits <= 38 or places > 15:
         refuse("constant-invalid", node, message="DECIMAL has at most 38 digits, at most 15 of them decimals.")
     if names.level == "post" or isinstance(found, Constant):

@@ -95,14 +95,23 @@ def named_part(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
 
 def truncated(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return a date or timestamp cut to the start of a unit, of the same type; weeks start on Monday."""
-    unit = _unit(node.args.get("unit"), node)
-    unit = _SAME.get(unit, unit)
+    named = _started(node.args.get("unit")) or _unit(node.args.get("unit"), node)
+    unit = {"mm": "month", "mon": "month", "yyyy": "year", "yy": "year"}.get(named, _SAME.get(named, named))
     found = _moment(lower(node.this), node, names)
-    if unit not in UNITS or (unit == "week" and dialect(node) == "bigquery"):
+    if unit not in UNITS or (named == "week" and dialect(node) == "bigquery"):
         refuse("not-supported", node, message=f"Dates are cut to one of: {', '.join(UNITS)}.")
     if isinstance(found, Constant):
         refuse("not-supported", node, message="Write the result of this out.")
     return call(f"{found.kind}_trunc_{unit}", (found,), found.kind, node, names)
+
+
+def _started(node: exp.Expression | None) -> str | None:
+    """Return the unit of a week that is said to start on a Monday, as all weeks do here."""
+    if type(node) is not exp.WeekStart or type(node.this) is not exp.Var:
+        return None
+    only(node, "this")
+    only(node.this, "this")
+    return "isoweek" if node.this.name.upper() == "MONDAY" else None
 
 
 def difference(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
@@ -170,6 +179,8 @@ def shift(found: Scalar, amount: int, unit: str, node: exp.Expression, names: Na
     """Return a date or timestamp moved by a constant interval, NULL where that leaves the years 1 to 9999."""
     if found.kind not in MOMENTS:
         refuse("type-mismatch", node, message="An interval is added to a date or a timestamp.")
+    if unit not in _SECONDS.keys() | _DAYS.keys() | _MONTHS.keys():
+        refuse("not-supported", node, message="Intervals are in years, quarters, months, weeks, days or less.")
     if unit in _SECONDS and found.kind == "date":
         found = to_kind(found, "timestamp", node, names)
     if isinstance(found, Constant):
@@ -182,10 +193,8 @@ def shift(found: Scalar, amount: int, unit: str, node: exp.Expression, names: Na
         function, count = f"{found.kind}_plus_months", amount * _MONTHS[unit]
     elif unit in _DAYS and found.kind == "date":
         function, count = "date_plus_days", amount * _DAYS[unit]
-    elif unit in _DAYS or unit in _SECONDS:
-        function, count = "timestamp_plus_seconds", amount * (_DAYS.get(unit, 0) * 86_400 or _SECONDS[unit])
     else:
-        refuse("not-supported", node, message="Intervals are in years, quarters, months, weeks, days or less.")
+        function, count = "timestamp_plus_seconds", amount * (_DAYS.get(unit, 0) * 86_400 or _SECONDS[unit])
     inside = _inside(_moment(found, node, names), amount, unit, names)
     return call(function, (inside, Constant(count, "integer")), found.kind, node, names)
 

@@ -103,6 +103,21 @@ class Scope:
         return found
 
 
+def natural(join: exp.Join, scope: Scope, source: Source) -> list[exp.Identifier]:
+    """Return the columns that a NATURAL JOIN equates: those declared under one name on both sides; none of another."""
+    method = join.args.get("method")
+    if not method:
+        return []
+    if str(method).upper() != "NATURAL" or join.args.get("on") is not None or join.args.get("using"):
+        refuse("join-unsupported", join)
+    there = {name.lower() for earlier in scope.sources for name, _ in earlier.columns if name not in earlier.merged}
+    common = [name for name, _ in source.columns if name.lower() in there and name not in source.merged]
+    if not common:
+        hint = "Write CROSS JOIN, or JOIN … ON."
+        refuse("join-unsupported", join, message="No column has one name on both sides of this join.", hint=hint)
+    return [exp.to_identifier(name) for name in common]
+
+
 @dataclass(slots=True)
 class RowNames:
     """What names mean in an expression over rows (``gateway.sql.scalars.scalar.Names``)."""

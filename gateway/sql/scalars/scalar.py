@@ -15,6 +15,7 @@ from typing import NoReturn
 from sqlglot import exp
 
 from gateway.sql.algebra import Constant, Scalar
+from gateway.sql.position import dialect
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars import casts, choices, comparisons, constants, dates, powers, texts
 from gateway.sql.scalars.arithmetic import absolute, arithmetic, computed, negative, rounding, sign
@@ -24,7 +25,7 @@ from gateway.sql.scalars.instead import instead
 from gateway.sql.scalars.names import Arm, Lower, Names, number
 from gateway.sql.scalars.resolve import only
 
-__all__ = ["ARMS", "Names", "compare", "number", "predicate", "scalar"]
+__all__ = ["ARMS", "Names", "compare", "different", "number", "predicate", "scalar"]
 
 MAX_DEPTH = 200
 
@@ -47,6 +48,13 @@ def scalar(node: exp.Expression, names: Names, depth: int = 0) -> Scalar:
 def predicate(node: exp.Expression, names: Names) -> Scalar:
     """Return a scalar that is a truth value, or refuse."""
     return condition(scalar(node, names), node)
+
+
+def different(node: exp.Distinct, names: Names) -> Scalar:
+    """Return what COUNT(DISTINCT …) tells apart: a value, or several as one."""
+    if len(node.expressions) == 1:
+        return scalar(node.expressions[0], names)
+    return texts.together(node.expressions, names, lambda part: scalar(part, names))
 
 
 def _unknown(node: exp.Expression) -> NoReturn:
@@ -102,6 +110,8 @@ def _additive(function: str) -> Arm:
         first, second = lower(left), lower(right)
         if first.kind in dates.MOMENTS and second.kind in dates.MOMENTS and sign_ == -1:
             return dates.between(second, first, "day", node, names)
+        if sign_ == 1 and first.kind == second.kind == "text" and dialect(node) == "tsql":
+            return texts.concat(node, names, lower)
         if first.kind == "date" and isinstance(second, Constant) and type(second.value) is int:
             return dates.shift(first, sign_ * second.value, "day", node, names)
         return computed(function, first, second, node, names)

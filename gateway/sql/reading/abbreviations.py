@@ -1,0 +1,272 @@
+"""Write out what SQL and its dialects abbreviate, so that lowering knows the long form alone.
+
+``SUM(x) OVER w … WINDOW w AS (PARTITION BY a)``  →  ``SUM(x) OVER (PARTITION BY a)``
+``(a, b) IN ((1, 2), (3, 4))``  →  ``(a = 1 AND b = 2) OR (a = 3 AND b = 4)``
+``NVL2(a, b, c)``  →  ``CASE WHEN NOT a IS NULL THEN b ELSE c END``
+
+Why this is sound: only trees of the text are rewritten, before any of it is understood; the long form passes every rule
+that it would pass if the analyst had written it. A node with an argument that is not read here is left as it is, so
+that lowering, which denies by default, refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from sqlglot import exp
+
+from gateway.sql.refusals import refuse
+
+MOST_WRITTEN = 20_000
+"""Nodes that a list of rows, or of patterns, may become."""
+
+_Type = exp.DataType.Type
+
+
+def _bare(node: exp.Expr, *read: str) -> bool:
+    """Whether a node has no filled argument besides those that are read."""
+    return all(name in read or value in (None, False, []) for name, value in node.args.items())
+
+
+# --- windows by their names
+
+
+def named_windows(select: exp.Select) -> None:
+    """Write the windows that a SELECT names out where they are used; a name that is not there is refused."""
+    windows: dict[str, exp.Window] = {}
+    for window in select.args.get("windows") or ():
+        if not isinstance(window, exp.Window) or not isinstance(window.this, exp.Identifier):
+            refuse("window-unsupported", select)
+        name = window.this.name.lower()
+        if name in windows:
+            refuse("window-unsupported", window.this, message="Two windows have the same name.")
+        if window.args.get("alias") is not None:
+            _inherit(window, windows)
+        windows[name] = window
+    select.set("windows", None)
+    for used in list(select.find_all(exp.Window)):
+        if used.args.get("alias") is not None and used.parent_select is select:
+            _inherit(used, windows)
+
+
+def _inherit(window: exp.Window, windows: Mapping[str, exp.Window]) -> None:
+    """Give a window what the one that it names says: its partition, its order, its frame.
+
+    Why two of a kind are refused: which of them holds is not for us to guess. (SQL lets a window add an order and a
+    frame to what it names, and nothing else.)
+    """
+    name = window.args["alias"]
+    found = windows.get(name.name.lower()) if isinstance(name, exp.Identifier) else None
+    if found is None:
+        refuse("window-unsupported", name, message="No window of that name is declared.")
+    for part in ("partition_by", "order", "spec"):
+        told = found.args.get(part)
+        if window.args.get(part) and (told or part == "partition_by"):
+            refuse("window-unsupported", name, message="A window adds an order or a frame to the one that it names.")
+        if told:
+            window.set(part, [each.copy() for each in told] if isinstance(told, list) else told.copy())
+    window.set("alias", None)
+
+
+# --- rows and lists
+
+
+def _all(parts: Sequence[exp.Expr], word: type[exp.And | exp.Or]) -> exp.Expr:
+    found = parts[0]
+    for part in parts[1:]:
+        found = word(this=found, expression=part)
+    return found if len(parts) == 1 else exp.Paren(this=found)
+
+
+def _equal(left: exp.Tuple, right: exp.Tuple) -> exp.Expr | None:
+    """Return the equality of two rows, column by column; None of rows that have not as many."""
+    if not _bare(left, "expressions") or not _bare(right, "expressions"):
+        return None
+    pairs = list(zip(left.expressions, right.expressions, strict=False))
+    if len(pairs) < 2 or len(left.expressions) != len(right.expressions):
+        return None
+    return _all([exp.EQ(this=here.copy(), expression=there.copy()) for here, there in pairs], exp.And)
+
+
+def _member(node: exp.Expr) -> exp.Expr | None:
+    """Return IN of a list of rows, or of an array that is written out."""
+    subject = node.this
+    if node.args.get("unnest") is not None and _bare(node, "this", "unnest"):
+        [*arrays] = node.args["unnest"].expressions
+        listed = _array(arrays[0]) if len(arrays) == 1 and _bare(node.args["unnest"], "expressions") else None
+        return None if listed is None else exp.In(this=subject.copy(), expressions=listed)
+    if type(subject) is not exp.Tuple or not _bare(node, "this", "expressions") or not node.expressions:
+        return None
+    rows = [_equal(subject, row) if type(row) is exp.Tuple else None for row in node.expressions]
+    return _all([row for row in rows if row is not None], exp.Or) if all(rows) else None
+
+
+def _array(node: exp.Expr | None) -> list[exp.Expr] | None:
+    """Return the items of an array or a list that is written out, None of anything else."""
+    while type(node) is exp.Paren:
+        node = node.this
+    if type(node) is exp.Tuple and _bare(node, "expressions"):
+        return [item.copy() for item in node.expressions] or None
+    marks = ("value_constructor", "struct_name_inheritance")  # how it was written
+    if type(node) is exp.Array and _bare(node, "expressions", *marks):
+        return [item.copy() for item in node.expressions] or None
+    return None
+
+
+def _compared(node: exp.Expr) -> exp.Expr | None:
+    """Return = of two rows, ``= ANY`` and ``<> ALL`` of an array that is written out."""
+    left, right = node.this, node.expression
+    equal = type(node) is exp.EQ
+    if type(left) is exp.Tuple and type(right) is exp.Tuple:
+        found = _equal(left, right)
+        return found if found is None or equal else exp.Not(this=exp.Paren(this=found))
+    wanted: type[exp.Expr] = exp.Any if equal else exp.All
+    listed: list[exp.Expr] | None = None
+    if type(right) is wanted and _bare(right, "this"):
+        listed = _array(right.this)
+    elif not equal and type(right) is exp.Anonymous and str(right.this).upper() == "ALL":
+        [*many] = right.expressions
+        listed = _array(many[0]) if len(many) == 1 else [item.copy() for item in many]
+    if listed is None:
+        return None
+    member = exp.In(this=left.copy(), expressions=listed)
+    return member if equal else exp.Not(this=member)
+
+
+def _patterns(node: exp.Expr) -> exp.Expr | None:
+    """Return LIKE ANY and LIKE ALL of patterns that are written out."""
+    many = node.expression
+    if type(many) not in (exp.Any, exp.All) or not _bare(many, "this") or not _bare(node, "this", "expression"):
+        return None
+    listed = _array(many.this)
+    if listed is None:
+        return None
+    each = [type(node)(this=node.this.copy(), expression=pattern) for pattern in listed]
+    return _all(each, exp.Or if type(many) is exp.Any else exp.And)
+
+
+# --- functions that are others by another name
+
+
+def _either(node: exp.Expr) -> exp.Expr | None:
+    """NVL2(a, b, c)."""
+    present = exp.Not(this=exp.Is(this=node.this.copy(), expression=exp.Null()))
+    return exp.Case(ifs=[exp.If(this=present, true=node.args["true"].copy())], default=_copied(node.args.get("false")))
+
+
+def _copied(node: exp.Expr | None) -> exp.Expr | None:
+    return None if node is None else node.copy()
+
+
+def _decoded(node: exp.Expr) -> exp.Expr | None:
+    """DECODE(a, 1, 'x', 2, 'y', 'z'), in which NULL equals NULL."""
+    subject, *rest = node.expressions
+    if len(rest) < 2:
+        return None
+    pairs = [(rest[at], rest[at + 1]) for at in range(0, len(rest) - 1, 2)]
+    ifs = [exp.If(this=exp.NullSafeEQ(this=subject.copy(), expression=a.copy()), true=b.copy()) for a, b in pairs]
+    return exp.Case(ifs=ifs, default=rest[-1].copy() if len(rest) % 2 else None)
+
+
+def _converted(node: exp.Expr) -> exp.Expr | None:
+    """CONVERT(INT, x), in which the type comes first."""
+    cast = exp.TryCast if node.args.get("safe") else exp.Cast
+    return cast(this=node.expression.copy(), to=node.this.copy())
+
+
+def _as(kind: exp.DType) -> Callable[[exp.Expr], exp.Expr | None]:
+    return lambda node: exp.Cast(this=node.this.copy(), to=exp.DataType(this=kind, nested=False))
+
+
+def _date(node: exp.Expr) -> exp.Expr | None:
+    return _written_date([node.args.get(name) for name in ("year", "month", "day")])
+
+
+def _written_date(parts: Sequence[exp.Expr | None]) -> exp.Expr | None:
+    """Return the date of a year, a month and a day that are written out."""
+    numbers = [p.this for p in parts if type(p) is exp.Literal and not p.args.get("is_string") and p.this.isdigit()]
+    if len(numbers) != 3 or len(parts) != 3 or any(len(number) > 4 for number in numbers):
+        return None
+    year, month, day = (int(number) for number in numbers)
+    text = exp.Literal.string(f"{year:04}-{month:02}-{day:02}")
+    assert parts[0] is not None
+    text.meta.update(parts[0].meta)
+    return exp.Cast(this=text, to=exp.DataType(this=_Type.DATE, nested=False))
+
+
+def _monthly(node: exp.Expr) -> exp.Expr | None:
+    return exp.DateAdd(this=node.this.copy(), expression=node.expression.copy(), unit=exp.var("MONTH"))
+
+
+def _unparsed(node: exp.Expr) -> exp.Expr | None:
+    """Return a function that the dialect's parser knows by its name alone."""
+    args = [arg.copy() for arg in node.expressions]
+    match str(node.this).upper(), args:
+        case "MID", [text, start, length]:
+            return exp.Substring(this=text, start=start, length=length)
+        case "MAKE_DATE", _:
+            return _written_date(node.expressions)
+        case "ADDDATE", [day, days]:
+            return exp.DateAdd(this=day, expression=days, unit=exp.var("DAY"))
+        case "ISNULL", [value]:
+            return exp.Paren(this=exp.Is(this=value, expression=exp.Null()))
+        case "ISNOTNULL", [value]:
+            return exp.Not(this=exp.Is(this=value, expression=exp.Null()))
+    return None
+
+
+def _rolled(node: exp.Expr) -> exp.Expr | None:
+    """GROUP BY a, b WITH ROLLUP (or WITH CUBE)."""
+    for name in ("rollup", "cube"):
+        found = node.args.get(name) or []
+        if len(found) == 1 and not found[0].expressions and node.expressions and _bare(node, "expressions", name):
+            whole = type(found[0])(expressions=[item.copy() for item in node.expressions])
+            return exp.Group(expressions=[whole])
+    return None
+
+
+_Rewrite = tuple[Callable[[exp.Expr], exp.Expr | None], tuple[str, ...]]
+
+_LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
+    {
+        exp.In: (_member, ("this", "expressions", "unnest")),
+        exp.EQ: (_compared, ("this", "expression")),
+        exp.NEQ: (_compared, ("this", "expression")),
+        exp.Like: (_patterns, ("this", "expression")),
+        exp.ILike: (_patterns, ("this", "expression")),
+        exp.Nvl2: (_either, ("this", "true", "false")),
+        exp.DecodeCase: (_decoded, ("expressions",)),
+        exp.EqualNull: (
+            lambda n: exp.NullSafeEQ(this=n.this.copy(), expression=n.expression.copy()),
+            ("this", "expression"),
+        ),
+        exp.Convert: (_converted, ("this", "expression", "safe")),
+        exp.ToChar: (_as(_Type.TEXT), ("this",)),
+        exp.Timestamp: (_as(_Type.TIMESTAMP), ("this", "with_tz")),
+        exp.TsOrDsToDatetime: (_as(_Type.TIMESTAMP), ("this",)),
+        exp.DateFromParts: (_date, ("year", "month", "day", "allow_overflow")),  # of 13 months, which is refused
+        exp.UtcDate: (lambda _: exp.CurrentDate(), ()),
+        exp.AddMonths: (_monthly, ("this", "expression")),
+        exp.Anonymous: (_unparsed, ("this", "expressions")),
+        exp.Group: (_rolled, ("expressions", "rollup", "cube")),
+    }
+)
+
+
+def write_out(tree: exp.Expr) -> None:
+    """Rewrite a tree in place, inner abbreviations first."""
+    for select in list(tree.find_all(exp.Select)):
+        named_windows(select)
+    written = 0
+    for node in reversed(list(tree.walk())):
+        rewrite = _LONG.get(type(node))
+        if rewrite is None or not _bare(node, *rewrite[1]):
+            continue
+        found = rewrite[0](node)
+        if found is None:
+            continue
+        written += sum(1 for _ in found.walk())
+        if written > MOST_WRITTEN:
+            refuse("sql-too-deep", node if isinstance(node, exp.Expression) else None, hint="Write shorter lists.")
+        node.replace(found)
