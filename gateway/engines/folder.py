@@ -143,12 +143,18 @@ class FolderEngine(DuckdbEngine):
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> str:
-    """Return a SELECT over files of one schema; one that differs would raise, or be cast, while it is read."""
+    """Return a SELECT over files of one schema; one that differs would raise, or be cast, while it is read.
+
+    Why bytes that are no UTF-8 are replaced: by default such a text raises an error when it is read, which one row
+    would decide. What stands in its place hangs on its own bytes alone, not on the statistics of the file, which
+    DuckDB does not use where they hold such bytes.
+    """
     names = [str(path) for path in paths]
     differ = connection.execute(_FILES_DIFFER, {"files": names, "first": names[0]}).fetchall()
     if differ:
         raise EngineUnavailable(f"{differ[0][0]} has other columns than {names[0]}")
-    return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], hive_partitioning = false)"  # noqa: S608
+    options = "hive_partitioning = false, utf8_validation = 'replace'"
+    return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], {options})"  # noqa: S608
 
 
 def _raising(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> frozenset[str]:

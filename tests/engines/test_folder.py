@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -227,6 +228,35 @@ def test_instants_that_raise_when_they_are_read_are_of_no_type(parquet: FolderEn
     with parquet.session(LIMITS) as session:
         shape = session.schema(["event"])["event"]
     assert {name: kind for name, kind, _ in shape.columns}["at"] is None
+
+
+TEXTS = (b"ok", b"\xff\xfe", None, b"long " * 9 + b"\xed\xa0\x80", b"\xc0\x80", "\U0001f600".encode(), b"x\x00y", b"?")
+ENCODINGS: dict[str, dict[str, Any]] = {
+    "dictionary": {},
+    "plain": {"use_dictionary": False},
+    "delta": {"use_dictionary": False, "column_encoding": {"t": "DELTA_BYTE_ARRAY", "id": "PLAIN"}},
+    "lengths": {"use_dictionary": False, "column_encoding": {"t": "DELTA_LENGTH_BYTE_ARRAY", "id": "PLAIN"}},
+    "pages": {"write_page_index": True},
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("rows", [1, 3, 8], ids=lambda rows: f"{rows} in a group of rows")
+def test_text_that_is_no_utf8_raises_nothing(parquet: FolderEngine, tmp_path: Path, encoding: str, rows: int) -> None:
+    """Whatever stands beside a row in its group of rows, and so in the file's statistics, the row is read alike."""
+    raw = pa.array(TEXTS, pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(TEXTS), raw.buffers(), null_count=1)
+    table = pa.table({"id": range(len(TEXTS)), "t": texts})
+    pq.write_table(table, tmp_path / "odd.parquet", row_group_size=rows, **ENCODINGS[encoding])
+    expected = ["ok", "??", None, "long " * 9 + "???", "??", "\U0001f600", "x\x00y", "?"]
+    with parquet.session(LIMITS) as session:
+        assert session.fetch("SELECT t FROM odd ORDER BY id").column("t").to_pylist() == expected
+        for text in ("?", "??", "ok", "x", "\U0001f600"):
+            for operator, meant in (("=", str.__eq__), ("<", str.__lt__), (">=", str.__ge__)):
+                where = f"(t COLLATE \"binary\") {operator} '{text}'"
+                [(found,)] = session.fetch(f"SELECT COUNT(*) AS n FROM odd WHERE {where}").to_pydict().values()
+                assert found == sum(meant(value, text) for value in expected if value is not None)
+        assert session.fetch("SELECT MIN(t) AS a, MAX(t) AS b FROM odd").to_pylist() == [{"a": "?", "b": "\U0001f600"}]
 
 
 @pytest.mark.parametrize(
