@@ -89,10 +89,104 @@ _SQLITE: Mapping[str, str] = MappingProxyType(
 )
 """SQLite's own arithmetic, whose whole numbers stay within 64 bits here; the rest is ``engines.sqlitescalars``."""
 
+_FLAT = "CAST('{value!r}' AS DOUBLE)"
+_SPARK_HELD = f"(({{{{{{0}}}}}} + {_FLAT.format(value=2.0**-400)}) - {_FLAT.format(value=2.0**-400)})"
+_LETTERS = "".join(map(chr, (*range(97, 123), *(code for code in range(0xE0, 0xFF) if code != 0xF7))))
+
+
+def _double(small: str) -> str:
+    """Return a whole double, of which Spark's own function would make a BIGINT; from 2^53 on each double is whole."""
+    return f"CASE WHEN ABS({{0}}) < 9007199254740992.0D THEN {small} ELSE {{0}} END + 0.0D"
+
+
+def _matched(pattern: str, kind: str) -> str:
+    """Return a cast of the texts that a pattern describes; Java's ``$`` would let a line's end pass."""
+    return f"TRY_CAST(CASE WHEN {{0}} RLIKE r'\\A({pattern})\\z' THEN {{0}} END AS {kind})"
+
+
+_SPARK: Mapping[str, str] = MappingProxyType(
+    {
+        "to_float": "CAST({0} AS DOUBLE)",
+        "least": "LEAST({*})",
+        "greatest": "GREATEST({*})",
+        "clamp": "CASE WHEN {0} <= {1} THEN {1} WHEN {0} >= {2} THEN {2} ELSE {0} END",
+        "clamp_whole": "CAST(CASE WHEN {0} <= {1} THEN {1} WHEN {0} >= {2} THEN {2} ELSE {0} END AS BIGINT)",
+        "within": "CASE WHEN {0} BETWEEN {1} AND {2} THEN {0} END",
+        "to_whole": "CAST({0} AS BIGINT)",
+        "as_double": "CAST({0} AS DOUBLE)",
+        "row_add": "{0} + {1}",
+        "row_subtract": "{0} - {1}",
+        "row_multiply": "{0} * {1}",
+        "row_product": f"({_SPARK_HELD.format(0)} * {_SPARK_HELD.format(1)}) + 0.0D",
+        "row_divide": f"({_SPARK_HELD.format(0)} / NULLIF({_SPARK_HELD.format(1)}, 0)) + 0.0D",
+        "quotient": "{0} div NULLIF({1}, 0)",
+        "remainder": "{0} % NULLIF({1}, 0)",
+        "row_abs": "ABS({0})",
+        "row_floor": _double("FLOOR({0})"),
+        "row_ceil": _double("CEIL({0})"),
+        "row_trunc": _double("SIGN({0}) * FLOOR(ABS({0}))"),
+        "row_round": _double("SIGN({0}) * FLOOR(ABS({0}) + 0.5D)"),
+        "floor_whole": "FLOOR({0})",
+        "ceil_whole": "CEIL({0})",
+        "trunc_whole": "CAST({0} AS BIGINT)",
+        "round_whole": "CAST({0} + SIGN({0}) * 0.5D AS BIGINT)",
+        "even_whole": "CAST(RINT({0}) AS BIGINT)",
+        **{f"row_{name}": f"{name.upper()}({{0}})" for name in ("sqrt", "ln", "log10", "exp")},
+        "row_power": "POW(({0} + {1}) - {1}, {2})",
+        "row_inverse": "POW(NULLIF(({0} + {1}) - {1}, 0), {2})",
+        "row_raised": "POW({0}, {1})",
+        "left": "LEFT({0}, {1})",
+        "right": "RIGHT({0}, {1})",
+        "substring": "SUBSTRING({0}, {1}, {2})",
+        "upper": f"TRANSLATE({{0}}, '{_LETTERS}', '{_LETTERS.upper()}')",
+        "lower": f"TRANSLATE({{0}}, '{_LETTERS.upper()}', '{_LETTERS}')",
+        "trim": "TRIM(BOTH {1} FROM {0})",
+        "trim_left": "TRIM(LEADING {1} FROM {0})",
+        "trim_right": "TRIM(TRAILING {1} FROM {0})",
+        "concat": "{0} || {1}",
+        "replace": "REPLACE({0}, {1}, {2})",
+        "length": "CAST(LENGTH({0}) AS BIGINT)",
+        "position": "CAST(INSTR({0}, {1}) AS BIGINT)",
+        "like": "{0} LIKE {1} ESCAPE '!'",
+        "like_escaped": "{0} LIKE {1} ESCAPE '!'",
+        "whole_text": "CAST({0} AS STRING)",
+        "date_text": "CAST({0} AS STRING)",
+        "text_whole": _matched("[+-]?[0-9]{{1,18}}", "BIGINT"),
+        "text_float": _matched("[+-]?[0-9]{{1,18}}([.][0-9]{{0,18}})?([eE][+-]?[0-9]{{1,2}})?", "DOUBLE") + " + 0.0D",
+        "text_date": _matched("(?!0000)[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}", "DATE"),
+        **{
+            part: f"CAST(EXTRACT({part} FROM {{0}}) AS BIGINT)"
+            for part in ("year", "quarter", "month", "week", "day", "doy")
+        },
+        "dow": "CAST(DAYOFWEEK({0}) - 1 AS BIGINT)",
+        "isodow": "CAST(WEEKDAY({0}) + 1 AS BIGINT)",
+        "isoyear": "CAST(EXTRACT(YEAROFWEEK FROM {0}) AS BIGINT)",
+        **{
+            part: f"CAST({part.upper()}(CAST({{0}} AS TIMESTAMP_NTZ)) AS BIGINT)"
+            for part in ("hour", "minute", "second")
+        },
+        **{
+            f"{kind}_trunc_{unit}": f"CAST(DATE_TRUNC('{unit}', CAST({{0}} AS TIMESTAMP)) AS {kept})"
+            for unit in _UNITS
+            for kind, kept in (("date", "DATE"), ("timestamp", "TIMESTAMP_NTZ"))
+        },
+        "as_date": "CAST({0} AS DATE)",
+        "as_timestamp": "CAST({0} AS TIMESTAMP_NTZ)",
+        "days_between": "CAST(DATEDIFF({1}, {0}) AS BIGINT)",
+        "date_plus_days": "DATE_ADD({0}, CAST({1} AS INT))",
+        "date_plus_months": "ADD_MONTHS({0}, CAST({1} AS INT))",
+        "timestamp_plus_months": "{0} + MAKE_YM_INTERVAL(0, CAST({1} AS INT))",
+        "timestamp_plus_seconds": (
+            "{0} + MAKE_DT_INTERVAL(CAST({1} div 86400 AS INT), 0, 0, CAST({1} % 86400 AS DECIMAL(18, 6)))"
+        ),
+    }
+)
+"""In ANSI mode, where overflow and bad casts raise: so guards stand around arguments as for the other engines."""
+
 OFFERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "sqlite": MappingProxyType({**_LOGIC, **_SQLITE}),
-        "spark": MappingProxyType({**_LOGIC, "to_float": "CAST({0} AS DOUBLE)"}),
+        "spark": MappingProxyType({**_LOGIC, **_SPARK}),
     }
 )
 """Dialect → function → template."""

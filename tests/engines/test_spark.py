@@ -33,7 +33,7 @@ from tests.oracles.composed import composed
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
 from tests.oracles.sqlite import differences, loaded
-from tests.oracles.test_composed import neighbour
+from tests.oracles.test_composed import neighbour, released_at_the_top
 from tests.oracles.test_infinite import shown
 from tests.oracles.worlds import Data, World, generate, literal, quoted, shuffled
 
@@ -253,10 +253,14 @@ def test_answers(
     with loaded(CLINIC, data) as connection:
         for seed in range(40, 100):
             question = composed(CLINIC, seed)
+            if "ties" in question.features:
+                continue  # Discreet breaks them by its own rule, and SQLite by none
             try:
                 planned = plan(written(question.text, groups=1000), dataset)
             except SqlRefused:
                 continue
+            if not released_at_the_top(planned):
+                continue  # a released table has all of its public groups, which SQLite's has not
             assert differences(question, shown(planned, bases[0].fetch, sandbox), connection) == []
             compared += 1
             if compared == 12:

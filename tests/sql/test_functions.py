@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, reject, settings
 
 from gateway.errors import SqlRefused
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.sql import functions as functions_of_rows
 from gateway.sql.algebra import Call, Scalar
 from gateway.sql.functions import FUNCTIONS
@@ -61,7 +61,13 @@ class Lowered:
 
     scalar: Scalar
     known: Known
-    sql: str
+    key: str
+    value: str
+    source: str
+
+    @property
+    def sql(self) -> str:
+        return f"SELECT {self.key} AS id, {self.value} AS v FROM {self.source}"
 
 
 def lowered(expression: str, dialect: str, dataset: Dataset) -> Lowered:
@@ -71,8 +77,8 @@ def lowered(expression: str, dialect: str, dataset: Dataset) -> Lowered:
     ((_, made),) = release.keys
     below = rows(release.source, dataset)
     value = writer(dataset.dialect).shown(below.write(made, dataset.dialect), made.kind)
-    sql = f"SELECT {below.columns['id#0']} AS id, {value} AS v FROM {below.source}"
-    return Lowered(made, known(made, facts(release.source, dataset).columns), sql)
+    about = known(made, facts(release.source, dataset).columns)
+    return Lowered(made, about, below.columns["id#0"], value, below.source)
 
 
 def functions(found: Scalar) -> Iterator[str]:
@@ -123,20 +129,21 @@ def differences(expression: str, dialect: str, engines: Engines, hostile: Data) 
     found: list[str] = []
     for dataset, base in engines:
         made = lowered(expression, dialect, dataset)
-        got = values(base.fetch, made.sql)
-        for row in hostile["hostile"]:
-            held = {
-                f"{col.name}#0": canonical(value, col.stored(dataset.dialect))
-                for col, value in zip(COLUMNS, row, strict=True)
-            }
-            expected = evaluate(made.scalar, held)
-            mine = got[held["id#0"]]
-            mine = Fraction(mine) if isinstance(expected, Fraction) and mine is not None else mine
-            if not close(mine, expected):
-                used = {name: value for name, value in held.items() if name.split("#")[0] in expression}
-                found.append(f"{dataset.dialect}: {expression} of {used} is {mine!r} where {expected!r} is meant")
-            found += outside(expression, mine, made.known)
+        found += mistakes(expression, made, dataset.dialect, values(base.fetch, made.sql), hostile)
     return found
+
+
+def mistakes(expression: str, made: Lowered, engine: Dialect, got: dict[int, Any], hostile: Data) -> Iterator[str]:
+    """Say where an engine's values of an expression are others than those that are meant, or outside its bounds."""
+    for row in hostile["hostile"]:
+        held = {f"{col.name}#0": canonical(value, col.stored(engine)) for col, value in zip(COLUMNS, row, strict=True)}
+        expected = evaluate(made.scalar, held)
+        mine = got[held["id#0"]]
+        mine = Fraction(mine) if isinstance(expected, Fraction) and mine is not None else mine
+        if not close(mine, expected):
+            used = {name: value for name, value in held.items() if name.split("#")[0] in expression}
+            yield f"{engine}: {expression} of {used} is {mine!r} where {expected!r} is meant"
+        yield from outside(expression, mine, made.known)
 
 
 def outside(expression: str, value: Any, about: Known) -> Iterator[str]:
