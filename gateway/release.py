@@ -27,7 +27,10 @@ from mechanisms.noise import Noise, Selection, draw, select
 
 KeyTuple = tuple[Value, ...]
 
-TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
+TOO_SMALL = (
+    "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there, "
+    "or the nearest that the interval holds."
+)
 UNDEFINED = (
     "in some groups there are fewer than two rows, or no variation, by the noisy numbers; zero stands there, "
     "and for an intercept the mean of y."
@@ -264,7 +267,8 @@ def _stepped(total: Fraction, step: Fraction | None) -> int | float:
 def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float) -> Estimated:
     """Return means within their bounds, their intervals, and whether some noisy count was too small for one.
 
-    Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
+    Below one row the middle of the bounds stands for the mean, or the nearest to it that the interval holds: always a
+    number, decided from noisy numbers alone.
     """
     spreads, counts = [_sum(mean.spread, row) for row in rows], [_sum(mean.count, row) for row in rows]
     centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
@@ -278,13 +282,15 @@ def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], con
         float(mean.lower - mean.centre),
         float(mean.upper - mean.centre),
     )
+    ends = [(centre + low, centre + high) for low, high in intervals]
     values = [
-        min(max(centre if count < 1 else float(mean.centre + spread / count), lower), upper)
-        for spread, count in zip(spreads, counts, strict=True)
+        # Without a row to speak of the noisy sum may still tell where the mean cannot be.
+        min(max(centre, low), high) if count < 1 else min(max(float(mean.centre + spread / count), lower), upper)
+        for spread, count, (low, high) in zip(spreads, counts, ends, strict=True)
     ]
     return Estimated(
         tuple(values),
-        tuple((centre + low, centre + high) for low, high in intervals),
+        tuple(ends),
         TOO_SMALL if any(count < 1 for count in counts) else None,
     )
 
