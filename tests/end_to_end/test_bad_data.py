@@ -19,25 +19,25 @@ from tests.end_to_end.home import Home, make_home, problem, serving
 DATASETS: Final = ("worst", "quiet")
 LEAST, MOST = -(2**63), 2**63 - 1
 POLICY: Final = f"""
-dataset: {{name}}
-engine: duckdb:///{{name}}.duckdb
-privacy_unit: {{{{key: who}}}}
+dataset: NAME
+engine: duckdb:///NAME.duckdb
+privacy_unit: {{key: who}}
 tables:
-  flat:   {{{{owner: who, max_rows_per_unit: 1, columns: {{{{x: {{{{type: number, lower: 7, upper: 7}}}}}}}}}}}}
-  heavy:  {{{{owner: who, max_rows_per_unit: 3, columns: {{{{x: {{{{type: number, lower: 0, upper: 100}}}}}}}}}}}}
-  nobody: {{{{owner: who, max_rows_per_unit: 3, columns: {{{{x: {{{{type: number, lower: 0, upper: 100}}}}}}}}}}}}
-  absent: {{{{owner: who, max_rows_per_unit: 3, columns: {{{{x: {{{{type: number, lower: 0, upper: 100}}}}}}}}}}}}
-  odd:    {{{{owner: who, max_rows_per_unit: 1, columns: {{{{x: {{{{type: number, lower: 0, upper: 100}}}}}}}}}}}}
-  ends:   {{{{owner: who, max_rows_per_unit: 1, columns: {{{{x: {{{{type: integer, lower: {LEAST}, upper: {MOST}}}}}}}}}}}}}
+  flat:   {{owner: who, max_rows_per_unit: 1, columns: {{x: {{type: number, lower: 7, upper: 7}}}}}}
+  heavy:  {{owner: who, max_rows_per_unit: 3, columns: {{x: {{type: number, lower: 0, upper: 100}}}}}}
+  nobody: {{owner: who, max_rows_per_unit: 3, columns: {{x: {{type: number, lower: 0, upper: 100}}}}}}
+  absent: {{owner: who, max_rows_per_unit: 3, columns: {{x: {{type: number, lower: 0, upper: 100}}}}}}
+  odd:    {{owner: who, max_rows_per_unit: 1, columns: {{x: {{type: number, lower: 0, upper: 100}}}}}}
+  ends:   {{owner: who, max_rows_per_unit: 1, columns: {{x: {{type: integer, lower: {LEAST}, upper: {MOST}}}}}}}
   few:
     owner: who
     max_rows_per_unit: 1
     columns:
-      x: {{{{type: number, lower: 0, upper: 100}}}}
-      j: {{{{type: integer, lower: 0, upper: 99, nullable: false}}}}
-      k: {{{{type: integer, lower: 0, upper: 99, nullable: false}}}}
-budget: {{{{epsilon: 1000000, delta: 1e-6}}}}
-per_query: {{{{max_epsilon: 10, delta: 1e-9}}}}
+      x: {{type: number, lower: 0, upper: 100}}
+      j: {{type: integer, lower: 0, upper: 99, nullable: false}}
+      k: {{type: integer, lower: 0, upper: 99, nullable: false}}
+budget: {{epsilon: 1000000, delta: 1e-6}}
+per_query: {{max_epsilon: 10, delta: 1e-9}}
 """
 COLUMNS: Final = {
     "flat": "who BIGINT, x DOUBLE",
@@ -57,7 +57,7 @@ WORST: Final = {
     "ends": f"SELECT i, CASE i % 3 WHEN 0 THEN {MOST} WHEN 1 THEN {LEAST} ELSE 0 END FROM range(300) t(i)",
     "few": "SELECT i, 50, i * 8, i FROM range(12) t(i)",
 }
-QUIET: Final = {name: "SELECT i, 40 FROM range(500) t(i)" for name in COLUMNS} | {
+QUIET: Final = dict.fromkeys(COLUMNS, "SELECT i, 40 FROM range(500) t(i)") | {
     "few": "SELECT i, 40, i % 100, i % 7 FROM range(500) t(i)"
 }
 PLAIN: Final = "SELECT COUNT(*) AS n, COUNT(x) AS c, SUM(x) AS s, AVG(x) AS a FROM {}"
@@ -77,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     made = make_home(tmp_path_factory.mktemp("bad-data"), data=False)
     for name, rows in zip(DATASETS, (WORST, QUIET), strict=True):
         fill(made.folder / f"{name}.duckdb", rows)
-        made.apply(POLICY.format(name=name))
+        made.apply(POLICY.replace("NAME", name))
         made.grant("ada", 100_000, dataset=name)
     with serving(made):
         yield made
