@@ -239,9 +239,10 @@ def _estimated(
 ) -> Estimated:
     if isinstance(estimator, Linear):
         width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
-        sums = [_sum(estimator.terms, row) for row in rows]
-        values = tuple(_stepped(total, estimator.step) for total in sums)
-        return Estimated(values, tuple((float(total) - width, float(total) + width) for total in sums), None)
+        sums, below = _sums(estimator.terms, rows)
+        centres = [total / below for total in sums]
+        intervals = tuple((centre - width, centre + width) for centre in centres)
+        return Estimated(_stepped(sums, below, estimator.step), intervals, None)
     if isinstance(estimator, Picked):
         exact = [estimator.grid.value(row[estimator.bucket]) for row in rows]
         picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
@@ -252,16 +253,31 @@ def _estimated(
     return _means(estimator, rows, noises, confidence)
 
 
-def _sum(terms: tuple[tuple[str, Fraction], ...], row: dict[str, int]) -> Fraction:
-    return sum((weight * row[name] for name, weight in terms), Fraction(0))
+def _sums(terms: tuple[tuple[str, Fraction], ...], rows: list[dict[str, int]]) -> tuple[list[int], int]:
+    """Return the weighted sum of each row, exactly, as whole numbers over one denominator.
+
+    Whole numbers throughout, since a fraction for each group takes longer than its noise; ``/`` of two of them is the
+    nearest double, as it is of a fraction.
+    """
+    below = math.lcm(*(weight.denominator for _, weight in terms))
+    weights = [(name, int(weight * below)) for name, weight in terms]
+    return [sum(weight * row[name] for name, weight in weights) for row in rows], below
 
 
-def _stepped(total: Fraction, step: Fraction | None) -> int | float:
-    """Return a sum on the grid of what it sums, so that a count of people is a whole number."""
+def _stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:
+    """Return sums on the grid of what they sum, so that a count of people is a whole number."""
     if step is None:
-        return float(total)
-    rounded = round(total / step) * step
-    return int(rounded) if step.denominator == 1 else float(rounded)
+        return tuple(total / below for total in sums)
+    rounded = (_nearest(total * step.denominator, below * step.numerator) for total in sums)
+    if step.denominator == 1:
+        return tuple(steps * step.numerator for steps in rounded)
+    return tuple(steps * step.numerator / step.denominator for steps in rounded)
+
+
+def _nearest(above: int, below: int) -> int:
+    """Return a quotient rounded to the nearest whole number, to the even one of two; ``below`` is above zero."""
+    quotient, rest = divmod(above, below)
+    return quotient + (2 * rest > below or (2 * rest == below and quotient % 2 == 1))
 
 
 def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float) -> Estimated:
@@ -270,11 +286,11 @@ def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], con
     Below one row the middle of the bounds stands for the mean, or the nearest to it that the interval holds: always a
     number, decided from noisy numbers alone.
     """
-    spreads, counts = [_sum(mean.spread, row) for row in rows], [_sum(mean.count, row) for row in rows]
+    (spreads, of_spread), (counts, of_count) = _sums(mean.spread, rows), _sums(mean.count, rows)
     centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
     intervals = ratio_intervals(
-        [float(spread) for spread in spreads],
-        [float(count) for count in counts],
+        [spread / of_spread for spread in spreads],
+        [count / of_count for count in counts],
         _floats(mean.spread),
         _floats(mean.count),
         noises,
@@ -283,15 +299,20 @@ def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], con
         float(mean.upper - mean.centre),
     )
     ends = [(centre + low, centre + high) for low, high in intervals]
+    # centre + (spread / of_spread) / (count / of_count), divided once
+    start, scale = mean.centre.numerator * of_spread, mean.centre.denominator * of_count
+    below = mean.centre.denominator * of_spread
     values = [
         # Without a row to speak of the noisy sum may still tell where the mean cannot be.
-        min(max(centre, low), high) if count < 1 else min(max(float(mean.centre + spread / count), lower), upper)
+        min(max(centre, low), high)
+        if count < of_count
+        else min(max((start * count + spread * scale) / (below * count), lower), upper)
         for spread, count, (low, high) in zip(spreads, counts, ends, strict=True)
     ]
     return Estimated(
         tuple(values),
         tuple(ends),
-        TOO_SMALL if any(count < 1 for count in counts) else None,
+        TOO_SMALL if any(count < of_count for count in counts) else None,
     )
 
 

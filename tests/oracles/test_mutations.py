@@ -128,7 +128,7 @@ def halved_sensitivity(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_clamp(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(render, "clamped", lambda value, _low, _high: value)
+    patch.setattr(render, "clamped", lambda value, _low, _high, _most=None: value)
 
 
 def float_aggregate(patch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,8 @@ def float_aggregate(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_weights(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Writer, "weighted", lambda _self, amount, _total, _rows: amount)
+    for name in ("weighted", "narrowly_weighted"):
+        patch.setattr(Writer, name, lambda _self, amount, _total, _rows: amount)
 
 
 def wrong_join(patch: pytest.MonkeyPatch) -> None:

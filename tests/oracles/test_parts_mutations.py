@@ -95,7 +95,8 @@ def a_cap_of_each_row(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_weights(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Writer, "weighted", lambda _self, amount, _total, _rows: amount)
+    for name in ("weighted", "narrowly_weighted"):
+        patch.setattr(Writer, name, lambda _self, amount, _total, _rows: amount)
 
 
 def buckets_beyond_the_grid(patch: pytest.MonkeyPatch) -> None:

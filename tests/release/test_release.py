@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pyarrow as pa
 import pytest
 
@@ -10,6 +13,8 @@ from gateway.policy.document import PolicyInvalid, load
 from gateway.policy.model import Physical, TableShape
 from gateway.policy.resolve import resolve
 from gateway.release import NoisyTable, release
+from gateway.sql.planning.plan import Cell, Estimator, Linear, Mean, Measure, PlannedRelease
+from mechanisms.noise import Noise
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
 from tests.sql.shop import SHOP
@@ -67,3 +72,34 @@ per_query: {max_epsilon: 1}
     shape = TableShape((("x", Physical("integer", "INTEGER"), False),), frozenset())
     with pytest.raises(PolicyInvalid, match="more decimals than INTEGER holds"):
         resolve(document, {"t": shape}, "duckdb", 1)
+
+
+NOISE = Noise("laplace", 7.5)
+WEIGHTS = (Fraction(1, 3), Fraction(-7, 2**20), Fraction(10), Fraction(3, 100))
+INTEGERS = (0, 1, -1, 2**15, 3 * 2**62 + 1, -(10**30), 5, 150)
+
+
+@pytest.mark.parametrize("step", [None, Fraction(1), Fraction(1, 100), Fraction(2**7)])
+def test_estimates_are_what_fractions_say(step: Fraction | None) -> None:
+    """Sums are whole numbers over one denominator; each value is the double that is nearest to the exact one."""
+    table = NoisyTable(tuple((n,) for n in range(64)), tuple((a, b) for a in INTEGERS for b in INTEGERS))
+    for weight in WEIGHTS:
+        terms, count = (("m0", weight), ("m1", Fraction(1, 2))), (("m1", Fraction(1, 3)),)
+        mean = Mean(terms, count, Fraction(50), Fraction(-(10**40)), Fraction(10**40))
+        found = releasing.estimate(estimated(("s", Linear(terms, step)), ("a", mean)), table, 0.95)
+        for place, (a, b) in enumerate(table.measures):
+            exact, number = weight * a + Fraction(b, 2), Fraction(b, 3)
+            stepped = exact if step is None else round(exact / step) * step
+            whole = step is not None and step.denominator == 1
+            assert found["s"].values[place] == (int(stepped) if whole else float(stepped))
+            low, high = found["s"].intervals[place] or (0, 0)
+            assert low <= float(exact) <= high
+            low, high = found["a"].intervals[place] or (0, 0)
+            assert found["a"].values[place] == (min(max(50.0, low), high) if number < 1 else float(50 + exact / number))
+
+
+def estimated(*estimators: tuple[str, Estimator]) -> PlannedRelease:
+    [planned] = plan(written("SELECT COUNT(*), COUNT(DISTINCT channel) FROM orders"), duckdb_dataset(SHOP)).releases
+    measures = [Measure(name, "rows", Cell(None, "always", offset=1), Fraction(1), 1, 1, 1) for name in ("m0", "m1")]
+    block = replace(planned.parts[0].blocks[0], measures=tuple(measures), noise=NOISE)
+    return replace(planned, blocks=(block,), parts=(), estimators=estimators)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from gateway.policy.document import load
 from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
 from gateway.release import release
+from gateway.sql.planning.plan import Linear, PlannedRelease
 from tests.oracles.questions import plan, written
 
 AGGREGATES = (
@@ -84,3 +86,22 @@ def test_every_aggregate_is_answered_or_refused(
                 tables = [connection.sql(asked.sql).to_arrow_table() for asked in planned.statements]
                 assert len(release(planned, *tables).keys) == 1
     assert answered > 3
+
+
+def test_what_a_double_may_be_is_clamped_or_is_null(tmp_path: Path) -> None:
+    """NaN and NULL count as no value, infinities and what is out of bounds as the bound, -0 as 0."""
+    bounded = dataset(tmp_path, "0.0", "10.0")
+    found = plan(written("SELECT COUNT(x), SUM(x), COUNT(y), SUM(y) FROM one", mechanism="laplace"), bounded)
+    [planned] = found.releases
+    with duckdb.connect(str(tmp_path / "extreme.duckdb"), read_only=True) as connection:
+        [row] = connection.sql(planned.sql).to_arrow_table().to_pylist()
+    exact = {
+        name: sum(weight * int(row[measure]) for measure, weight in linear.terms) for name, linear in sums(planned)
+    }
+    assert [round(float(value), 5) for value in exact.values()] == [4, 20, 6, 11]
+
+
+def sums(planned: PlannedRelease) -> Iterator[tuple[str, Linear]]:
+    for name, estimator in planned.estimators:
+        assert isinstance(estimator, Linear)
+        yield name, estimator

@@ -28,6 +28,29 @@ def cell(found: AnyCell, write: Writer) -> str:
     assert_never(found)
 
 
+def total(found: Cell, write: Writer) -> str:
+    """Return what rows add to a measure together: from the sum and the number of their integers, 0 over nothing.
+
+    ``(q - origin) * m + offset`` of each row → ``m * SUM(q) + (offset - m * origin) * COUNT(q)``
+
+    Why it is the sum of the rows: all terms are whole numbers in a type that holds them: bounds below 2^41, multipliers
+    below 2^27 and fewer than 2^56 rows stay below 2^126.
+    """
+    if found.column is None:
+        return _times(found.offset, "COUNT(*)", write)
+    present = f"COUNT({found.column})"
+    if found.when == "absent":
+        return _times(found.offset, f"(COUNT(*) - {present})", write)
+    parts = [_times(found.multiplier, write.total(found.column), write)] if found.multiplier else []
+    each = found.offset - found.multiplier * found.origin
+    parts += [_times(each, present, write)] if each or not parts else []
+    return " + ".join(parts)
+
+
+def _times(factor: int, counted: str, write: Writer) -> str:
+    return counted if factor == 1 else f"{write.wide(counted)} * ({factor})"
+
+
 def _linear(found: Cell) -> str:
     if found.column is None:
         return str(found.offset)

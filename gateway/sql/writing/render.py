@@ -6,6 +6,7 @@ binary collation, NaN and infinite numbers of decimals to NULL, -0 to 0, dates o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import date, datetime
 from fractions import Fraction
@@ -88,8 +89,17 @@ def canonical(column: Column, table: str, dialect: Dialect) -> str:
     return write.canonical(column, f"{table}.{write.identifier(column.name)}")
 
 
-def quantised(value: str, found: Quantum, dialect: Dialect) -> str:
+def stored(column: Column, table: str, dialect: Dialect) -> str | None:
+    """Return a stored double for ``quantised`` to read as it is, None for any other column."""
+    write = writer(dialect)
+    return write.stored(column, f"{table}.{write.identifier(column.name)}")
+
+
+def quantised(value: str, found: Quantum, dialect: Dialect, *, stored: bool = False) -> str:
     """Return a row's integer between the quantum's ends, NULL for NULL: clamped, then rounded once.
+
+    ``stored`` says that the value is a double as the engine keeps it (``Writer.stored``): the clamp takes NaN for NULL
+    then, and -0 and 0 round to one integer, so that nothing has to be made canonical first.
 
     The clamp stands inside the cast, so that no value can make the cast fail.
     """
@@ -101,11 +111,19 @@ def quantised(value: str, found: Quantum, dialect: Dialect) -> str:
         return write.scaled(clamped(value, decimal(low), decimal(high)), found.scale)
     # Converted first and clamped as a double: between two doubles the rounding below keeps order (quantum._rounded).
     wide = value if found.kind == "float" else write.to_double(value)
-    near = clamped(wide, write.double(float(low)), write.double(float(high)))
+    near = clamped(
+        wide, write.double(float(low)), write.double(float(high)), write.double(math.inf) if stored else None
+    )
     half, step = write.double(float(found.step / 2)), write.double(float(found.step))
     return write.floored(f"({near} + {half}) / {step}")
 
 
-def clamped(value: str, low: str, high: str) -> str:
-    """Return a value held between two others; CASE, since GREATEST and LEAST take NaN and NULL otherwise."""
-    return f"CASE WHEN {value} <= {low} THEN {low} WHEN {value} >= {high} THEN {high} ELSE {value} END"
+def clamped(value: str, low: str, high: str, most: str | None = None) -> str:
+    """Return a value held between two others; CASE, since GREATEST and LEAST take NaN and NULL otherwise.
+
+    The usual case stands first: where it holds for a whole batch of rows, engines compute nothing else. With ``most``,
+    what is above it (NaN, where it is infinity) is NULL.
+    """
+    above = f"{value} > {high}" if most is None else f"{value} <= {most}"
+    within, below = f"{value} BETWEEN {low} AND {high}", f"{value} < {low}"
+    return f"CASE WHEN {within} THEN {value} WHEN {below} THEN {low} WHEN {above} THEN {high} END"

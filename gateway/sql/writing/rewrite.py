@@ -3,8 +3,9 @@
 ``SELECT plan, COUNT(*) FROM year GROUP BY plan`` with at most 5 rows a person →
 ``WITH discreet_r AS (SELECT person_id AS o, plan AS k0 FROM year WHERE person_id IS NOT NULL),
 discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > 5)
-SELECT k0 AS plan, SUM(CASE WHEN n IS NULL THEN 4096 ELSE 4096 * 5 // n END) AS m0
-FROM discreet_r LEFT JOIN discreet_h ON o = p GROUP BY k0``
+SELECT k0 AS plan, SUM(m0) AS m0 FROM (
+SELECT k0, 4096 * COUNT(*) AS m0 FROM discreet_r GROUP BY k0 UNION ALL
+SELECT k0, SUM(4096 * 5 // n - 4096) AS m0 FROM discreet_r JOIN discreet_h ON o = p GROUP BY k0) GROUP BY k0``
 
 Why this is sound: every stage but the last is computed for each owner from that owner's rows alone (conditions row by
 row, counts and ranks within one owner), so that removing an owner removes exactly its terms from the sums of the last
@@ -19,10 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.policy.model import Dataset, Dialect
-from gateway.sql.algebra import Call, Constant, Ref
+from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning.plan import (
     Bounding,
+    Cell,
     Centred,
     Distinct,
     Histogram,
@@ -33,10 +35,10 @@ from gateway.sql.planning.plan import (
     Share,
 )
 from gateway.sql.refusals import refuse
-from gateway.sql.writing.cells import cell
+from gateway.sql.writing.cells import cell, total
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.render import constant, quantised
-from gateway.sql.writing.rows import rows
+from gateway.sql.writing.rows import Rows, rows
 
 
 def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
@@ -114,7 +116,7 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     owned = {} if planned.bounding.how == "one_row" or owner is None else {"o": found.columns[owner]}
     written = {key.name: found.write(key.scalar, dialect) for key in keys}
     # Values are computed in a stage of their own, since clamping and rounding write them several times.
-    values = {f"x{value.name}": found.write(value.scalar, dialect) for value in planned.values}
+    values = {f"x{value.name}": _value(value, found, dialect) for value in planned.values}
     source_sql, where = found.source, found.where
     if any(isinstance(key.scalar, Call) for key in keys):
         # So are keys that are computed, which the condition of their domain writes again.
@@ -123,14 +125,14 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
         owned, values = {name: name for name in owned}, {name: name for name in values}
         written = {name: f"y{name}" for name in written}
     within = [_within(written[key.name], key, dialect) for key in keys if key.values is not None]
-    shown = {key.name: writer(dialect).key(written[key.name], key.kind) for key in planned.keys}
+    shown = {key.name: _shown(written[key.name], key, dialect) for key in planned.keys}
     columns = {**owned, **shown, **{key.name: written[key.name] for key in counted}, **values}
     stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *within))}"
     if not planned.values:
         return stage
     names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
     names += [key.name for key in planned.keys]
-    names += [f"{_integer(value, dialect)} AS {value.name}" for value in planned.values]
+    names += [f"{_integer(value, found, dialect)} AS {value.name}" for value in planned.values]
     integers = f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
     # So are products, which are long, and which weights write twice.
     write = writer(dialect)
@@ -160,11 +162,30 @@ def _amount(measure: Measure, dialect: Dialect) -> str:
     return cell(measure.cell, writer(dialect))
 
 
-def _integer(value: MeasuredValue, dialect: Dialect) -> str:
+def _stored(value: MeasuredValue, found: Rows) -> str | None:
+    """Return a value as the engine stores it, where it is a column of doubles whose integers are asked for."""
+    if value.quantum is None or value.quantum.how != "float" or not isinstance(value.scalar, Ref):
+        return None
+    return found.stored.get(value.scalar.name)
+
+
+def _value(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
+    return _stored(value, found) or found.write(value.scalar, dialect)
+
+
+def _integer(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
     """Return a value of a row as its exact integer, or only whether it is there."""
     if value.quantum is None:
         return f"CASE WHEN x{value.name} IS NULL THEN NULL ELSE 1 END"
-    return quantised(f"x{value.name}", value.quantum, dialect)
+    return quantised(f"x{value.name}", value.quantum, dialect, stored=_stored(value, found) is not None)
+
+
+def _shown(written: str, key: Key, dialect: Dialect) -> str:
+    """Return a group key as clients can be shown it: of whole numbers, one of its public domain is as it is."""
+    whole = [value for value in key.values or (None,) if type(value) is int and abs(value) < 2**63]
+    if key.kind == "integer" and len(whole) == len([value for value in key.values or (0,) if value is not None]):
+        return written
+    return writer(dialect).key(written, key.kind)
 
 
 def _within(value: str, key: Key, dialect: Dialect) -> str:
@@ -194,10 +215,18 @@ def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
     return f"{writer(dialect).total(amount)} AS {measure.name}"
 
 
+def _whole_rows(measure: Measure, dialect: Dialect) -> str:
+    """Return a measure of rows of which each counts in full."""
+    write = writer(dialect)
+    if isinstance(measure.cell, Cell) and write.combines:
+        return f"{total(measure.cell, write)} AS {measure.name}"
+    return _summed(measure, _amount(measure, dialect), dialect)
+
+
 def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     named, grouped = _keys(planned, dialect)
     counted = [measure for measure in planned.measures if measure.cell is not None]
-    named += [_summed(measure, _amount(measure, dialect), dialect) for measure in counted]
+    named += [_whole_rows(measure, dialect) for measure in counted]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
@@ -205,14 +234,61 @@ def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     most = planned.bounding.rows
     assert most is not None
     named, grouped = _keys(planned, dialect)
+    heavy = f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most})"
+    if writer(dialect).combines:
+        return (
+            f"WITH {_rows_stage(planned, selected)}, {heavy} "
+            f"SELECT {', '.join([*named, *(_summed(each, each.name, dialect) for each in planned.measures)])} "
+            f"FROM ({_full_and_excess(planned, most, dialect)}) AS discreet_s{grouped}"
+        )
     for measure in planned.measures:
         amount = _amount(measure, dialect)
-        heavy = writer(dialect).weighted(amount, "n", most)
-        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {heavy} END", dialect))
+        less = writer(dialect).weighted(amount, "n", most)
+        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {less} END", dialect))
     return (
-        f"WITH discreet_r AS ({selected}), "
-        f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most}) "
+        f"WITH discreet_r AS ({selected}), {heavy} "
         f"SELECT {', '.join(named)} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
+    )
+
+
+def _rows_stage(planned: PlannedRelease, selected: str) -> str:
+    """Return the first stage under its name; what is read off one table is read twice rather than written down."""
+    once = "" if _read_again(planned.release.source) else "NOT MATERIALIZED "
+    return f"discreet_r AS {once}({selected})"
+
+
+def _read_again(source: Relation) -> bool:
+    """Return whether reading the rows twice could cost more than keeping them: they are joined, folded or ranked."""
+    match source:
+        case Filter(below) | Project(below):
+            return _read_again(below)
+        case Scan():
+            return False
+        case _:
+            return True
+
+
+def _full_and_excess(planned: PlannedRelease, most: int, dialect: Dialect) -> str:
+    """Return each group's sums as if every row counted in full, and, less than zero, what heavy owners' are over.
+
+    Why this is sound: added up, each row of an owner with n > M rows counts ``amount + (amount * M / n - amount)``, its
+    weighted part to the unit, so that the sums are the very integers of a sum of weighted rows. It is written in two
+    so that only rows of heavy owners are divided, and none but those are joined.
+    """
+    write = writer(dialect)
+    keys = [key.name for key in planned.keys]
+    grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
+    full = [_whole_rows(measure, dialect) for measure in planned.measures]
+    excess = []
+    for measure in planned.measures:
+        amount = _amount(measure, dialect)
+        # ``linf`` is the most that one row adds times the rows of an owner: the product that is divided.
+        narrow = measure.linf < 2**63
+        weighted = (write.narrowly_weighted if narrow else write.weighted)(amount, "n", most)
+        excess.append(_summed(measure, f"{weighted} - ({amount})", dialect))
+    return (
+        f"SELECT {', '.join([*keys, *full])} FROM discreet_r{grouped} UNION ALL "
+        f"SELECT {', '.join([*keys, *excess])} FROM discreet_r JOIN discreet_h ON o = p{grouped}"
     )
 
 

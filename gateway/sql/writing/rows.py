@@ -11,7 +11,7 @@ fold is always grouped by the owner, over exact integers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from gateway.policy.model import Dataset, Dialect, Owner, Table
@@ -39,7 +39,7 @@ from gateway.sql.inference.facts import Facts, combined_owner, facts, owner_name
 from gateway.sql.inference.known import known
 from gateway.sql.planning.quantum import quantum
 from gateway.sql.writing.dialects.registry import writer
-from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar
+from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Rows:
     where: tuple[str, ...]
     columns: Mapping[str, str]
     joined: bool = False
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are stored doubles, as they are before they are made canonical (``Writer.stored``)."""
 
     def write(self, found: Scalar, dialect: Dialect) -> str:
         """Return a scalar over the relation's columns as SQL."""
@@ -73,7 +75,10 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
             below = rows(source, dataset)
             owner = facts(source, dataset).owner
             found = {name: below.write(value, dataset.dialect) for name, value in columns}
-            return replace(below, columns=found if owner is None else {**found, owner: below.columns[owner]})
+            bare = {name: value.name for name, value in columns if isinstance(value, Ref)}
+            stored = {name: below.stored[under] for name, under in bare.items() if under in below.stored}
+            shown = found if owner is None else {**found, owner: below.columns[owner]}
+            return replace(below, columns=shown, stored=stored)
         case Join():
             return _join(relation, dataset)
         case SemiJoin():
@@ -98,9 +103,11 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
     assert table is not None
     here = f"t{scan.number}"
     columns = {scan.name(column.name): canonical(column, here, dataset.dialect) for column in table.columns}
+    as_stored = ((scan.name(column.name), stored(column, here, dataset.dialect)) for column in table.columns)
+    doubles = {name: written for name, written in as_stored if written is not None}
     source = f"{identifier(table.name, dataset.dialect)} AS {here}"
     if not isinstance(table.owner, Owner):
-        return Rows(source, (), columns)
+        return Rows(source, (), columns, stored=doubles)
     last = table
     for step, hop in enumerate(table.owner.hops, 1):
         there = f"t{scan.number}_{step}"
@@ -110,7 +117,7 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
         source += f" JOIN {identifier(hop.table, dataset.dialect)} AS {there} ON {equal}"
         last, here = reached, there
     owner = _key(last, table.owner.column, here, dataset)
-    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, joined=bool(table.owner.hops))
+    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, bool(table.owner.hops), doubles)
 
 
 def _key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
@@ -149,6 +156,7 @@ def _join(join: Join, dataset: Dataset) -> Rows:
         (*left.where, *right.where),
         both.columns,
         joined=True,
+        stored={**left.stored, **right.stored},
     )
 
 

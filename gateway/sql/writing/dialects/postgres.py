@@ -50,6 +50,10 @@ class PostgresWriter(Writer):
         """Return a quotient rounded down; ``/`` of NUMERIC would round it at some digit."""
         return f"div({wide}, {divisor})"
 
+    def narrowly_weighted(self, amount: str, total: str, rows: int) -> str:
+        """Return ``amount * rows / total``, which PostgreSQL cuts toward zero in BIGINT."""
+        return f"(({self.whole(amount)} * {rows}) / {total})"
+
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero, in NUMERIC."""
         return f"div(CAST({amount} AS NUMERIC) * {rows}, CAST({total} AS NUMERIC))"

@@ -28,6 +28,9 @@ class SparkWriter(Writer):
         {**Writer.types, "text": "STRING", "timestamp": "TIMESTAMP_NTZ"}
     )
 
+    combines: ClassVar[bool] = False
+    """A product of decimals loses digits, or raises, where both have 38."""
+
     def identifier(self, name: str) -> str:
         """Return a name as a quoted identifier."""
         return "`" + name.replace("`", "``") + "`"
@@ -51,6 +54,10 @@ class SparkWriter(Writer):
                 return f"(CASE WHEN {wide} BETWEEN {first} AND {last} THEN {wide} END)"
             case _:
                 return super().canonical(column, raw)
+
+    def stored(self, column: Column, raw: str) -> str | None:  # noqa: ARG002
+        """Return nothing: doubles are made canonical first."""
+        return None
 
     def divided(self, value: str, step: int) -> str:
         """Return a quotient of whole numbers, cut toward zero."""

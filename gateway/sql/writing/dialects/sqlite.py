@@ -48,6 +48,9 @@ class SqliteWriter(Writer):
         }
     )
 
+    combines: ClassVar[bool] = False
+    """Sums are digits, and integers have 64 bits."""
+
     def double(self, value: float) -> str:
         """Return the very double, put together from whole numbers: SQLite may read its digits one place off.
 
@@ -103,6 +106,10 @@ class SqliteWriter(Writer):
                 return f"(CASE WHEN typeof({raw}) = 'text' AND {real} THEN {raw} END)"
             case "timestamp":
                 return f"(CASE WHEN typeof({raw}) = 'text' THEN discreet_instant(CAST({raw} AS BLOB)) END)"
+
+    def stored(self, column: Column, raw: str) -> str | None:  # noqa: ARG002
+        """Return nothing: what type a value has shows in the value alone."""
+        return None
 
     def to_double(self, value: str) -> str:
         """Return the nearest double."""

@@ -38,6 +38,9 @@ class Writer:
         }
     )
 
+    combines: ClassVar[bool] = True
+    """Whether sums and numbers of rows, once taken, are multiplied and added in a type that holds the results."""
+
     def identifier(self, name: str) -> str:
         """Return a name as a quoted identifier."""
         return '"' + name.replace('"', '""') + '"'
@@ -81,6 +84,10 @@ class Writer:
                 ends = f"TIMESTAMP '{EARLIEST} 00:00:00' AND TIMESTAMP '{LATEST} 23:59:59.999999'"
                 return f"(CASE WHEN {raw} BETWEEN {ends} THEN {raw} END)"
         assert_never(column.physical.kind)
+
+    def stored(self, column: Column, raw: str) -> str | None:
+        """Return a stored float as a double in which NaN is above infinity; None where an engine has no such order."""
+        return f"CAST({raw} AS {self.types['float']})" if column.physical.kind == "float" else None
 
     def to_double(self, value: str) -> str:
         """Return the nearest double of a whole number or decimal."""
@@ -132,6 +139,10 @@ class Writer:
     def quotient(self, wide: str, divisor: int) -> str:
         """Return a wide whole number that is not negative divided by a constant, rounded down."""
         return f"(({wide}) // {divisor})"
+
+    def narrowly_weighted(self, amount: str, total: str, rows: int) -> str:
+        """Return ``amount * rows / total`` rounded toward zero, the product being known to be below 2^63."""
+        return f"(({self.whole(amount)} * {rows}) // {total})"
 
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
