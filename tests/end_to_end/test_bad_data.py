@@ -132,7 +132,7 @@ def honest(answered: dict[str, Any]) -> None:
                 assert low - slack <= value <= high + slack, (name, value, ends)
 
 
-@pytest.mark.parametrize("epsilon", [1e-6, 1.0, 10.0])
+@pytest.mark.parametrize("epsilon", [1e-6, 1.0])
 @pytest.mark.parametrize("table", COLUMNS)
 def test_every_question_has_an_honest_answer_or_a_refusal_that_shows_nothing(
     table: str, epsilon: float, home: Home

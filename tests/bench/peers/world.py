@@ -156,7 +156,14 @@ def world(host: str, kind: str, owners: int, draws: int) -> Iterator[World]:
         connection.execute("CREATE ROLE reader LOGIN")
         connection.execute(f"GRANT SELECT ON {table} TO reader".encode())
     with tempfile.TemporaryDirectory(prefix="dpp-") as home:
-        settings = load(home=Path(home), database=None, signing_key=None, process_folder=None, latency_quantum_ms=0)
+        settings = load(
+            home=Path(home),
+            database=None,
+            signing_key=None,
+            process_folder=None,
+            latency_quantum_ms=0,
+            statement_seconds=3600,
+        )
         admin.init(settings)
         service = open_service(settings)
         try:
