@@ -7,13 +7,14 @@ from collections import Counter
 from fractions import Fraction
 
 import numpy as np
+import opendp.prelude as dp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sql.planning.grid import grid
 from mechanisms.accounting import rho_of_pure
-from mechanisms.loss import EPSILON_UNIT, MAX_EPSILON, RHO_UNIT
+from mechanisms.loss import EPSILON_UNIT, MAX_EPSILON, RHO_UNIT, AmountError
 from mechanisms.noise import (
     MAX_SCORE,
     ScaleError,
@@ -23,6 +24,8 @@ from mechanisms.noise import (
     select,
 )
 from mechanisms.quantiles import Rank, excess, extreme, rank_of
+
+dp.enable_features("contrib")
 
 RANKS = st.sampled_from(
     [rank_of(Fraction(1, 2)), rank_of(Fraction(19, 20)), Rank(0, 2, 7), Rank(2, 2, -7), rank_of(Fraction(1, 3))]
@@ -94,6 +97,26 @@ def test_a_selection_costs_what_it_was_calibrated_to(sensitivity: int, epsilon: 
     assert epsilon - 1 <= loss.epsilon <= epsilon
     exact = min(Fraction(loss.epsilon, EPSILON_UNIT) ** 2 / 8 * RHO_UNIT, Fraction(rho_of_pure(loss.epsilon)))
     assert exact - loss.epsilon / 10**6 - 1 <= loss.rho <= exact * (1 + Fraction(1, 10**6)) + 1
+
+
+@pytest.mark.parametrize("sensitivity", [1, 7, 4096 * 40 * 19])
+@pytest.mark.parametrize("scale", [0.5, 3.0, 2.0**20, 2.0**40])
+def test_a_selection_is_priced_by_opendps_own_maps(sensitivity: int, scale: float) -> None:
+    """The maps built here anew, of both measures."""
+    mapped = {}
+    for name, measure in (("epsilon", dp.max_divergence()), ("rho", dp.zero_concentrated_divergence())):
+        domain, metric = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+        made = dp.m.make_noisy_max(domain, metric, measure, scale=scale, negate=True)
+        mapped[name] = Fraction(made.map(sensitivity))  # type: ignore[no-untyped-call]
+    if mapped["epsilon"] * EPSILON_UNIT > MAX_EPSILON:
+        with pytest.raises(AmountError):
+            price_selection(Selection(scale), sensitivity)
+        return
+    loss = price_selection(Selection(scale), sensitivity)
+    assert loss.epsilon is not None
+    assert 0 <= loss.epsilon - mapped["epsilon"] * EPSILON_UNIT < 1
+    assert loss.rho - mapped["rho"] * RHO_UNIT < 1
+    assert loss.rho >= min(mapped["rho"] * RHO_UNIT, Fraction(rho_of_pure(loss.epsilon)))
 
 
 @pytest.mark.parametrize("rho", [10**4, 10**9, RHO_UNIT])
