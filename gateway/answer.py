@@ -17,9 +17,11 @@ import pyarrow as pa
 from gateway import wire
 from gateway.estimates import Released, released
 from gateway.release import NoisyTable
+from gateway.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
+from gateway.sql.planning.derived import is_derived
 from gateway.sql.planning.plan import Plan
 from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import Plain, plain, post, public_name, table_name
@@ -69,15 +71,17 @@ def compose(
         columns = {name: values[:most_groups] for name, values in columns.items()}
         warnings.append(f"Only the first {most_groups} rows are shown.")
     shown = [[_shown(value, column) for value in columns[column.column]] for column in outputs]
-    return Answer(
-        rows=[list(row) for row in zip(*shown, strict=True)],
-        intervals={
-            column.name: [_interval(*ends) for ends in zip(*(columns[end] for end in column.interval), strict=True)]
-            for column in outputs
-            if column.interval is not None
-        },
-        warnings=warnings,
-    )
+    intervals: dict[str, Intervals] = {
+        column.name: [_interval(*ends) for ends in zip(*(columns[end] for end in column.interval), strict=True)]
+        for column in outputs
+        if column.interval is not None
+    }
+    derived = {column: columns[column.column] for column in outputs if is_derived(plan.query, column)}
+    if derived:
+        told = repeated_intervals(plan, found, publics, sandbox, confidence, derived)
+        warnings += [f"{column.name}: {UNTOLD}" for column in derived if column.name not in told]
+        intervals |= told
+    return Answer(rows=[list(row) for row in zip(*shown, strict=True)], intervals=intervals, warnings=warnings)
 
 
 def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:

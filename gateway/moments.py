@@ -51,12 +51,51 @@ def statistic(
             return _intercept(moments, noisy, confidence)
 
 
-def noisy_moments(moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise]) -> Noisy:
-    """Return the moments as doubles: sums are exact until here."""
+def noiseless(moments: Moments, sums: Mapping[str, Floats]) -> Floats:
+    """Return a statistic alone, without intervals, of moments called as in ``noisy_moments``."""
+    n, many = np.maximum(sums["n"], 1.0), sums["n"] >= 2
+
+    def central(first: str, second: str) -> Floats:
+        return np.asarray(sums[first + second] - sums[first] * sums[second] / n, dtype=np.float64)
+
+    kind, x, y = moments.statistic, moments.x, moments.y
+    sample = np.maximum(n, 2.0) / (np.maximum(n, 2.0) - 1) if kind.endswith("sample") else 1.0
+    if y is None:
+        squares = np.where(many, np.clip(central("a", "a") / n, -1, 1), 0.0) * float(x.half**2) * sample
+        squares = np.clip(squares, 0.0, _widest(x) ** 2 * sample)
+        return np.asarray(np.sqrt(squares) if kind.startswith("deviation") else squares, dtype=np.float64)
+    if kind.startswith("covariance"):
+        most = _widest(x) * _widest(y) * sample
+        product = np.where(many, np.clip(central("a", "b") / n, -1, 1), 0.0) * float(x.half * y.half)
+        return np.asarray(np.clip(product * sample, -most, most), dtype=np.float64)
+    along = central("a", "a")
+    if kind in ("correlation", "determination"):
+        other = central("b", "b")
+        usable = many & (along > 0) & (other > 0)
+        tied = central("a", "b") / np.sqrt(np.where(usable, along * other, 1.0))
+        tied = np.where(usable, np.clip(tied, -1, 1), 0.0)
+        return np.asarray(tied**2 if kind == "determination" else tied, dtype=np.float64)
+    usable, below = many & (along > 0), np.where(along > 0, along, 1.0)
+    steepest = np.sqrt(n / below)
+    steep = np.where(usable, np.clip(central("a", "b") / below, -steepest, steepest), 0.0)
+    if kind == "slope":
+        return np.asarray(steep * float(y.half / x.half), dtype=np.float64)
+    at = np.clip(sums["a"] / n, -1, 1) + float(x.centre / x.half)
+    level = np.clip(sums["b"] / n, -1, 1) - steep * at
+    return np.asarray(level * float(y.half) + float(y.centre), dtype=np.float64)
+
+
+def moment_terms(moments: Moments) -> dict[str, Terms]:
+    """Return each moment as a weighted sum of measures, those that the statistic has."""
     terms: dict[str, Terms] = {"n": moments.count, "a": moments.x.first, "aa": moments.x.second}
     if moments.y is not None:
         terms |= {"b": moments.y.first, "bb": moments.y.second, "ab": moments.product}
-    terms = {name: found for name, found in terms.items() if found}
+    return {name: found for name, found in terms.items() if found}
+
+
+def noisy_moments(moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise]) -> Noisy:
+    """Return the moments as doubles: sums are exact until here."""
+    terms = moment_terms(moments)
     return Noisy(
         {
             name: np.array([float(sum(weight * row[key] for key, weight in found)) for row in rows], dtype=np.float64)

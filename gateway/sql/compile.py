@@ -12,9 +12,9 @@ from gateway.sql.above.clause import priced
 from gateway.sql.above.exact import read
 from gateway.sql.above.feed import notes as fed_notes
 from gateway.sql.above.sizes import check
-from gateway.sql.algebra import feeds
+from gateway.sql.algebra import Ref, feeds
 from gateway.sql.planning.choose import Bounds, Price
-from gateway.sql.planning.plan import Plan, PlannedRelease, PublicRead
+from gateway.sql.planning.plan import MeasuredValue, Plan, PlannedRelease, PublicRead
 from gateway.sql.planning.shares import share
 from gateway.sql.position import DIALECT, INSTANT
 from gateway.sql.reading.parse import TextLimits, parse
@@ -153,6 +153,7 @@ def _notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
         found.append(f"A unit's rows count for at most {planned.bounding.rows} rows in all; more are weighted down.")
     if planned.bounding.groups is not None:
         found.append(f"A unit is counted in at most {planned.bounding.groups} groups.")
+    found += [_held(value) for value in planned.values if value.quantum is not None]
     found += [
         f"{key.label}: only its public values are counted; rows with any other value are dropped."
         for key in planned.keys
@@ -164,6 +165,14 @@ def _notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
         found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
     found += fed_notes(tuple(feeds(planned.release.source)), dialect)
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
+
+
+def _held(value: MeasuredValue) -> str:
+    """Say to what a summed value is clipped, which the intervals know nothing of."""
+    assert value.quantum is not None
+    ends = (f"{float(end * value.quantum.step):.12g}" for end in (value.quantum.lower, value.quantum.upper))
+    name = value.scalar.name.split("#")[0] if isinstance(value.scalar, Ref) else "A summed value"
+    return f"{name} is held to [{', '.join(ends)}]; intervals cover the noise, not what that changes."
 
 
 def _part_notes(part: PlannedRelease) -> list[str]:

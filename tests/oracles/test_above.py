@@ -103,23 +103,23 @@ def test_several_releases_stay_within_one_price(mechanism: Mechanism) -> None:
 
 
 def _left_joins_as_inner(patch: pytest.MonkeyPatch) -> None:
-    honest = post._Writer._pair
-    patch.setattr(post._Writer, "_pair", lambda self, pair: honest(self, replace(pair, kind="inner")))
+    honest = post.Writer._pair
+    patch.setattr(post.Writer, "_pair", lambda self, pair: honest(self, replace(pair, kind="inner")))
 
 
 def _frames_dropped(patch: pytest.MonkeyPatch) -> None:
     honest = post._window
-    patch.setattr(post, "_window", lambda window, rows: honest(replace(window, frame=None, order=()), rows))
+    patch.setattr(post, "_window", lambda window, *rest: honest(replace(window, frame=None, order=()), *rest))
 
 
 def _equal_rows_kept(patch: pytest.MonkeyPatch) -> None:
-    honest = post._Writer._combine
-    patch.setattr(post._Writer, "_combine", lambda self, found: honest(self, replace(found, every=True)))
+    honest = post.Writer._combine
+    patch.setattr(post.Writer, "_combine", lambda self, found: honest(self, replace(found, every=True)))
 
 
 def _limits_dropped(patch: pytest.MonkeyPatch) -> None:
-    honest = post._Writer._sort
-    patch.setattr(post._Writer, "_sort", lambda self, sort: honest(self, replace(sort, limit=None)))
+    honest = post.Writer._sort
+    patch.setattr(post.Writer, "_sort", lambda self, sort: honest(self, replace(sort, limit=None)))
 
 
 def _conditions_dropped(patch: pytest.MonkeyPatch) -> None:

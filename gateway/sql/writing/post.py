@@ -95,17 +95,16 @@ def select(
     most: int | None = None,
 ) -> str:
     """Return the SELECT that computes one table, given what the tables that it is computed from are called."""
-    writer = _Writer(tables, reads or {})
+    writer = Writer(tables, reads or {})
     last = writer.write(table)
     text = f"SELECT {_listed(columns(table))} FROM {last.name}"
-    stages = ", ".join(f"{name} AS ({stage})" for name, stage in writer.stages)
     ordered = f" ORDER BY {', '.join(map(identifier, last.order))}" if last.order else ""
     limit = "" if most is None else f" LIMIT {most}"
-    return f"{f'WITH {stages} ' if stages else ''}{text}{ordered}{limit}"
+    return f"{writer.text}{text}{ordered}{limit}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class Written:
     """A table under its name, and the columns by which its rows are in a total order."""
 
     name: str
@@ -113,41 +112,61 @@ class _Written:
 
 
 @dataclass(slots=True)
-class _Writer:
-    """Writes each table once, as a stage of its own."""
+class Writer:
+    """Writes each table once, as a stage of its own.
+
+    With ``apart`` the noisy tables hold many worlds, told apart by a column of that name, and so does all that is
+    computed from them: no row meets one of another world. The table ``worlds`` lists them.
+    """
 
     tables: Mapping[Release | Exact, str]
     reads: Mapping[Exact, str]
+    apart: str = ""
     stages: list[tuple[str, str]] = field(default_factory=list)
-    seen: dict[Public, _Written] = field(default_factory=dict)
+    seen: dict[Public, Written] = field(default_factory=dict)
 
-    def write(self, table: Public) -> _Written:
+    def write(self, table: Public) -> Written:
         """Return a table, written as a stage unless it is there already."""
         found = self.seen.get(table)
         if found is None:
             found = self.seen[table] = self._written(table)
         return found
 
-    def _stage(self, text: str, order: Iterable[str]) -> _Written:
+    @property
+    def text(self) -> str:
+        """The stages written so far, as a WITH clause, empty without any."""
+        stages = ", ".join(f"{name} AS ({stage})" for name, stage in self.stages)
+        return f"WITH {stages} " if stages else ""
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """The column that tells worlds apart, where there are several."""
+        return (self.apart,) if self.apart else ()
+
+    def stage(self, text: str, order: Iterable[str]) -> Written:
+        """Write one more stage, whose rows are in a total order by ``order``."""
         # Beside the engine's own tables a stage is called as none of them is.
         name = f"{'discreet_' if self.reads else ''}t{len(self.stages)}"
         self.stages.append((name, text))
-        return _Written(name, tuple(order))
+        return Written(name, tuple(order))
 
-    def _written(self, table: Public) -> _Written:
+    def number(self, order: Iterable[str], *within: str) -> str:
+        """Return the number of a row in an order; without one there is at most one row."""
+        written, parts = ", ".join(order), ", ".join((*self.worlds, *within))
+        inside = [*([f"PARTITION BY {parts}"] if parts else []), *([f"ORDER BY {written}"] if written else [])]
+        return f"ROW_NUMBER() OVER ({' '.join(inside)})"
+
+    def _written(self, table: Public) -> Written:
         match table:
             case One():
-                return self._stage("SELECT 1 AS one", ())
+                return self.stage(f"SELECT {self.apart}, 1 AS one FROM worlds" if self.apart else "SELECT 1 AS one", ())
             case Release():
-                return _Written(self.tables[table], (ROW,))
+                return Written(self.tables[table], (ROW,))
             case Exact():
-                names = columns(table)
-                if table in self.reads:
-                    return self._stage(self.reads[table], names)
-                return _Written(self.tables[table], names)
+                return self._exact(table)
             case Keep(source, predicate):
                 below = self.write(source)
-                return self._stage(f"SELECT * FROM {below.name} WHERE {_sql(predicate)}", below.order)
+                return self.stage(f"SELECT * FROM {below.name} WHERE {_sql(predicate)}", below.order)
             case Pick(source, found):
                 return self._pick(self.write(source), found)
             case Pair():
@@ -156,104 +175,124 @@ class _Writer:
                 return self._group(table)
             case Over(source, windows):
                 below = self.write(source)
-                written = [f"{_window(window, below.order)} AS {identifier(name)}" for name, window in windows]
-                return self._stage(f"SELECT *, {', '.join(written)} FROM {below.name}", below.order)
+                written = [
+                    f"{_window(window, below.order, self.worlds)} AS {identifier(name)}" for name, window in windows
+                ]
+                return self.stage(f"SELECT *, {', '.join(written)} FROM {below.name}", below.order)
             case Distinct(source):
                 names = columns(source)
-                return self._stage(f"SELECT DISTINCT {_listed(names)} FROM {self.write(source).name}", names)
+                listed = _listed((*self.worlds, *names))
+                return self.stage(f"SELECT DISTINCT {listed} FROM {self.write(source).name}", names)
             case Merge():
                 return self._combine(table)
             case Sort():
                 return self._sort(table)
             case Attach():
-                return self._lookup(table)
+                return self.attach(table, self.write(table.source))
         assert_never(table)
 
-    def _pick(self, below: _Written, found: Sequence[tuple[str, Scalar]]) -> _Written:
+    def _exact(self, exact: Exact) -> Written:
+        names = columns(exact)
+        if exact in self.reads:
+            return self.stage(self.reads[exact], names)
+        if self.apart:
+            return self.stage(f"SELECT * FROM {self.tables[exact]} CROSS JOIN worlds", names)
+        return Written(self.tables[exact], names)
+
+    def _pick(self, below: Written, found: Sequence[tuple[str, Scalar]]) -> Written:
         at = len(self.stages)
         order = [f"o{at}_{index}" for index in range(len(below.order))]
         written = [f"{_sql(meaning)} AS {identifier(name)}" for name, meaning in found]
         written += [f"{identifier(old)} AS {new}" for old, new in zip(below.order, order, strict=True)]
-        return self._stage(f"SELECT {', '.join(written)} FROM {below.name}", order)
+        written += self.worlds
+        return self.stage(f"SELECT {', '.join(written)} FROM {below.name}", order)
 
-    def _pair(self, pair: Pair) -> _Written:
+    def _pair(self, pair: Pair) -> Written:
         left, right = self.write(pair.left), self.write(pair.right)
         on = "TRUE" if pair.on is None else _sql(pair.on)
         word = {"inner": "JOIN", "left": "LEFT JOIN", "right": "RIGHT JOIN", "full": "FULL JOIN"}[pair.kind]
         text = f"SELECT * FROM {left.name} {word} {right.name} ON {on}"
-        return self._stage(text, (*left.order, *right.order))
+        if self.apart:
+            ends = ((left, pair.left), (right, pair.right))
+            shown = _listed(name for side, table in ends for name in dict.fromkeys((*columns(table), *side.order)))
+            world = f"COALESCE({left.name}.{self.apart}, {right.name}.{self.apart})"
+            same = f"{left.name}.{self.apart} = {right.name}.{self.apart} AND ({on})"
+            text = f"SELECT {shown}, {world} AS {self.apart} FROM {left.name} {word} {right.name} ON {same}"
+        return self.stage(text, (*left.order, *right.order))
 
-    def _group(self, group: Group) -> _Written:
+    def _group(self, group: Group) -> Written:
         below = self.write(group.source)
-        written = [f"{_sql(key)} AS {identifier(name)}" for name, key in group.keys]
+        written = [*self.worlds, *(f"{_sql(key)} AS {identifier(name)}" for name, key in group.keys)]
+        keys = len(written)
         written += [f"{_summary(summary)} AS {identifier(name)}" for name, summary in group.aggregates]
-        by = f" GROUP BY {', '.join(str(at + 1) for at in range(len(group.keys)))}" if group.keys else ""
+        by = f" GROUP BY {', '.join(str(at + 1) for at in range(keys))}" if keys else ""
         text = f"SELECT {', '.join(written) or '1 AS one'} FROM {below.name}{by}"
-        return self._stage(text, [name for name, _ in group.keys])
+        if self.apart and not group.keys:
+            # A world without rows has its one group too.
+            found = self.stage(text, ())
+            filled = [self.apart, *(_filled(name, summary) for name, summary in group.aggregates)]
+            text = f"SELECT {', '.join(filled)} FROM worlds LEFT JOIN {found.name} USING ({self.apart})"
+        return self.stage(text, [name for name, _ in group.keys])
 
-    def _combine(self, combine: Merge) -> _Written:
+    def _combine(self, combine: Merge) -> Written:
         left, right = self.write(combine.left), self.write(combine.right)
-        names = _listed(combine.columns)
+        names = _listed((*self.worlds, *combine.columns))
         if combine.kind != "union" or not combine.every:
             word = f"{combine.kind.upper()}{' ALL' if combine.every else ''}"
             text = f"SELECT {names} FROM {left.name} {word} SELECT {names} FROM {right.name}"
-            return self._stage(text, combine.columns)
+            return self.stage(text, combine.columns)
         at = len(self.stages)
         sides = [
-            f"SELECT {names}, {side} AS o{at}_0, {_number(below.order)} AS o{at}_1 FROM {below.name}"
+            f"SELECT {names}, {side} AS o{at}_0, {self.number(map(identifier, below.order))} AS o{at}_1 "
+            f"FROM {below.name}"
             for side, below in enumerate((left, right))
         ]
-        return self._stage(" UNION ALL ".join(sides), (f"o{at}_0", f"o{at}_1"))
+        return self.stage(" UNION ALL ".join(sides), (f"o{at}_0", f"o{at}_1"))
 
-    def _sort(self, sort: Sort) -> _Written:
+    def _sort(self, sort: Sort) -> Written:
         below, at = self.write(sort.source), len(self.stages)
         name = f"o{at}_0"
-        order = [*map(_ordering, sort.order), *map(identifier, below.order)]
-        text = f"SELECT {_listed(columns(sort.source))}, {_over_rows(order)} AS {name} FROM {below.name}"
+        order = [*map(written_order, sort.order), *map(identifier, below.order)]
+        shown = _listed((*self.worlds, *columns(sort.source)))
+        text = f"SELECT {shown}, {self.number(order)} AS {name} FROM {below.name}"
         if sort.limit is not None:
             text += f" QUALIFY {name} BETWEEN {sort.offset + 1} AND {sort.offset + sort.limit}"
         elif sort.offset:
             text += f" QUALIFY {name} > {sort.offset}"
-        return self._stage(text, (name,))
+        return self.stage(text, (name,))
 
-    def _lookup(self, lookup: Attach) -> _Written:
-        below, other = self.write(lookup.source), self.write(lookup.table)
-        asked = f"SELECT {_listed(columns(lookup.table)) or '1'} FROM {other.name}"
+    def attach(self, lookup: Attach, below: Written) -> Written:
+        """Return the rows of ``below``, each with what is asked of another table."""
+        other = self.write(lookup.table)
+        same = f" WHERE {other.name}.{self.apart} = {below.name}.{self.apart}" if self.apart else ""
+        asked = f"SELECT {_listed(columns(lookup.table)) or '1'} FROM {other.name}{same}"
         match lookup.how:
             case "value":
                 value = f"({asked})"
             case "exists":
-                value = f"EXISTS (SELECT 1 FROM {other.name})"
+                value = f"EXISTS (SELECT 1 FROM {other.name}{same})"
             case "member":
                 assert lookup.subject is not None
                 value = f"{_sql(lookup.subject)} IN ({asked})"
-        kept = "*, " if not isinstance(lookup.source, One) else ""
-        return self._stage(f"SELECT {kept}{value} AS {identifier(lookup.name)} FROM {below.name}", below.order)
+        kept = "*, " if self.apart or not isinstance(lookup.source, One) else ""
+        return self.stage(f"SELECT {kept}{value} AS {identifier(lookup.name)} FROM {below.name}", below.order)
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(identifier, names))
 
 
-def _number(order: Iterable[str]) -> str:
-    return _over_rows(map(identifier, order))
-
-
-def _over_rows(order: Iterable[str]) -> str:
-    """Return the number of a row in an order; without one there is at most one row."""
-    written = ", ".join(order)
-    return f"ROW_NUMBER() OVER ({f'ORDER BY {written}' if written else ''})"
-
-
-def _ordering(ordering: Ordering) -> str:
+def written_order(ordering: Ordering) -> str:
+    """Return one item of ORDER BY."""
     direction = "DESC" if ordering.descending else "ASC"
     return f"{_sql(ordering.by)} {direction} NULLS {'FIRST' if ordering.nulls_first else 'LAST'}"
 
 
-def _window(window: Windowed, rows: tuple[str, ...]) -> str:
+def _window(window: Windowed, rows: tuple[str, ...], worlds: tuple[str, ...]) -> str:
     args = ", ".join(map(_sql, window.args)) or ("*" if window.function == "count" else "")
-    partition = f"PARTITION BY {', '.join(map(_sql, window.partition))}" if window.partition else ""
-    ordered = [*map(_ordering, window.order), *(map(identifier, rows) if window.total else ())]
+    parts = (*worlds, *map(_sql, window.partition))
+    partition = f"PARTITION BY {', '.join(parts)}" if parts else ""
+    ordered = [*map(written_order, window.order), *(map(identifier, rows) if window.total else ())]
     order = f"ORDER BY {', '.join(ordered)}" if ordered else ""
     inside = " ".join(part for part in (partition, order, window.frame or "") if part)
     text = f"{window.function.upper()}({args}) OVER ({inside})"
@@ -278,6 +317,11 @@ def _summary(summary: Summary) -> str:
     """Return an aggregate; a sum over nothing is 0, as everywhere."""
     text = f"{_WORDS[summary.kind]}({'DISTINCT ' if summary.distinct else ''}{_sql(summary.argument)})"
     return f"COALESCE({text}, 0)" if summary.kind == "sum" else text
+
+
+def _filled(name: str, summary: Summary) -> str:
+    written = identifier(name)
+    return f"COALESCE({written}, 0) AS {written}" if summary.kind in ("sum", "count") else written
 
 
 def _sql(found: Scalar) -> str:
