@@ -164,6 +164,9 @@ def _of_block(block: Mapping[str, Any]) -> Loss:
             exact = Fraction(2 * block["sensitivity"]) / scale
             epsilon = epsilon_units(exact, "up")
             return Loss(epsilon, min(rho_of_pure(epsilon), rho_units(exact * exact / 8, "up")))
+        case "above_threshold":
+            epsilon = 2 * epsilon_units(1 / scale, "up")
+            return Loss(epsilon, rho_of_pure(epsilon))
         case _:
             raise KeyError(block["mechanism"])
 

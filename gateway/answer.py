@@ -21,6 +21,7 @@ from gateway.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
+from gateway.sql.planning import clips
 from gateway.sql.planning.derived import is_derived
 from gateway.sql.planning.plan import Plan
 from gateway.sql.tables import OutputColumn
@@ -49,6 +50,11 @@ def compose(
     Intervals cover the noise at ``confidence``; at most ``most_groups`` rows are shown.
     """
     warnings = list(plan.notes)
+    warnings += dict.fromkeys(
+        clips.told(planned.clip, table.clip)
+        for planned, table in zip(plan.releases, tables, strict=True)
+        if planned.clip is not None and table.clip is not None
+    )
     if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
     found = [

@@ -63,6 +63,10 @@ def _float(value: Value) -> float | None:
 
 
 def released(planned: PlannedRelease, table: NoisyTable, confidence: float, most_groups: int) -> Released:
-    """Return a noisy table with its estimates; intervals cover the noise at ``confidence``."""
-    cut = NoisyTable(table.keys[:most_groups], table.measures[:most_groups])
+    """Return a noisy table with its estimates; intervals cover the noise at ``confidence``.
+
+    Its plan is that of the bound that was chosen, where there was one to choose.
+    """
+    planned = planned.at(table.clip)
+    cut = NoisyTable(table.keys[:most_groups], table.measures[:most_groups], table.clip)
     return Released(planned, cut, estimate(planned, cut, confidence))

@@ -1,6 +1,7 @@
 """Release: exact integers of the engine become noisy tables, and noisy tables become estimates with intervals.
 
-Why this is sound: rows are put into an order that the data cannot choose before noise is drawn; every public group is
+Why this is sound: where a clip is chosen, that is done by a mechanism of its own, and the integers of that candidate
+alone are read; rows are put into an order that the data cannot choose before noise is drawn; every public group is
 drawn for, whether or not the engine returned it; a group with a private key appears only above its threshold, decided
 on the noisy number of owners; and after the noise nothing but the noisy integers is read.
 """
@@ -21,7 +22,9 @@ from gateway.moments import statistic
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order, combinations
-from gateway.sql.planning.plan import Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.planning.clips import column
+from gateway.sql.planning.plan import Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from mechanisms.above_threshold import first_low
 from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.noise import Noise, Selection, draw, select
 
@@ -39,10 +42,14 @@ UNDEFINED = (
 
 @dataclass(frozen=True, slots=True)
 class NoisyTable:
-    """What left the data: group keys in canonical order, and for each the noisy integers of the plan's measures."""
+    """What left the data: group keys in canonical order, and for each the noisy integers of the plan's measures.
+
+    ``clip`` is the place of the bound that was chosen, where there was one to choose.
+    """
 
     keys: tuple[KeyTuple, ...]
     measures: tuple[tuple[int, ...], ...]
+    clip: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,11 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
     Parts are drawn for the groups that appear, which is sound since these are public or have passed their threshold by
     then: what a part adds is one more release, over keys that are known.
     """
+    place = None
+    if planned.clip is not None:
+        place = first_low(planned.clip.search, _above(planned.clip, tables[0]))
+        tables = (_at(planned, tables[0], place), *tables[1:])
+        planned = planned.at(place)
     exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]
     own = exact.pop(0) if planned.blocks else {}
     keys = _groups(planned, own)
@@ -77,7 +89,24 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
         for column in (_noisy if part.histogram is None else _picked)(part, found, keys)
     ]
     more = _rows(beside, len(keys))
-    return NoisyTable(tuple(keys), tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True)))
+    return NoisyTable(
+        tuple(keys), tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True)), place
+    )
+
+
+def _above(clip: Clip, table: pa.Table) -> list[int]:
+    """Return how many owners are above each candidate: the same in all rows, and zero where nobody is in any group."""
+    if not table.num_rows:
+        return [0] * len(clip.steps)
+    return [_integer(table.column(f"c{place}")[0].as_py()) for place in range(len(clip.steps))]
+
+
+def _at(planned: PlannedRelease, table: pa.Table, place: int) -> pa.Table:
+    """Return the integers of the one candidate that was chosen: no other is read from here on."""
+    sources = [key.label for key in planned.keys]
+    sources += [each.name if each.cell is None else column(each.name, place) for each in planned.measures]
+    names = [*(key.label for key in planned.keys), *(measure.name for measure in planned.measures)]
+    return table.select(sources).rename_columns(names)
 
 
 def _rows(columns: list[list[int]], count: int) -> list[tuple[int, ...]]:
@@ -181,6 +210,7 @@ def encode(tables: Sequence[NoisyTable]) -> bytes:
     """Return noisy tables as the payload that the ledger keeps."""
     found = [
         {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
+        | ({} if table.clip is None else {"clip": table.clip})
         for table in tables
     ]
     return json.dumps({"tables": found}, separators=(",", ":")).encode()
@@ -203,7 +233,7 @@ def _table(planned: PlannedRelease, table: Any) -> NoisyTable:
         tuple(_read(value, key.kind) for value, key in zip(values, planned.keys, strict=True))
         for values in table["keys"]
     )
-    return NoisyTable(tuple(keys), tuple(tuple(row) for row in table["measures"]))
+    return NoisyTable(tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"))
 
 
 def _written(value: Value) -> Any:
@@ -229,6 +259,7 @@ def _read(value: Any, kind: Kind) -> Value:
 
 def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> dict[str, Estimated]:
     """Return every aggregate of a release, group by group, with intervals that cover the noise at ``confidence``."""
+    planned = planned.at(table.clip)
     names, noises = planned.integers, planned.noises
     rows = [dict(zip(names, row, strict=True)) for row in table.measures]
     return {name: _estimated(found, rows, noises, confidence) for name, found in planned.estimators}

@@ -70,7 +70,7 @@ class CostItem(Response):
 
     release: int
     measures: list[str]
-    mechanism: Literal["laplace", "gaussian", "exponential"]
+    mechanism: Literal["laplace", "gaussian", "exponential", "above_threshold"]
     scale: float
     epsilon: float | None
     rho: float
@@ -121,7 +121,7 @@ class PlanBlock(Response):
 
     l1: int
     l2: float
-    mechanism: Literal["laplace", "gaussian", "exponential"]
+    mechanism: Literal["laplace", "gaussian", "exponential", "above_threshold"]
     scale: float
     measures: list[str]
 

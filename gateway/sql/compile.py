@@ -13,6 +13,7 @@ from gateway.sql.above.exact import read
 from gateway.sql.above.feed import notes as fed_notes
 from gateway.sql.above.sizes import check
 from gateway.sql.algebra import Ref, feeds
+from gateway.sql.planning import clips
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.plan import MeasuredValue, Plan, PlannedRelease, PublicRead
 from gateway.sql.planning.shares import share
@@ -151,6 +152,8 @@ def _notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     found = []
     if planned.bounding.rows is not None:
         found.append(f"A unit's rows count for at most {planned.bounding.rows} rows in all; more are weighted down.")
+    if planned.clip is not None:
+        found.append(clips.note(planned.clip))
     if planned.bounding.groups is not None:
         found.append(f"A unit is counted in at most {planned.bounding.groups} groups.")
     found += [_held(value) for value in planned.values if value.quantum is not None]

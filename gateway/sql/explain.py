@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 from importlib.metadata import version
@@ -11,14 +12,16 @@ from gateway import wire
 from gateway.policy.model import Value
 from gateway.sql.above.feed import MOST_ROWS
 from gateway.sql.algebra import feeds
+from gateway.sql.planning.clips import column
+from gateway.sql.planning.clips import columns as columns_of
 from gateway.sql.planning.errors import expected_error, note
-from gateway.sql.planning.plan import Linear, Picked, Plan, PlannedRelease
+from gateway.sql.planning.plan import Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import post
 from gateway.sql.writing.rows import parameter
 from mechanisms.intervals import half_width
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
-from mechanisms.noise import norm
+from mechanisms.noise import Noise, norm
 
 OPENDP = version("opendp")
 
@@ -35,6 +38,23 @@ def explain(plan: Plan) -> wire.Plan:
     )
 
 
+def _search_items(plan: Plan) -> list[wire.CostItem]:
+    """Return what choosing the bounds of a plan's releases costs."""
+    return [
+        wire.CostItem(
+            release=index,
+            measures=["clip"],
+            mechanism="above_threshold",
+            scale=statement.clip.search.noise.scale,
+            epsilon=None if statement.clip.loss.epsilon is None else statement.clip.loss.epsilon / EPSILON_UNIT,
+            rho=statement.clip.loss.rho / RHO_UNIT,
+            delta=0.0,
+        )
+        for index, statement in enumerate(plan.statements)
+        if statement.clip is not None
+    ]
+
+
 def cost(plan: Plan) -> wire.Cost:
     """Return what running the plan costs, in all and vector by vector."""
     return wire.Cost(
@@ -42,7 +62,8 @@ def cost(plan: Plan) -> wire.Cost:
         rho=plan.loss.rho / RHO_UNIT,
         delta=(plan.loss.delta + plan.conversion_delta) / DELTA_UNIT,
         pure=plan.loss.epsilon is not None and plan.loss.delta == 0,
-        items=[
+        items=_search_items(plan)
+        + [
             wire.CostItem(
                 release=index,
                 measures=[measure.name for measure in block.measures],
@@ -89,11 +110,70 @@ def _parameters(planned: PlannedRelease) -> dict[str, Any]:
             found |= {f"{parameter(fed)}_{place}": interval for place, interval in enumerate(intervals)}
         else:
             found[parameter(fed)] = {"rows": MOST_ROWS, "columns": intervals}
+    if planned.clip is not None:
+        found["clip"] = {
+            "of": planned.clip.norm,
+            "candidates": [float(bound * planned.clip.unit) for bound in planned.clip.bounds],
+            "level": planned.clip.search.level,
+        }
     return found
 
 
+def _blocks(planned: PlannedRelease) -> list[wire.PlanBlock]:
+    """Return the vectors that are drawn; where a clip is chosen those of every candidate, of which one is drawn."""
+    clip = planned.clip
+    ways = [("", planned.blocks)]
+    found = []
+    if clip is not None:
+        ways = [(str(place), planned.at(place).blocks) for place in range(len(clip.steps))]
+        found.append(
+            wire.PlanBlock(
+                l1=len(clip.steps),
+                l2=_root(len(clip.steps)),
+                mechanism="above_threshold",
+                scale=clip.search.noise.scale,
+                measures=[f"c{place}" for place in range(len(clip.steps))],
+            )
+        )
+    for place, blocks in ways:
+        for number, block in enumerate(blocks):
+            scaled = clip is not None and clip.noises[number] is not None
+            if clip is not None and not scaled and place != "0":
+                continue
+            found.append(
+                wire.PlanBlock(
+                    l1=block.l1,
+                    l2=_root(block.l2_squared),
+                    mechanism=block.noise.mechanism,
+                    scale=block.noise.scale,
+                    measures=[column(m.name, int(place)) if scaled else m.name for m in block.measures],
+                )
+            )
+    return found
+
+
+def _measures(planned: PlannedRelease, blocks: Sequence[wire.PlanBlock]) -> list[wire.PlanMeasure]:
+    """Return every integer of a statement; its error is known where its block's noise is added to it."""
+    errors = {name: block for block in blocks if block.mechanism in ("laplace", "gaussian") for name in block.measures}
+    noises = {name: Noise(block.mechanism, block.scale) for name, block in errors.items()}  # type: ignore[arg-type]
+    return [
+        wire.PlanMeasure(
+            name=measure.name,
+            kind=measure.kind,
+            unit=float(measure.unit),
+            l1=measure.l1,
+            l2=_root(measure.l2_squared),
+            linf=measure.linf,
+            expected_error=None
+            if measure.name not in noises
+            else half_width([(float(measure.unit), noises[measure.name])], 0.95),
+        )
+        for measure in columns_of(planned)
+    ]
+
+
 def _release(planned: PlannedRelease) -> wire.PlanRelease:
-    noises = planned.noises
+    blocks = _blocks(planned)
     return wire.PlanRelease(
         sql=planned.sql,
         parameters=_parameters(planned),
@@ -106,30 +186,8 @@ def _release(planned: PlannedRelease) -> wire.PlanRelease:
             for key in planned.keys
         ]
         + ([] if planned.histogram is None else [wire.PlanKey(name=planned.histogram.label, domain="public")]),
-        blocks=[
-            wire.PlanBlock(
-                l1=block.l1,
-                l2=_root(block.l2_squared),
-                mechanism=block.noise.mechanism,
-                scale=block.noise.scale,
-                measures=[measure.name for measure in block.measures],
-            )
-            for block in planned.blocks
-        ],
-        measures=[
-            wire.PlanMeasure(
-                name=measure.name,
-                kind=measure.kind,
-                unit=float(measure.unit),
-                l1=measure.l1,
-                l2=_root(measure.l2_squared),
-                linf=measure.linf,
-                expected_error=None
-                if measure.name not in noises
-                else half_width([(float(measure.unit), noises[measure.name])], 0.95),
-            )
-            for measure in planned.measures
-        ],
+        blocks=blocks,
+        measures=_measures(planned, blocks),
         threshold=_threshold(planned),
         delta=0.0 if planned.threshold is None else planned.threshold.delta / DELTA_UNIT,
         reason=planned.reason,
@@ -159,11 +217,40 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
         if isinstance(estimator, Picked):
             rank = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between its bucket and the exact rank"
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=rank)
+        if release.clip is not None:
+            return _chosen(column, release, estimator)
         error = expected_error(estimator, release.noises)
         if not isinstance(estimator, Linear):
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(estimator, error))
         errors.append(error)
     return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None))
+
+
+def _chosen(column: OutputColumn, release: PlannedRelease, estimator: Linear | Mean | Moments) -> wire.PlanColumn:
+    """Say what error to expect of a column whose bound is chosen first: it grows with the bound."""
+    assert release.clip is not None
+    ends = [expected_error(estimator, release.at(place).noises) for place in (0, len(release.clip.steps) - 1)]
+    of = "" if isinstance(estimator, Linear) else ", over the rows of the group"
+    if ends[0] == ends[1]:
+        return wire.PlanColumn(name=column.name, role="noisy", expected_error=ends[0])
+    least = float(release.clip.first * release.clip.unit)
+    told = f"within {ends[0] / least:.6g} times the bound that is chosen{of}"
+    return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=told)
+
+
+def _searched(planned: PlannedRelease) -> list[dict[str, object]]:
+    """Return the search for a bound, where there was one: blocks are then those of the largest candidate."""
+    if planned.clip is None:
+        return []
+    search = planned.clip.search
+    return [
+        {
+            "mechanism": "above_threshold",
+            "scale": search.noise.scale.hex(),
+            "candidates": search.candidates,
+            "level": search.level,
+        }
+    ]
 
 
 def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
@@ -175,7 +262,8 @@ def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
             {
                 "threshold_delta": 0 if planned.threshold is None else planned.threshold.delta,
                 "groups": planned.bounding.groups,
-                "blocks": [
+                "blocks": _searched(planned)
+                + [
                     {
                         "mechanism": block.noise.mechanism,
                         "scale": block.noise.scale.hex(),

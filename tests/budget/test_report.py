@@ -20,6 +20,7 @@ from mechanisms.noise import Noise, Selection, calibrate_selection, price, price
 from tests.budget.ledgers import ALIVE, DELTA, EPSILON, gaussian, grant_all, pure, request
 from tests.oracles.databases import duckdb_dataset
 from tests.oracles.questions import plan, written
+from tests.oracles.worlds import LOOSE_PEOPLE
 from tests.sql.golden import every
 from tests.sql.shop import SHOP
 
@@ -116,6 +117,7 @@ def test_a_selection_costs_its_epsilon_and_its_rho(epsilon: int) -> None:
     assert not worse.within(epsilon, 10**15, 0)
 
 
+LOOSE: Final = duckdb_dataset(LOOSE_PEOPLE)
 QUESTIONS: Final = [block for block in every(("accepted.sql",)) if "refused" not in dict(block.options)]
 
 
@@ -169,3 +171,20 @@ def test_free_releases_cost_nothing() -> None:
 
 def _figures(loss: Loss) -> tuple[int | None, int, int]:
     return loss.epsilon, loss.rho, loss.delta
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+def test_a_bound_that_was_chosen_is_accounted(mechanism: Literal["laplace", "gaussian"]) -> None:
+    found = plan(
+        written("SELECT sex, COUNT(*) FROM person JOIN visit USING (person_id) GROUP BY sex", mechanism), LOOSE
+    )
+    said = canonical_json(explain.record(found, {}))
+    ran = recorded(said)
+    assert ran is not None
+    assert ran.within(found.loss.epsilon, found.loss.rho, found.loss.delta)
+    assert ran.rho > found.loss.rho * 0.999
+    [search, *_] = json.loads(said)["releases"][0]["blocks"]
+    less = recorded(json.dumps({"releases": [{"threshold_delta": 0, "blocks": [search]}]}))
+    assert less is not None
+    assert found.releases[0].clip is not None
+    assert (less.epsilon, less.rho) == (found.releases[0].clip.loss.epsilon, found.releases[0].clip.loss.rho)

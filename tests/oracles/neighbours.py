@@ -19,6 +19,7 @@ from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset
 from gateway.release import NoisyTable, decode, encode, release
 from gateway.sandbox import Sandbox
+from gateway.sql.planning.clips import column, columns
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.thresholds import threshold
 
@@ -29,7 +30,7 @@ Exact = dict[Group, dict[str, int]]
 def exact(planned: PlannedRelease, table: pa.Table) -> Exact:
     """What the engine returned, by group; refuses anything that is no whole number, and a group that comes twice."""
     found: Exact = {}
-    names = [measure.name for measure in planned.measures]
+    names = [measure.name for measure in columns(planned)]
     labels = [key.label for key in planned.keys]
     if planned.histogram is not None:
         labels.append(planned.histogram.label)
@@ -50,26 +51,47 @@ def _plain(value: object) -> object:
 
 def breaches(planned: PlannedRelease, with_unit: Exact, without_unit: Exact) -> Iterator[str]:
     """Yield every way in which two neighbours differ by more than the plan declares."""
-    zeros = {measure.name: 0 for measure in planned.measures}
+    zeros = {measure.name: 0 for measure in columns(planned)}
     groups = with_unit.keys() | without_unit.keys()
     changes = {
         group: {name: with_unit.get(group, zeros)[name] - without_unit.get(group, zeros)[name] for name in zeros}
         for group in groups
     }
     yield from _unlisted(planned, groups)
-    for measure in planned.measures:
+    clip = planned.clip
+    counts = () if clip is None else tuple(f"c{place}" for place in range(len(clip.steps)))
+    yield from _above(counts, with_unit, without_unit)
+    for measure in columns(planned):
+        if measure.name in counts:
+            continue
         vector = [change[measure.name] for change in changes.values()]
         yield from _over(f"measure {measure.name}", vector, measure.l1, measure.l2_squared, measure.linf)
-    for number, block in enumerate(planned.blocks):
-        names = [measure.name for measure in block.measures]
-        vector = [change[name] for change in changes.values() for name in names]
-        yield from _over(f"block {number}", vector, block.l1, block.l2_squared, block.linf)
+    for place in range(1 if clip is None else len(clip.steps)):
+        for number, block in enumerate(planned.at(place).blocks):
+            scaled = clip is not None and clip.noises[number] is not None
+            names = [column(m.name, place) if scaled else m.name for m in block.measures]
+            vector = [change[name] for change in changes.values() for name in names]
+            yield from _over(f"block {number} at {place}", vector, block.l1, block.l2_squared, block.linf)
     alone = with_unit.keys() - without_unit.keys()
     born = without_unit.keys() - with_unit.keys()
     if born:
         yield f"groups {born} appear by taking a unit away"
     if planned.threshold is not None:
         yield from _threshold(planned, len(alone))
+
+
+def _above(counts: tuple[str, ...], with_unit: Exact, without_unit: Exact) -> Iterator[str]:
+    """Counts of units above each candidate are the same beside all groups, and one more unit raises them by one."""
+    here, there = (
+        {tuple(row[name] for name in counts) for row in exact.values()} for exact in (with_unit, without_unit)
+    )
+    if len(here) > 1 or len(there) > 1:
+        yield "counts of units differ between groups"
+        return
+    zeros = (0,) * len(counts)
+    pairs = list(zip(next(iter(here), zeros), next(iter(there), zeros), strict=True))
+    if any(more - less not in (0, 1) for more, less in pairs):
+        yield f"units above the candidates change by more than is declared, or against each other: {pairs}"
 
 
 def _over(what: str, vector: list[int], l1: int, l2_squared: int, linf: int) -> Iterator[str]:

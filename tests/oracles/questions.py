@@ -137,7 +137,7 @@ def _asked(draw: st.DrawFn, table: Tab) -> Asked:
     aggregates = draw(st.lists(_aggregate(table), min_size=0 if keys else 1, max_size=4, unique=True))
     filtered = draw(st.booleans())
     if not aggregates and (filtered or all(_public(key) for key in keys)):
-        aggregates = [_one(table)]  # WHERE may make any key public, and a list of public keys is no question
+        aggregates = [Aggregated("COUNT")]  # WHERE may make any key public, and a list of public keys is no question
     count = len(aggregates)
     having = draw(_formula(_CONDITIONS, count)) if count and draw(st.integers(0, 3)) == 0 else None
     derived = draw(_formula(_VALUES, count)) if count and draw(st.integers(0, 3)) == 0 else None
@@ -172,14 +172,8 @@ def _public(col: Col) -> bool:
     return "values" in col.declared or col.kind == "boolean" or (col.kind == "integer" and "lower" in col.declared)
 
 
-def _one(table: Tab) -> Aggregated:
-    return Aggregated("DISTINCT", table.owner) if table.name == "log" else Aggregated("COUNT")
-
-
 def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
     owners = [Aggregated("DISTINCT", table.owner)] if table.owner and not table.path else []
-    if table.name == "log":
-        return st.sampled_from(owners)
     choices = [Aggregated("COUNT"), *owners, *owners]
     choices += [Aggregated("COUNT", col.name) for col in table.cols]
     choices += [Aggregated("DISTINCT", col.name) for col in table.cols]

@@ -306,7 +306,7 @@ def _person(enforced: str | None) -> Tab:
     )
 
 
-def _visit(enforced: str | None) -> Tab:
+def _visit(enforced: str | None, most: str = "\n    max_rows_per_unit: 4") -> Tab:
     return Tab(
         "visit",
         (
@@ -372,12 +372,12 @@ def _visit(enforced: str | None) -> Tab:
             ),
         ),
         "person_id",
-        policy="owner: {person_id: person.person_id}\n    max_rows_per_unit: 4",
+        policy="owner: {person_id: person.person_id}" + most,
         enforced=enforced,
     )
 
 
-def _item() -> Tab:
+def _item(most: str = "\n    max_rows_per_unit: 6") -> Tab:
     return Tab(
         "item",
         (
@@ -440,7 +440,7 @@ def _item() -> Tab:
         ),
         "person_id",
         path=(("visit_id", "visit", "visit_id"),),
-        policy="owner: {visit_id: visit.visit_id}\n    max_rows_per_unit: 6",
+        policy="owner: {visit_id: visit.visit_id}" + most,
     )
 
 
@@ -460,6 +460,11 @@ def _people(name: str, *, keyed: bool) -> World:
     person, visit = ("person_id", "visit_id") if keyed else (None, None)
     tables = (_person(person), _visit(visit), _item(), _log())
     return World(name, "{table: person, key: person_id}", tables)
+
+
+def _loose() -> World:
+    tables = (_person("person_id"), _visit("visit_id", ""), _item(""), _log())
+    return World("loose", "{table: person, key: person_id}", tables)
 
 
 def _users() -> World:
@@ -678,6 +683,9 @@ def _extremes(name: str, who: Col) -> World:
 
 DIRTY_PEOPLE = _people("people", keyed=False)
 KEYED_PEOPLE = _people("keyed", keyed=True)
+LOOSE_PEOPLE = _loose()
+"""Nobody says how many visits, items and log entries a person has."""
+
 USERS = _users()
 READINGS = _rows()
 EXTREMES = _extremes(
@@ -685,6 +693,6 @@ EXTREMES = _extremes(
     Col("who", "number", "DECIMAL(9,3)", "numeric(9, 3)", (Decimal("1.000"), Decimal("2.500")), (None,)),
 )
 COUNTED_EXTREMES = _extremes("counted_extremes", Col("who", "integer", "BIGINT", "bigint", (1, -(2**63)), (None,)))
-WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS, EXTREMES)
-SQLITE_WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS, COUNTED_EXTREMES)
+WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, LOOSE_PEOPLE, USERS, READINGS, EXTREMES)
+SQLITE_WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, LOOSE_PEOPLE, USERS, READINGS, COUNTED_EXTREMES)
 """Without exact decimals, which SQLite does not have, as owners."""

@@ -11,17 +11,19 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Release, Scalar
 from gateway.sql.inference.domains import conditions, domain, groups, never_null
 from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.inference.known import known
+from gateway.sql.planning import clips
 from gateway.sql.planning.errors import log_error
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
 from gateway.sql.planning.plan import (
     Block,
     Bounding,
+    Clip,
     Key,
     MeasuredValue,
     PlannedRelease,
@@ -92,7 +94,8 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         refuse("delta-missing")
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
-    candidates = _candidates(wanted, cost, beside, private=private, reach=wanted.reach)
+    where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect)
+    candidates = _candidates(wanted, cost, beside, where)
     best = min(candidates, key=lambda candidate: candidate.score)
     planned = PlannedRelease(
         release=release,
@@ -104,8 +107,10 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         estimators=best.layout.estimators,
         sql="",
         tables=tables_read(release.source, dataset),
-        loss=sum((block.loss for block in best.blocks), FREE) + _threshold_loss(best.threshold),
+        loss=sum((block.loss for block in best.blocks), FREE if best.clip is None else best.clip.loss)
+        + _threshold_loss(best.threshold),
         reason=_reason(best, candidates, bounding),
+        clip=best.clip,
     )
     return joined(planned, best.parts)
 
@@ -118,6 +123,21 @@ class _Candidate:
     threshold: Threshold | None
     parts: tuple[Priced, ...]
     score: float
+    clip: Clip | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What ways to release have in common: whether keys are private, groups of an owner, groups in all.
+
+    ``widest`` is the widest bound to look at where it is chosen privately.
+    """
+
+    private: bool
+    reach: int
+    groups: int
+    dialect: Dialect
+    widest: int | None = None
 
 
 def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: Bounds) -> tuple[Key, ...]:
@@ -126,7 +146,7 @@ def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: B
     for name, key in release.keys:
         about = known(key, found.columns)
         label = about.origin[1] if about.origin is not None else name
-        if re.fullmatch(r"m\d+", label) or any(label.lower() == other.label.lower() for other in keys):
+        if re.fullmatch(r"[cm]\d+(_\d+)?", label) or any(label.lower() == other.label.lower() for other in keys):
             label = f"{label}_{name}"
         keys.append(Key(name, label, key, about.kind, domain(key, about, holding, bounds.integer_domain)))
     return tuple(keys)
@@ -165,6 +185,7 @@ def _wanted(
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
     reach = 1 if one_row else most if private else min(most, public or 1)
+    counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
     values = _values(release, found)
     scalars = {value.name: value.scalar for value in values}
     wanted = Wanted(
@@ -177,22 +198,19 @@ def _wanted(
         one_row=one_row,
         reach=reach,
         threshold=private,
+        chosen=counts_rows and rows is None and not one_row,
     )
-    counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
-    if rows is None and counts_rows:
-        hint = "COUNT(DISTINCT owner) needs no such bound; else an administrator declares max_rows_per_unit."
-        refuse("rows-unbounded", hint=hint)
     if one_row:
         return values, wanted, Bounding("one_row", None, None)
+    capped = wanted.separate_owners and (private or reach < (public or 1))
+    if wanted.chosen:
+        return values, wanted, Bounding("chosen", None, reach if capped else None)
     if not wanted.separate_owners:
         return values, wanted, Bounding("weights", rows, None)
-    capped = private or reach < (public or 1)
     return values, wanted, Bounding("owners", rows if counts_rows else None, reach if capped else None)
 
 
-def _candidates(
-    wanted: Wanted, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
-) -> list[_Candidate]:
+def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _Where) -> list[_Candidate]:
     """Return every way to release that the price and the mechanism asked for allow."""
     ways: list[tuple[Layout, Mechanism]] = []
     if not two_sided(wanted).vectors and all(isinstance(part, Quantiles) for part in beside):
@@ -205,10 +223,12 @@ def _candidates(
         ways.append((shared(wanted), "gaussian"))
     found: list[_Candidate] = []
     for layout, mechanism in ways:
-        try:
-            found.append(_priced(layout, mechanism, cost, beside, private=private, reach=reach))
-        except ScaleError:
-            continue
+        for widest in clips.WIDEST if wanted.chosen else (None,):
+            try:
+                found.append(_priced(layout, mechanism, cost, beside, replace(where, widest=widest)))
+                break
+            except ScaleError:
+                continue
     if not found:
         _no_scale()
     return found
@@ -218,34 +238,52 @@ def _no_scale() -> NoReturn:
     refuse("scale-too-large", hint="Pay more, or ask an administrator for narrower bounds.")
 
 
-def _priced(
-    layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Part, ...], *, private: bool, reach: int
-) -> _Candidate:
-    delta = cost.delta if private else 0
+def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Part, ...], where: _Where) -> _Candidate:
+    delta = cost.delta if where.private else 0
     if mechanism == "laplace":
         total = cost.epsilon if cost.epsilon is not None else pure_of_rho(cost.rho or 0)
     else:
         delta //= 2
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
-    parts = weights(layout, mechanism, threshold=private)
+    searched = None
+    if where.widest is not None:
+        searched = clips.searched(clips.candidates(layout, where.dialect, where.widest), mechanism, total)
+        total = searched.left
+        layout = replace(layout, vectors=tuple(clips.bounded(each, searched.candidates) for each in layout.vectors))
+    parts = weights(layout, mechanism, threshold=where.private)
     whole = sum(parts) + GRAIN * sum(part.weight for part in beside)
     shares = [total * part // whole for part in parts]
     share = total * GRAIN // whole
     if shares:
         shares[-1] = total - sum(shares[:-1]) - share * sum(part.weight for part in beside)
     priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
-    blocks = tuple(_block(vector, mechanism, part) for vector, part in zip(layout.vectors, shares, strict=True))
+    clip = None if searched is None else _clip(searched, layout, mechanism, shares)
+    pairs = [None] * len(shares) if clip is None else clip.noises
+    blocks = tuple(
+        _block(vector, mechanism, part)
+        if pair is None or searched is None
+        else clips.block(vector, pair, mechanism, part, searched.candidates)
+        for vector, part, pair in zip(layout.vectors, shares, pairs, strict=True)
+    )
     noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
     score = math.fsum(log_error(estimator, noises) for _, estimator in layout.estimators)
     score += math.fsum(part.score for part in priced)
-    if not private:
-        return _Candidate(layout, mechanism, blocks, None, priced, score)
+    score += 0.0 if clip is None else clips.log_bias(clip, blocks, where.groups) * len(layout.estimators)
+    if not where.private:
+        return _Candidate(layout, mechanism, blocks, None, priced, score, clip)
     assert layout.owners is not None
     name, step = layout.owners
-    at = threshold(noises[name], reach, delta) - 1 + step
+    at = threshold(noises[name], where.reach, delta) - 1 + step
     # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
-    return _Candidate(layout, mechanism, blocks, Threshold(name, at, delta), priced, score + math.log(at / step))
+    hidden = Threshold(name, at, delta)
+    return _Candidate(layout, mechanism, blocks, hidden, priced, score + math.log(at / step), clip)
+
+
+def _clip(searched: clips.Searched, layout: Layout, mechanism: Mechanism, shares: list[int]) -> Clip:
+    found = searched.candidates
+    noises = (clips.noises(vector, mechanism, part, found) for vector, part in zip(layout.vectors, shares, strict=True))
+    return Clip(found.norm, found.first, found.steps, found.unit, searched.search, searched.loss, tuple(noises))
 
 
 def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
@@ -264,6 +302,8 @@ def _threshold_loss(found: Threshold | None) -> Loss:
 def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) -> str:
     how = {
         "one_row": "the database enforces one row a unit, so that nothing is clipped",
+        "chosen": "how much a unit counts for is chosen privately, and weighted down to"
+        + (f"; it reaches at most {bounding.groups} groups" if bounding.groups is not None else ""),
         "weights": f"the rows of a unit count for at most {bounding.rows} rows in all",
         "owners": "a unit's rows are summed by group"
         + (f", count for at most {bounding.rows} rows in all" if bounding.rows is not None else "")

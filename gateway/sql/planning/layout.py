@@ -108,7 +108,7 @@ class Builder:
         measure = Measure(name, "owners", None, Fraction(1), reach, reach, 1)
         self.vectors.append(Vector((measure,), reach, reach, 1))
         self.owners = (name, 1)
-        if self.wanted.rows == 1 and reach == 1:
+        if self.wanted.rows == 1 and reach == 1 and not self.wanted.chosen:
             # An owner held to one row is one row: the rows need no measure of their own.
             self.every_row = ((name, Fraction(1)),)
 

@@ -15,6 +15,7 @@ from gateway.sql.algebra import Kind, Release, Scalar, Spread
 from gateway.sql.planning.grid import Grid
 from gateway.sql.planning.quantum import Quantum
 from gateway.sql.tables import Query
+from mechanisms.above_threshold import AboveThreshold
 from mechanisms.loss import Loss
 from mechanisms.noise import Noise, Selection
 from mechanisms.quantiles import Rank
@@ -222,11 +223,56 @@ class Bounding:
 
     ``one_row``: by construction. ``weights``: each row of an owner with more than ``rows`` rows counts for
     ``rows``/n. ``owners``: the same after summing per owner and group, an owner reaching at most ``groups`` groups.
+    ``chosen``: likewise, to each bound of a ``Clip``, of which one is read.
     """
 
-    how: Literal["one_row", "weights", "owners"]
+    how: Literal["one_row", "weights", "owners", "chosen"]
     rows: int | None
     groups: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The bound on an owner's part, chosen privately among ``first`` times each of ``steps``.
+
+    ``norm`` says of what: an owner's number of rows, or the L1 norm of its sums over all groups (in the integers of
+    the one measure there is); ``unit`` is one of it as an analyst reads it. Steps are 2^k and 3 * 2^k: ``noises`` are
+    those of the first bound and of three times that, block by block, None for one that no clip bounds.
+
+    Why a noise may be scaled: b at sensitivity s and 2^k b at 2^k s are the same quotient in floating point too, and
+    the price is a function of it.
+    """
+
+    norm: Literal["rows", "values"]
+    first: int
+    steps: tuple[int, ...]
+    unit: Fraction
+    search: AboveThreshold
+    loss: Loss
+    noises: tuple[tuple[Noise, Noise] | None, ...]
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """All candidates, in the order in which they are looked at."""
+        return tuple(self.first * step for step in self.steps)
+
+    def block(self, block: Block, number: int, place: int) -> Block:
+        """Return block ``number`` of the largest candidate as it is at that of ``place``."""
+        noises, step, most = self.noises[number], self.steps[place], self.steps[-1]
+        if noises is None:
+            return block
+        odd = step % 3 == 0
+        noise = noises[odd]
+
+        def less(bound: int) -> int:
+            return bound * step // most
+
+        measures = tuple(
+            replace(found, l1=less(found.l1), l2_squared=less(less(found.l2_squared)), linf=less(found.linf))
+            for found in block.measures
+        )
+        scaled = Noise(noise.mechanism, noise.scale * (step // 3 if odd else step))
+        return Block(measures, less(block.l1), less(less(block.l2_squared)), less(block.linf), scaled, block.loss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +297,15 @@ class PlannedRelease:
     parts: tuple[PlannedRelease, ...] = ()
     histogram: Histogram | None = None
     distinct: Distinct | None = None
+    clip: Clip | None = None
+
+    def at(self, place: int | None) -> PlannedRelease:
+        """Return the release with the bound of its clip chosen: one of its candidates, by place."""
+        if self.clip is None:
+            return self
+        assert place is not None
+        blocks = tuple(self.clip.block(block, number, place) for number, block in enumerate(self.blocks))
+        return replace(self, blocks=blocks, clip=None)
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -29,7 +29,8 @@ class Wanted:
     """What a release has to tell.
 
     ``rows`` is the bound M on an owner's rows, ``weighted`` whether weights enforce it, ``reach`` the most groups that
-    one owner may be counted in, ``threshold`` whether owners must be counted to decide which groups appear.
+    one owner may be counted in, ``threshold`` whether owners must be counted to decide which groups appear. ``chosen``:
+    the bound is a clip still to be chosen, and ``rows`` the one row that bounds are multiples of.
     """
 
     aggregates: tuple[tuple[str, Aggregate], ...]
@@ -41,6 +42,7 @@ class Wanted:
     one_row: bool
     reach: int
     threshold: bool
+    chosen: bool = False
 
     def of(self, kind: str, name: str) -> bool:
         """Whether an aggregate of that kind over that value is asked for."""

@@ -22,10 +22,12 @@ from dataclasses import replace
 from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
+from gateway.sql.planning import clips
 from gateway.sql.planning.plan import (
     Bounding,
     Cell,
     Centred,
+    Clip,
     Distinct,
     Histogram,
     Key,
@@ -66,6 +68,9 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
             return _weights(planned, selected, dataset.dialect)
         case "owners":
             return _owners(planned, selected, dataset)
+        case "chosen":
+            assert planned.clip is not None
+            return _chosen(planned, planned.clip, selected, dataset)
 
 
 def _bucketed(planned: PlannedRelease, histogram: Histogram, selected: str, dialect: Dialect) -> str:
@@ -292,7 +297,8 @@ def _full_and_excess(planned: PlannedRelease, most: int, dialect: Dialect) -> st
     )
 
 
-def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
+def _by_owner(planned: PlannedRelease, selected: str, dataset: Dataset) -> tuple[list[str], str]:
+    """Return stages that sum each owner's rows by group, and keep some of its groups; the last one's name."""
     keys, dialect = [key.name for key in planned.keys], dataset.dialect
     counted = [measure for measure in planned.measures if measure.cell is not None]
     sums = [f"{writer(dialect).part(_amount(measure, dialect))} AS {measure.name}" for measure in counted]
@@ -301,15 +307,20 @@ def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
         f"discreet_r AS ({selected})",
         f"discreet_p AS (SELECT {', '.join([by_owner, 'COUNT(*) AS n', *sums])} FROM discreet_r GROUP BY {by_owner})",
     ]
-    last = "discreet_p"
     bounding = planned.bounding
-    if bounding.groups is not None and keys:
-        ranked = f"ROW_NUMBER() OVER (PARTITION BY o ORDER BY {_lot(keys, dataset)}) AS g"
-        stages += [
-            f"discreet_d AS (SELECT *, {ranked} FROM discreet_p)",
-            f"discreet_e AS (SELECT * FROM discreet_d WHERE g <= {bounding.groups})",
-        ]
-        last = "discreet_e"
+    if bounding.groups is None or not keys:
+        return stages, "discreet_p"
+    ranked = f"ROW_NUMBER() OVER (PARTITION BY o ORDER BY {_lot(keys, dataset)}) AS g"
+    stages += [
+        f"discreet_d AS (SELECT *, {ranked} FROM discreet_p)",
+        f"discreet_e AS (SELECT * FROM discreet_d WHERE g <= {bounding.groups})",
+    ]
+    return stages, "discreet_e"
+
+
+def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
+    dialect, bounding = dataset.dialect, planned.bounding
+    stages, last = _by_owner(planned, selected, dataset)
     if bounding.rows is not None:
         stages.append(f"discreet_w AS (SELECT *, SUM(n) OVER (PARTITION BY o) AS t FROM {last})")
         last = "discreet_w"
@@ -324,6 +335,44 @@ def _owned(measure: Measure, bounding: Bounding, dialect: Dialect) -> str:
     assert bounding.rows is not None
     heavy = writer(dialect).weighted(measure.name, "t", bounding.rows)
     return _summed(measure, f"CASE WHEN t > {bounding.rows} THEN {heavy} ELSE {measure.name} END", dialect)
+
+
+def _chosen(planned: PlannedRelease, clip: Clip, selected: str, dataset: Dataset) -> str:
+    """Return the SQL of every candidate of a clip: sums clipped to each, and how many owners are above it.
+
+    ``SELECT COUNT(*) FROM visit`` → per owner its sum and its norm ``t``; then ``SUM(CASE WHEN t > 1 THEN m0 * 1 // t
+    ELSE m0 END) AS m0_0, …, SUM(CASE WHEN t > 1 THEN 1 ELSE 0 END) AS c0, …``
+
+    Why every candidate is bounded: an owner's vector x over all groups and measures becomes x * bound / t, toward zero,
+    where t exceeds the bound. With t = sum |x| its L1 is at most the bound then; with t the owner's rows over all
+    groups, x is a sum of t rows' vectors, and each of its norms is at most bound times the most that one row's is.
+    Counts of owners are taken over all groups, each owner once: one owner changes each by one at most.
+    """
+    write = writer(dataset.dialect)
+    stages, last = _by_owner(planned, selected, dataset)
+    scaled = [measure for measure in planned.measures if measure.cell is not None]
+    size = "n" if clip.norm == "rows" else write.magnitude(scaled[0].name)
+    if planned.keys:
+        size = f"SUM({size}) OVER (PARTITION BY o)"
+    stages.append(f"discreet_w AS (SELECT *, {size} AS t FROM {last})")
+    named, grouped = _keys(planned, dataset.dialect)
+    named += [f"COUNT(*) AS {measure.name}" for measure in planned.measures if measure.cell is None]
+    for measure in scaled:
+        for place, bound in enumerate(clip.bounds):
+            held = f"CASE WHEN t > {bound} THEN {write.weighted(measure.name, 't', bound)} ELSE {measure.name} END"
+            named.append(f"{write.total(held)} AS {clips.column(measure.name, place)}")
+    above = [
+        f"{write.total(f'CASE WHEN t > {bound} THEN 1 ELSE 0 END')} AS c{place}"
+        for place, bound in enumerate(clip.bounds)
+    ]
+    if not planned.keys:
+        return f"WITH {', '.join(stages)} SELECT {', '.join([*named, *above])} FROM discreet_w"
+    stages += [
+        "discreet_s AS (SELECT o, MAX(t) AS t FROM discreet_w GROUP BY o)",
+        f"discreet_c AS (SELECT {', '.join(above)} FROM discreet_s)",
+        f"discreet_a AS (SELECT {', '.join(named)} FROM discreet_w{grouped})",
+    ]
+    return f"WITH {', '.join(stages)} SELECT * FROM discreet_a CROSS JOIN discreet_c"
 
 
 def _lot(keys: list[str], dataset: Dataset) -> str:

@@ -89,7 +89,7 @@ class SparkWriter(Writer):
 
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero; the remainder has the sign of what is divided."""
-        product = f"(CAST({amount} AS DECIMAL(38, 0)) * CAST({rows} AS DECIMAL(10, 0)))"
+        product = f"(CAST({amount} AS DECIMAL(38, 0)) * CAST({rows} AS DECIMAL({max(len(str(rows)), 10)}, 0)))"
         by = f"CAST({total} AS DECIMAL(38, 0))"
         return f"CAST(({product} - ({product} % {by})) / {by} AS DECIMAL(38, 0))"
 

@@ -148,6 +148,10 @@ class Writer:
         """Return ``amount * rows / total`` rounded toward zero, in 128 bits."""
         return f"(CAST({amount} AS HUGEINT) * {rows}) // CAST({total} AS HUGEINT)"
 
+    def magnitude(self, part: str) -> str:
+        """Return the absolute value of one owner's exact sum."""
+        return f"ABS({part})"
+
     def folded_sum(self, whole: str, step: int, over: str = "") -> str:
         """Return the sum of an owner's whole numbers, each of that many units; 0 over nothing; ``over`` as a window."""
         return f"COALESCE(SUM({whole}){over} * {step}, 0)"

@@ -1,0 +1,200 @@
+"""The bound on an owner's part where nobody declared one: candidates, and how a layout's vectors scale with them.
+
+``SELECT COUNT(*) FROM orders`` without ``max_rows_per_unit``  →  every owner's rows counted for at most 1, 2, 3, 4, 6,
+8, … 2^20 rows, all in one statement; one of these bounds is chosen by AboveThreshold, noise is drawn for that one alone
+
+Why this is sound: how many owners lie above each candidate is a count that one owner changes by one at most, and all of
+them in one direction, which is what AboveThreshold asks for (``mechanisms.above_threshold``). Whatever is chosen, the
+integers for it are bounded by it for every owner (``writing.rewrite``), and the noise is that of the bound. The two
+prices add up, since the second mechanism may depend on what the first one told. The integers for other candidates are
+never read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+from gateway.policy.model import Dialect
+from gateway.sql.planning.layout import Layout, Vector
+from gateway.sql.planning.plan import Block, Cell, Clip, Measure, PlannedRelease
+from gateway.sql.refusals import refuse
+from mechanisms.above_threshold import AboveThreshold, calibrate_search, price_search
+from mechanisms.accounting import pure_of_rho, rho_of_laplace
+from mechanisms.loss import Loss
+from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
+
+PART = 4
+"""A quarter of the price is spent on choosing."""
+
+WIDEST = (2**20, 2**16, 2**12, 2**8, 2**4)
+"""The widest bound that is looked at, in rows of the largest value: narrower where a price affords no noise for it."""
+
+FINEST = 2**10
+"""How many times smaller than the largest row of a sum the narrowest bound is, at most."""
+
+MOST_COLUMNS = 1_000
+"""Integers of one statement; PostgreSQL's have at most 1,664 columns."""
+
+ROWS_BITS = 37
+WIDEST_BITS = 126
+"""A product of a sum over 2^37 rows and a bound stays below 2^126."""
+
+LOST = 0.1
+"""What part of the bound an owner above it is taken to lose, where ways to release are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What is bounded, and the bounds that are looked at; see ``plan.Clip``."""
+
+    norm: Literal["rows", "values"]
+    first: int
+    steps: tuple[int, ...]
+    unit: Fraction
+
+
+def candidates(layout: Layout, dialect: Dialect, widest: int) -> Candidates:
+    """Return the bounds that are looked at for a layout whose vectors are those of one row an owner.
+
+    A sum alone is bounded by the owner's own values, which need not be as large as their bounds allow; everything else
+    by rows. SQLite's 64 bits do not compare sums.
+    """
+    scaled = [vector for vector in layout.vectors if scales(vector)]
+    measures = [measure for vector in scaled for measure in vector.measures]
+    if len(measures) == 1 and measures[0].kind == "sum" and dialect != "sqlite":
+        [measure] = measures
+        assert isinstance(measure.cell, Cell)
+        first = max(abs(measure.cell.multiplier), measure.linf // FINEST, 1)
+        most = min(measure.linf * widest, 2 ** (WIDEST_BITS - ROWS_BITS - measure.linf.bit_length()))
+        return Candidates("values", first, _steps(max(most // first, 1), 1), measure.unit)
+    return Candidates("rows", 1, _steps(widest, len(measures)), Fraction(1))
+
+
+def scales(vector: Vector) -> bool:
+    """Whether a vector is of what rows add; the one that counts owners is bounded without a clip."""
+    return all(measure.cell is not None for measure in vector.measures)
+
+
+def _steps(most: int, measures: int) -> tuple[int, ...]:
+    """Return 1, 2, 3, 4, 6, 8, 12, … up to ``most``; powers of two alone where a statement would be too wide."""
+    powers = [2**exponent for exponent in range(most.bit_length())]
+    fine = sorted({*powers, *(3 * power for power in powers if 3 * power <= most)})
+    steps = fine if (measures + 1) * len(fine) <= MOST_COLUMNS else powers
+    if (measures + 1) * len(steps) > MOST_COLUMNS:
+        refuse("sql-too-deep", hint="Ask for fewer numbers at once, or an administrator declares max_rows_per_unit.")
+    return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Candidates with the search among them, its loss, and what it leaves of the price."""
+
+    candidates: Candidates
+    search: AboveThreshold
+    loss: Loss
+    left: int
+
+
+def searched(found: Candidates, mechanism: Mechanism, total: int) -> Searched:
+    """Return the search at its part of a price (epsilon, or rho for Gaussian noise), or raise ``ScaleError``."""
+    part = total // PART
+    search = calibrate_search(len(found.steps), part if mechanism == "laplace" else pure_of_rho(part))
+    loss = price_search(search)
+    spent = loss.epsilon if mechanism == "laplace" else loss.rho
+    assert spent is not None
+    return Searched(found, search, loss, total - spent)
+
+
+def noises(vector: Vector, mechanism: Mechanism, share: int, found: Candidates) -> tuple[Noise, Noise] | None:
+    """Return the noises of a vector at the first bound and at three times that."""
+    if not scales(vector):
+        return None
+    once, thrice = (
+        calibrate(mechanism, factor * (vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)), share)
+        for factor in (found.first, 3 * found.first)
+    )
+    return once, thrice
+
+
+def bounded(vector: Vector, found: Candidates) -> Vector:
+    """Return a layout's vector with its bounds for one unit of the norm: one row, or one of the sum's integers."""
+    if found.norm == "rows" or not scales(vector):
+        return vector
+    [measure] = vector.measures
+    return Vector((replace(measure, l1=1, l2_squared=1, linf=1),), 1, 1, 1)
+
+
+def block(vector: Vector, pair: tuple[Noise, Noise], mechanism: Mechanism, share: int, found: Candidates) -> Block:
+    """Return the block of the largest candidate.
+
+    Its loss is the whole share, which no candidate exceeds; its noise is checked by OpenDP's map here, where a failure
+    is still a refusal.
+    """
+    step = found.steps[-1]
+    most = found.first * step
+    scale = pair[1].scale * (step // 3) if step % 3 == 0 else pair[0].scale * step
+    noise = Noise(mechanism, scale)
+
+    def scaled(measure: Measure) -> Measure:
+        return replace(measure, l1=measure.l1 * most, l2_squared=measure.l2_squared * most**2, linf=measure.linf * most)
+
+    l1, l2_squared, linf = vector.l1 * most, vector.l2_squared * most**2, vector.linf * most
+    paid = price(noise, l1, most * norm(vector.l2_squared), linf)
+    loss = Loss(share, rho_of_laplace(share, l1, linf)) if mechanism == "laplace" else Loss(None, share)
+    if (paid.epsilon or 0) > (loss.epsilon or 0) or paid.rho > loss.rho:
+        raise ScaleError("a scaled noise costs more than its share")
+    return Block(tuple(map(scaled, vector.measures)), l1, l2_squared, linf, noise, loss)
+
+
+def log_bias(clip: Clip, blocks: Sequence[Block], groups: int) -> float:
+    """Return by how much, as a logarithm, clipping adds to the noise of a block, spread over so many groups.
+
+    About ``level`` owners are above the bound that is chosen.
+    """
+    scaled = [found for found, pair in zip(blocks, clip.noises, strict=True) if pair is not None]
+    lost = clip.search.level * LOST / groups
+    return sum(math.log1p(lost * found.linf / (3 * found.noise.scale)) for found in scaled) / len(scaled)
+
+
+def columns(planned: PlannedRelease) -> tuple[Measure, ...]:
+    """Return all integers of a statement with their bounds: those of every candidate, where a clip is chosen."""
+    clip = planned.clip
+    if clip is None:
+        return planned.measures
+    found: list[Measure] = []
+    for number, own in enumerate(planned.blocks):
+        if clip.noises[number] is None:
+            found += own.measures
+            continue
+        for place in range(len(clip.steps)):
+            scaled = clip.block(own, number, place).measures
+            found += [replace(measure, name=column(measure.name, place)) for measure in scaled]
+    counts = (Measure(f"c{place}", "units", None, Fraction(1), 1, 1, 1) for place in range(len(clip.steps)))
+    return (*found, *counts)
+
+
+def column(measure: str, place: int) -> str:
+    """Return what a measure is called for a candidate."""
+    return f"{measure}_{place}"
+
+
+def told(clip: Clip, place: int) -> str:
+    """Say to what an answer was clipped: a function of what was released."""
+    bound = float(clip.bounds[place] * clip.unit)
+    what = "in the sum of all its values" if clip.norm == "values" else "row" if bound == 1 else "rows"
+    return f"A unit counts for at most {bound:,g} {what}, chosen privately for {100 // PART} % of the price."
+
+
+def note(clip: Clip) -> str:
+    """Say beforehand how the bound will come about."""
+    ends = [float(bound * clip.unit) for bound in (clip.bounds[0], clip.bounds[-1])]
+    what = "rows" if clip.norm == "rows" else "in the sum of its values"
+    return (
+        f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {what}, is chosen privately for "
+        f"{100 // PART} % of the price: the least that about {clip.search.level} units or fewer exceed, who are "
+        "weighted down."
+    )
