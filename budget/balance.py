@@ -202,6 +202,9 @@ def how_many(balance: Balance, loss: Loss, price: int = 0) -> int:
 
 def _how_many(standing: Standing, loss: Loss, price: int) -> int:
     """Return the greatest n such that n more losses fit; whatever fits n times fits every fewer times."""
+    supposed = _supposed(standing, loss)
+    if fits(standing, loss, supposed, price) and not fits(standing, loss, supposed + 1, price):
+        return supposed
     low, high = 0, 1
     while fits(standing, loss, high, price):
         low, high = high, 2 * high
@@ -209,3 +212,12 @@ def _how_many(standing: Standing, loss: Loss, price: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(standing, loss, middle, price) else (low, middle)
     return low
+
+
+def _supposed(standing: Standing, loss: Loss) -> int:
+    """Return how often a loss goes into what its sums leave: the greatest n, unless another rule stops earlier."""
+    allowance, spent = standing.allowance, standing.spent
+    by_rho = (allowance.rho - spent.rho) // loss.rho if loss.rho else UNLIMITED
+    by_epsilon = (allowance.epsilon - spent.epsilon) // loss.epsilon if loss.epsilon and not spent.gaussian else 0
+    by_delta = (allowance.release_delta - spent.delta) // loss.delta if loss.delta else UNLIMITED
+    return max(0, min(max(by_rho, by_epsilon), by_delta))

@@ -17,7 +17,7 @@ from statistics import median
 
 import duckdb
 
-from tests.bench.figures import interleaved
+from tests.bench.figures import Work, interleaved
 from tests.bench.served import ARROW, Asker, served, statements
 
 TABLE = """
@@ -74,7 +74,7 @@ def main() -> None:
                 sql = QUESTION.format(table=table, key=key)
                 asked = {"sql": sql, "dataset": "plans", "epsilon": 0.01, "mechanism": "laplace", "use_cache": False}
                 [bounded] = statements(asker.ask({**asked, "dry_run": True}))
-                works = {
+                works: dict[str, Work] = {
                     "plain": partial(gateway.plain, sql),
                     "bounded": partial(gateway.plain, bounded),
                     "whole": partial(asker.ask, asked, ARROW),

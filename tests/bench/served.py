@@ -85,15 +85,14 @@ def _passed_on(service: Service, principal: Principal, request: QueryRequest, ke
     with service.engine(dataset).session(Limits(600)) as session:
         table = session.fetch(request.sql)
     rows = [list(row.values()) for row in table.to_pylist()]
-    return QueryResponse.model_construct(query_id=None, columns=[], rows=rows, intervals={}, warnings=[], cached=False)
+    said: dict[str, Any] = {"query_id": None, "columns": [], "rows": rows, "intervals": {}, "warnings": []}
+    return QueryResponse.model_construct(**said)
 
 
 @contextmanager
 def _server(service: Service, answer: Answer) -> Iterator[int]:
     app = create_app(service, answer)
-    config = uvicorn.Config(
-        app, port=0, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=600
-    )
+    config = uvicorn.Config(app, port=0, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=600)
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, daemon=True)
     thread.start()

@@ -6,7 +6,7 @@ A dry run ends here, explain prints it, the cache is keyed by it and the ledger 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -364,6 +364,7 @@ class Plan:
     conversion_delta: int
     notes: tuple[str, ...]
     publics: tuple[PublicRead, ...] = ()
+    _fingerprint: str = field(init=False, repr=False, compare=False, default="")
 
     @property
     def whole(self) -> bool:
@@ -378,5 +379,9 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """A digest of all in the plan but its explanations: equal for equal questions, prices and data versions."""
-        bare = replace(self, notes=(), releases=tuple(replace(planned, reason="") for planned in self.releases))
-        return hashlib.sha256(repr(bare).encode()).hexdigest()[:32]
+        if not self._fingerprint:
+            # Kept, since every request asks for it several times and a plan is written out for it.
+            bare = replace(self, notes=(), releases=tuple(replace(planned, reason="") for planned in self.releases))
+            digest = hashlib.sha256(repr(bare).encode()).hexdigest()[:32]
+            object.__setattr__(self, "_fingerprint", digest)
+        return self._fingerprint
