@@ -1,4 +1,4 @@
-"""``python -m tests.bench.load [--analysts N] [--seconds S]``: many analysts at once on one gateway process; no asserts.
+"""``python -m tests.bench.load [--analysts N] [--seconds S]``: many analysts at once, one gateway process; no asserts.
 
 Each analyst asks one small question after the other, on a connection that is kept: answered from what is stored, fresh
 and charged, and, through the same stack, as plain SQL passed on to the same engine. The analysts are threads of another
