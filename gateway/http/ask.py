@@ -66,7 +66,11 @@ async def query(
     if service.faults and await threads.control(service.readiness.look):
         raise HttpError(503, "not-ready")
     answer: Answer = request.app.state.answer
-    return await threads.query(caller.name, lambda: render(answer(service, caller, body, idempotency_key), wanted))
+    return await threads.query(
+        caller.name,
+        lambda: render(answer(service, caller, body, idempotency_key), wanted),
+        dry_run=body.dry_run,
+    )
 
 
 @router.get("/queries", summary="List one's own charges, newest first", responses=problems(422))

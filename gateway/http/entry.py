@@ -33,11 +33,11 @@ SCHEME: Final = HTTPBearer(
 
 CONTROL_THREADS: Final = 16
 PROVIDER_THREADS: Final = 4
-QUERY_THREADS_BEYOND: Final = 8
-"""Threads for queries beyond the limit in flight: dry runs and stored answers, which hold no slot for long."""
+PLAN_THREADS: Final = 8
+"""Dry runs touch no data and end soon: they do not wait behind queries."""
 
 PLACES_A_THREAD: Final = 8
-"""Queries that may wait, as a multiple of those that may run."""
+"""Queries that may be here, as a multiple of those that may run: the others wait, in the order in which they came."""
 
 
 class Threads:
@@ -49,7 +49,9 @@ class Threads:
     def __init__(self, *, per_analyst: int, in_all: int) -> None:
         self._control = CapacityLimiter(CONTROL_THREADS)
         self._provider = CapacityLimiter(PROVIDER_THREADS)
-        self._queries = CapacityLimiter(in_all + QUERY_THREADS_BEYOND)
+        # As many as may be in flight: one more waits here for its turn, where it would be refused inside.
+        self._queries = CapacityLimiter(in_all)
+        self._plans = CapacityLimiter(PLAN_THREADS)
         self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
 
     async def control(self, work: Callable[[], Result]) -> Result:
@@ -60,10 +62,10 @@ class Threads:
         """Run something that may wait for the identity provider: when that hangs, own tokens still are verified."""
         return await anyio.to_thread.run_sync(work, limiter=self._provider)
 
-    async def query(self, analyst: str, work: Callable[[], Result]) -> Result:
+    async def query(self, analyst: str, work: Callable[[], Result], *, dry_run: bool) -> Result:
         """Run a query; 429 if too many wait. It is never broken off half-way: who hangs up finds the outcome later."""
         with self._places.hold(analyst):
-            return await anyio.to_thread.run_sync(work, limiter=self._queries)
+            return await anyio.to_thread.run_sync(work, limiter=self._plans if dry_run else self._queries)
 
 
 def _reachable(work: Callable[[], Result]) -> Result:

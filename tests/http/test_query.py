@@ -14,11 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from gateway.auth.principal import Principal
 from gateway.errors import SqlRefused
 from gateway.http.formats import negotiate
 from gateway.http.problems import HttpError
 from gateway.readiness import Readiness
-from gateway.wire import QueryResponse
+from gateway.service import Service
+from gateway.wire import QueryRequest, QueryResponse
 from tests.http.shapes import problem
 from tests.http.world import World, rote, world
 
@@ -133,6 +135,26 @@ def test_one_analysts_queries_cannot_fill_the_queue(here: World) -> None:
     for response in owns:
         if response.status_code == 429:
             problem(response, 429, "too-many-queries")
+
+
+def test_more_queries_than_may_be_in_flight_wait_for_their_turn_and_dry_runs_do_not(tmp_path: Path) -> None:
+    planned = threading.Event()
+
+    def held(service: Service, principal: Principal, request: QueryRequest, key: str | None) -> QueryResponse:
+        if request.dry_run:
+            planned.set()
+        else:
+            with service.slots.hold(principal.name):
+                assert planned.wait(30)
+        return rote(service, principal, request, key)
+
+    with world(tmp_path, queries_in_all=1) as made:
+        real = [
+            {"method": "POST", "url": "/v1/query", "json": GOOD, "headers": made.bearer(name)}
+            for name in ("ada", "bob", "ada", "bob")
+        ]
+        responses = made.client(held).together(*real, {**real[0], "json": GOOD | {"dry_run": True}})
+    assert [response.status_code for response in responses] == [200] * 5
 
 
 @pytest.mark.parametrize("outcome", ["answer", "refusal", "crash", "no-token", "malformed", "too-large", "poll"])
