@@ -254,7 +254,19 @@ class Composer:
                 "(SELECT n FROM people)",
                 f"(SELECT {self.random.choice(('MAX', 'SUM', 'COUNT'))}(n) FROM {name})",
             ]
+            if self.chance(30):
+                return self.asked_by(columns)
         return self.random.choice(forms)
+
+    def asked_by(self, columns: list[Column]) -> str:
+        """Return a subquery that refers to the rows around it."""
+        self.features.add("correlated")
+        name = self.random.choice(("kinds", "labels", "sexes"))
+        self.names.add(name)
+        alias, key = self.alias(), TABLES[name].columns[0][0]
+        item = self.random.choice(("SUM({0}.n)", "1.0 * COUNT(*)", "MAX({0}.n)", "SUM({0}.n) + 1.5")).format(alias)
+        more = self.random.choice(("", f" AND {alias}.n > 1"))
+        return f"(SELECT {item} FROM {name} AS {alias} WHERE {self.pick(columns, 'text')} = {alias}.{key}{more})"
 
     def item(self, columns: list[Column], kind: str, depth: int) -> str:
         if kind == "number" and self.chance(30):
@@ -301,6 +313,11 @@ class Composer:
             forms += [f"{word}{self.random.choice((' NOT', ''))} IN (SELECT {key} FROM {name} WHERE n > 1)"] * 2
             forms.append(f"EXISTS (SELECT 1 FROM {name} WHERE n > {self.random.randint(0, 9)})")
             forms.append(f"({self.condition(columns, 0)} OR {self.condition(columns, 0)})")
+            if self.chance(10):
+                self.features.add("correlated EXISTS")
+                alias, negated = self.alias(), self.random.choice(("", "NOT "))
+                tests = f"{alias}.{key} = {word} AND {alias}.n > {self.random.randint(0, 5)}"
+                return f"{negated}EXISTS (SELECT 1 FROM {name} AS {alias} WHERE {tests})"
         return self.random.choice(forms)
 
     def grouped(self, source: str, columns: list[Column], kinds: list[str]) -> str:

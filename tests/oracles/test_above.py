@@ -17,7 +17,7 @@ from sqlglot import exp
 from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
-from gateway.sql.above import outer
+from gateway.sql.above import attached, correlated, outer
 from gateway.sql.explain import explain
 from gateway.sql.planning.plan import Plan
 from gateway.sql.relations import sources
@@ -82,6 +82,7 @@ def test_every_feature_is_asked() -> None:
         asked.update(above(seed).features)
     wanted = {"JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN", "GROUP BY", "DISTINCT", "window", "value"}
     wanted |= {"UNION ALL", "UNION", "EXCEPT", "INTERSECT", "LIMIT", "nested", "IN"}
+    wanted |= {"correlated", "correlated EXISTS"}
     assert {name: asked[name] for name in wanted if asked[name] < 5} == {}
 
 
@@ -132,8 +133,27 @@ def _conditions_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sources, "over", over)
 
 
+def _groups_that_no_row_asks_for(patch: pytest.MonkeyPatch) -> None:
+    """A subquery that refers to the rows around gives each of them the value over nothing."""
+    honest = correlated.grouped
+
+    def nobodys(*args: Any) -> Any:
+        found = honest(*args)
+        return found if found is None else replace(found, outer=tuple(exp.Literal.string("-") for _ in found.outer))
+
+    patch.setattr(attached, "grouped", nobodys)
+
+
 @pytest.mark.parametrize(
-    "mutation", [_left_joins_as_inner, _frames_dropped, _equal_rows_kept, _limits_dropped, _conditions_dropped]
+    "mutation",
+    [
+        _groups_that_no_row_asks_for,
+        _left_joins_as_inner,
+        _frames_dropped,
+        _equal_rows_kept,
+        _limits_dropped,
+        _conditions_dropped,
+    ],
 )
 def test_answers_find(
     mutation: Callable[[pytest.MonkeyPatch], None], duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch

@@ -121,7 +121,7 @@ def under_answers(
                 planned = plan(replace(written(each.text), groups=1000), dataset, dialect)
             except SqlRefused:
                 continue
-            if not released_at_the_top(planned):
+            if not released_at_the_top(planned) or len(planned.releases) > 1:
                 continue  # a released table has all of its public groups, which SQLite's has not
             got = shown(planned, base.fetch, sandbox, dataset)
             try:

@@ -64,6 +64,9 @@ def question(seed: int) -> Composed:
         f"EXISTS (SELECT 1 FROM {table} AS e WHERE e.n > {random.randint(0, 5)}.5)",
         f"(v.cost < {value} OR v.kind IS NULL)",
         "v.score > 0",
+        # rows whose group is not there have no value, where SQL counts nothing
+        "v.kind IS NOT NULL AND v.cost > (SELECT COALESCE(AVG(w.cost), 50) - 5.01 FROM visit w WHERE w.kind = v.kind)",
+        "v.cost > 9 AND v.cost < (SELECT COUNT(*) * 7.01 FROM visit w WHERE v.kind = w.kind AND w.cost > 9)",
     ]
     where = " AND ".join(random.sample(tests, random.choice((1, 1, 2))))
     keys = random.choice(([], [], ["v.kind"], ["v.site_id"]))

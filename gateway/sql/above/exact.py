@@ -17,9 +17,10 @@ from sqlglot import exp
 
 from gateway.policy.model import Dataset
 from gateway.sql.above.outer import Placed
-from gateway.sql.algebra import Call, Ref, Relation, Release, Scalar, type_of
+from gateway.sql.algebra import Call, Ref, Relation, Release, Scalar, feeds, type_of
 from gateway.sql.inference.facts import facts, tables_read
 from gateway.sql.planning.plan import PublicRead
+from gateway.sql.refusals import refuse
 from gateway.sql.scalars.resolve import Context, Source
 from gateway.sql.tables import Exact, Listed, Public, Query, Shown
 from gateway.sql.writing.render import identifier
@@ -31,6 +32,11 @@ def exact(relation: Relation, source: Source, context: Context) -> Placed:
     about = facts(relation, context.dataset)
     if about.private:
         raise AssertionError("private rows are no public ones")
+    if any(True for _ in feeds(relation)):
+        # These are read as they are, before anything is released.
+        refuse(
+            "subquery-unsupported", source.alias, message="Released values stand above the rows that they are met by."
+        )
     at = context.number(source.alias)
     # Decimals are doubles above the frontier (``_plain``).
     names = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gateway.policy.model import Dataset
-from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts, feeds
+from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts, feeds, references
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning.choose import Bounds
 from gateway.sql.planning.plan import PlannedRelease
@@ -38,6 +38,9 @@ from gateway.sql.tables import (
 
 MOST_ROWS = 4_000_000
 """Rows of any table above the frontier."""
+
+MOST_KEYS = 16
+"""Sets of columns by which the rows of a join are known to be told apart."""
 
 MOST_NODES = 2_000
 """Tables of one question, each counted as often as it is written out."""
@@ -157,9 +160,13 @@ class _Sizes:
         assert_never(table)
 
     def _pair(self, pair: Pair, where: Scalar | None = None) -> Size:
-        """Return the size of a join: of one side where the other's rows are told apart by what they are joined by."""
+        """Return the size of a join: of one side where the other's rows are told apart by what they are joined by.
+
+        A condition behind a left join that reads its left side alone is one on that side, as engines take it too.
+        """
         within = where if pair.kind == "inner" else None
-        left = self._pair(pair.left, within) if isinstance(pair.left, Pair) else self.of(pair.left)
+        before = _of_left(where, pair) if pair.kind == "left" else within
+        left = self._pair(pair.left, before) if isinstance(pair.left, Pair) else self.of(pair.left)
         right = self.of(pair.right)
         alike = _alike((*_parts(pair.on), *_parts(within)))
         once_right = _told_apart(right.unique, columns(pair.left), alike)
@@ -171,11 +178,25 @@ class _Sizes:
             right.rows if pair.kind in ("right", "full") else 0
         )
         kept = (left.unique if once_right else frozenset()) | (right.unique if once_left else frozenset())
+        kept = kept or _together(left.unique, right.unique)
         return Size(rows, kept if pair.kind == "inner" else frozenset())
 
 
 def _parts(on: Scalar | None) -> tuple[Scalar, ...]:
     return () if on is None else conjuncts(on)
+
+
+def _together(left: frozenset[frozenset[str]], right: frozenset[frozenset[str]]) -> frozenset[frozenset[str]]:
+    """Return what tells the pairs of two tables apart: a key of each, together; no more than a few."""
+    found = sorted((one | other for one in left for other in right), key=lambda keys: (len(keys), sorted(keys)))
+    return frozenset(found[:MOST_KEYS])
+
+
+def _of_left(where: Scalar | None, pair: Pair) -> Scalar | None:
+    """Return the parts of a condition that read columns of a join's left side alone."""
+    names = frozenset(columns(pair.left))
+    parts = tuple(part for part in _parts(where) if references(part) <= names)
+    return None if not parts else parts[0] if len(parts) == 1 else Call("and", parts, "boolean")
 
 
 def _alike(parts: Iterable[Scalar]) -> Mapping[str, frozenset[str]]:

@@ -14,7 +14,7 @@ from gateway.sql.above.exact import listed, pruned
 from gateway.sql.above.select import unsupported
 from gateway.sql.above.sizes import written_out
 from gateway.sql.inference.facts import facts
-from gateway.sql.relations.sources import query
+from gateway.sql.relations.sources import inside, query
 from gateway.sql.relations.views import refusals, with_views
 from gateway.sql.scalars.resolve import Context
 from gateway.sql.tables import Listed, OutputColumn, Query, Shown
@@ -22,7 +22,7 @@ from gateway.sql.tables import Listed, OutputColumn, Query, Shown
 
 def lower(tree: exp.Expression, dataset: Dataset) -> Query:
     """Return the question that a query asks, or refuse."""
-    found = query(tree, with_views(tree, Context(dataset, _public)), top=True)
+    found = query(tree, with_views(tree, Context(dataset, _public, inside)), top=True)
     if not isinstance(found, Listed):
         unsupported(tree)
     written_out(found.table)
@@ -39,7 +39,7 @@ def lower(tree: exp.Expression, dataset: Dataset) -> Query:
 
 def refused_views(dataset: Dataset) -> list[tuple[str, SqlRefused]]:
     """Return which views of a dataset are refused wherever they are used, and why."""
-    return refusals(Context(dataset, _public))
+    return refusals(Context(dataset, _public, inside))
 
 
 def _public(node: exp.Expression, context: Context) -> Listed:

@@ -114,7 +114,8 @@ def _combined(node: exp.SetOperation, context: Context) -> Listed | Rows:
 def _picks(node: exp.Select) -> bool:
     """Whether a SELECT of public rows only picks and computes row by row, as may stand below the frontier too."""
     beyond = any(node.args.get(name) is not None for name in ("order", "limit", "offset", "distinct"))
-    return not beyond and not aggregated(node) and next(node.find_all(exp.Window, exp.Query), node) is node
+    inner = (found for found in node.find_all(exp.Window, exp.Query) if found is not node)
+    return not beyond and not aggregated(node) and next(inner, None) is None
 
 
 def read(select: exp.Select, found: Sequence[Owned | Placed], context: Context, outer: Scope | None = None) -> From:
@@ -180,7 +181,13 @@ def _released(node: exp.Expression, context: Context) -> Rows | None:
     return feed(found, node, context)
 
 
-_READ = Read(_inside, _apart, _released)
+def _grouped(node: exp.Select, context: Context) -> Rows | None:
+    """Return a grouped subquery that is a release as its groups, fed; None if it stays rows of owners."""
+    found = query(node, replace(context, below=False))
+    return feed(found, node, context) if isinstance(found, Listed) else None
+
+
+_READ = Read(_inside, _apart, _released, _grouped)
 
 
 def _parts(node: exp.Expression) -> list[exp.Expression]:
@@ -231,6 +238,11 @@ def _below(item: Owned | Placed, node: exp.Expression, context: Context) -> Owne
         return lower
     relation, columns = feed(lower.listed, node, context)
     return Owned(relation, replace(lower.source, columns=columns))
+
+
+def inside(select: exp.Select, context: Context) -> Scope:
+    """Return what names mean over the FROM of a query alone, without the query around it."""
+    return Scope(tuple(item.source for item in items(select, context)), {})
 
 
 def _joined(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from gateway.sql.above.correlated import grouped
 from gateway.sql.algebra import (
     Call,
     Constant,
@@ -32,7 +33,7 @@ from gateway.sql.below.folds import FoldNames, aggregates, named
 from gateway.sql.below.joins import all_of
 from gateway.sql.below.ties import tie_hint, tied
 from gateway.sql.inference.domains import conditions
-from gateway.sql.inference.facts import Facts, facts, finds_one
+from gateway.sql.inference.facts import Facts, facts, finds_one, pairs_once
 from gateway.sql.inference.known import known
 from gateway.sql.refusals import refuse
 from gateway.sql.relations import nested
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
 class Read:
     """How queries are read: FROM and WHERE of one whose conditions may be on the query around, or one of its own.
 
-    ``released`` is one of its own that has to be released first, None of any other.
+    ``released`` is one of its own that has to be released first, None of any other; ``grouped`` the same of one that
+    has groups.
     """
 
     inside: Callable[[exp.Select, Context, Scope | None], From]
     apart: Callable[[exp.Expression, Context], tuple[Relation, tuple[tuple[str, Ref], ...]]]
     released: Callable[[exp.Expression, Context], tuple[Relation, tuple[tuple[str, Ref], ...]] | None]
+    grouped: Callable[[exp.Select, Context], tuple[Relation, tuple[tuple[str, Ref], ...]] | None]
 
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Exists)
@@ -251,6 +254,10 @@ class Lookups:
         on = list(found.correlated)
         test = Test(node, query, None, anti=False)
         holding = self._holding(found.relation)
+        if right.private and not (left.private and tied(on, left, right, self.context.dataset, holding)):
+            apart = self._apart(query, replace(found.scope, outer=None))
+            if apart is not None:
+                return apart
         if right.private and left.private and not tied(on, left, right, self.context.dataset, holding):
             refuse("subquery-crosses-owners", node, hint=tie_hint(left, right))
         _check(test, on, left, right, self.context, holding)
@@ -266,6 +273,29 @@ class Lookups:
         told = tuple(fold.aggregates)
         self.relation = Lookup(self.relation, found.relation, number, all_of(on) if on else None, told)
         return meaning
+
+    def _apart(self, query: exp.Select, inside: Scope) -> Scalar | None:
+        """Return the value of aggregates over other people's rows too: released first, group by group, then joined.
+
+        A row whose group is not released has no value there. None of what is no such subquery.
+        """
+        apart = grouped(query, inside)
+        if apart is None:
+            return None
+        fed = self.read.grouped(apart.query, self.context)
+        if fed is None:
+            return None
+        relation, [*keys, (_, value)] = fed
+        right = facts(relation, self.context.dataset)
+        names = RowNames(replace(self.scope, known={**self.scope.known, **right.columns}))
+        pairs = zip(keys, apart.outer, strict=True)
+        on = [compare("eq", scalar(outer, names), key, query, names) for (_, key), outer in pairs]
+        if not pairs_once(right, on, owned=False):
+            # A row that met several groups would count several times.
+            hint = "Equate bare columns of one type."
+            refuse("subquery-unsupported", query, message="A row has to find one group of this subquery.", hint=hint)
+        self.relation = Join("left", self.relation, relation, all_of(on))
+        return value
 
     def _picked(self, item: exp.Expression, fold: FoldNames, on: list[Scalar], left: Facts, right: Facts) -> Scalar:
         """Return the value of the one row that there may be.

@@ -164,12 +164,14 @@ class Named:
 class Context:
     """What lowering one text has at hand: the dataset, a supply of numbers, and the queries of WITH so far.
 
-    ``subquery`` lowers a query inside an expression, which has to be one over public tables. ``below`` says that what
+    ``subquery`` lowers a query inside an expression, which has to be one over public tables, and ``inside`` says what
+    names mean over its FROM alone. ``below`` says that what
     is read meets rows of owners, so that public rows stay rows, whatever is done to them.
     """
 
     dataset: Dataset
     subquery: Callable[[exp.Expression, Context], Listed]
+    inside: Callable[[exp.Select, Context], Scope]
     most: int = 64
     numbers: Iterator[int] = field(default_factory=count)
     named: tuple[Named, ...] = ()

@@ -52,6 +52,8 @@ def predicate(node: exp.Expression, names: Names) -> Scalar:
 
 def different(node: exp.Distinct, names: Names) -> Scalar:
     """Return what COUNT(DISTINCT …) tells apart: a value, or several as one."""
+    if not node.expressions:
+        refuse("aggregate-argument", node)
     if len(node.expressions) == 1:
         return scalar(node.expressions[0], names)
     return texts.together(node.expressions, names, lambda part: scalar(part, names))
