@@ -51,6 +51,11 @@ READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order",
     (exp.Coalesce, "is_nvl"),  # which word was written
     (exp.Coalesce, "is_null"),
     (exp.Left, "negative_length_returns_empty"),  # no length is negative here
+    (exp.Right, "negative_length_returns_empty"),
+    (exp.Substring, "zero_start"),  # no start is below 1 here
+    (exp.StrPosition, "clamp_position"),  # where to begin to look cannot be said
+    (exp.DateDiff, "big_int"),  # how wide a number of days is: all are wide enough
+    (exp.Corr, "null_on_zero_variance"),  # a parser's flag for what Snowflake's CORR means
     (exp.TimestampTrunc, "input_type_preserved"),  # it always is
     (exp.TryCast, "requires_string"),  # whatever is cast is cast as if it were
 }
