@@ -25,11 +25,7 @@ def admit(standings: Sequence[Standing], loss: Loss, *, price: int, at: int, con
     one query. ``price`` is the epsilon that the request stated; ``conversion_delta``, at which a Gaussian price is
     stated, serves the refusal's figures alone.
     """
-    for standing in standings:
-        if standing.paused:
-            raise GrantPaused(standing.scope)
-        if standing.over(at):
-            raise GrantExpired(standing.scope)
+    in_force(standings, at=at)
     if loss.epsilon is None:
         for standing in standings:
             if not standing.gaussian:
@@ -49,6 +45,15 @@ def admit(standings: Sequence[Standing], loss: Loss, *, price: int, at: int, con
             delta_required=loss.delta,
             delta_remaining=min(each.remaining_delta for each in standings),
         )
+
+
+def in_force(standings: Sequence[Standing], *, at: int) -> None:
+    """Return if every scope may receive something at that instant; else ``GrantPaused`` or ``GrantExpired``."""
+    for standing in standings:
+        if standing.paused:
+            raise GrantPaused(standing.scope)
+        if standing.over(at):
+            raise GrantExpired(standing.scope)
 
 
 def fits(standing: Standing, loss: Loss, times: int, price: int = 0) -> bool:

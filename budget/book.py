@@ -16,10 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from budget import balance, chain, journal, records
+from budget import balance, chain, journal, payloads, records
 from budget.chain import Head
 from budget.errors import NoGrant
 from budget.records import Record
+from budget.sales import Sale, copy_marks
 from budget.standing import Standing
 
 
@@ -35,6 +36,9 @@ class Book:
     projects: dict[str, list[str]] = field(default_factory=dict)
     keyed: dict[tuple[str, str], Record | None] = field(default_factory=dict)
     charges: dict[str, Record] = field(default_factory=dict)
+    sales: dict[str, Sale] = field(default_factory=dict)
+    _kept: list[tuple[str, bytes, Sequence[str]]] = field(default_factory=list)
+    _bought: list[tuple[str, str]] = field(default_factory=list)
     _before: dict[str, Standing] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
     _facts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -108,6 +112,14 @@ class Book:
         self._facts.append((kind, row))
         return self.head
 
+    def keep(self, charge: str, payload: bytes, marks: Sequence[str]) -> None:
+        """Keep what an outcome that was posted holds."""
+        self._kept.append((charge, payload, marks))
+
+    def share(self, source: str, charge: str) -> None:
+        """Let a purchase that was posted be found as the answer that it bought."""
+        self._bought.append((source, charge))
+
     def put(self, standing: Standing) -> None:
         """Put a scope's next standing."""
         self.standings[standing.scope] = standing
@@ -135,6 +147,10 @@ class Book:
             elif before != after:
                 changed.append((before, after))
         journal.write(self.conn, self.read, self.head, self._facts, made=made, changed=changed)
+        for charge, payload, marks in self._kept:
+            payloads.keep(self.conn, charge, payload, marks)
+        for source, charge in self._bought:
+            copy_marks(self.conn, source, charge)
 
 
 @contextmanager

@@ -30,15 +30,8 @@ _SAID: Final = {
     kind: tuple(column.name for column in table.columns if column.name not in PLACE)
     for kind, table in schema.FACTS.items()
 }
-_DIGESTED: Final = {kind: tuple(i for i, name in enumerate(said) if name == "payload") for kind, said in _SAID.items()}
-"""What stands in the content as its SHA-256, since it may be large; other bytes stand as themselves in hexadecimal."""
-
 _BINARY: Final = {
-    kind: tuple(
-        i
-        for i, name in enumerate(said)
-        if isinstance(schema.FACTS[kind].c[name].type, LargeBinary) and i not in _DIGESTED[kind]
-    )
+    kind: tuple(i for i, name in enumerate(said) if isinstance(schema.FACTS[kind].c[name].type, LargeBinary))
     for kind, said in _SAID.items()
 }
 _FLAGS: Final = {
@@ -102,10 +95,10 @@ def digest(kind: str, said: list[Any]) -> bytes:
     """Return the digest of a fact's values, given (and changed) in the order of its table's columns after the place.
 
     It is the SHA-256 of a JSON array: the kind, then the values up to the last that is not NULL, so that a column added
-    later changes no old hash. Flags stand as 0 and 1, bytes in hexadecimal, a payload as its SHA-256.
+    later changes no old hash. Flags stand as 0 and 1, bytes in hexadecimal. Of a payload the fact says the digest, so
+    that the payload may be deleted and the chain still be followed.
 
-    Why two facts never share a content: JSON tells null, numbers and text apart, each position has one meaning, and a
-    position holds bytes always as themselves or always as a digest.
+    Why two facts never share a content: JSON tells null, numbers and text apart, and each position has one meaning.
     """
     for i in _FLAGS[kind]:
         if isinstance(said[i], bool):  # as the driver of one database gives it; the other's is an integer already
@@ -113,8 +106,6 @@ def digest(kind: str, said: list[Any]) -> bytes:
     for i in _BINARY[kind]:
         if said[i] is not None:
             said[i] = said[i].hex()
-    for i in _DIGESTED[kind]:
-        said[i] = sha256(said[i]).hexdigest()
     while said and said[-1] is None:
         said.pop()
     return sha256(_encoded([kind, *said]).encode()).digest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, RowMapping, func, select, union
+from sqlalchemy import Connection, RowMapping, select, union
 
 from budget import schema
 
@@ -16,7 +16,7 @@ _PAGE: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One fact: its place, its kind and what it says; an outcome's payload stands as its length in bytes."""
+    """One fact: its place, its kind and what it says; an outcome's payload stands as its digest."""
 
     dataset: str
     seq: int
@@ -30,11 +30,7 @@ def entries(conn: Connection, dataset: str, *, after: int = 0, limit: int = 1000
     """Return up to ``limit`` facts of a dataset that follow the fact numbered ``after``, in order."""
     found = []
     for kind, table in schema.FACTS.items():
-        columns = [
-            func.length(column).label("payload_bytes") if column.name == "payload" else column
-            for column in table.columns
-        ]
-        query = select(*columns).where(table.c.dataset == dataset, table.c.seq > after).order_by(table.c.seq)
+        query = select(table).where(table.c.dataset == dataset, table.c.seq > after).order_by(table.c.seq)
         found += [(row["seq"], kind, row) for row in conn.execute(query.limit(limit)).mappings()]
     found.sort(key=lambda each: each[:2])
     return [_entry(kind, row) for _, kind, row in found[:limit]]

@@ -10,6 +10,7 @@ LedgerError
 ├── KeyReused          the idempotency key belongs to another request
 ├── NotRefundable      the charge cannot be void: a statement may have been handed to the engine
 ├── UnknownCharge      no such charge
+├── NotForSale         no stored answer that may be sold: none, failed, deleted, or of a suspended analyst
 ├── NotSuspended       there is nothing to clear
 ├── NoChange           the act would change nothing: suspended already, no member, a grant not suspended
 ├── CommitUnknown      the connection broke during COMMIT and nothing could be read back
@@ -73,6 +74,10 @@ class NotRefundable(LedgerError):
 
 class UnknownCharge(LedgerError):
     """No charge has this id."""
+
+
+class NotForSale(LedgerError):
+    """What was to be bought is no stored answer that may be sold."""
 
 
 class NotSuspended(LedgerError):

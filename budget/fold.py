@@ -92,6 +92,7 @@ class _Charge:
     seq: int
     status: str | None = None
     retaken: bool = False
+    sellable: bool = True
 
 
 @dataclass(slots=True)
@@ -102,7 +103,9 @@ class Fold:
     projects: dict[str, set[str]] = field(default_factory=dict)
     charges: dict[str, _Charge] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[int, str, bytes]] = field(default_factory=dict)
+    sold: dict[str, set[str]] = field(default_factory=dict)
     _paying: dict[str, str] = field(default_factory=dict)
+    _buying: tuple[str, str] | None = None
 
     @property
     def standings(self) -> dict[str, Standing]:
@@ -117,9 +120,13 @@ class Fold:
     def apply(self, kind: str, row: Row) -> None:
         """Add one fact; ``Inadmissible`` says why it cannot stand here."""
         try:
+            if self._buying is not None and kind != "charge":
+                raise Inadmissible("a purchase without its charge")
             match kind:
                 case "charge":
                     self._charge(row)
+                case "purchase":
+                    self._purchase(_named(kind, row))
                 case "outcome":
                     self._outcome(row)
                 case "grant":
@@ -179,7 +186,8 @@ class Fold:
     def _charge(self, row: Row) -> None:
         _, seq, at, _, charge_id, analyst, scopes, epsilon, rho, delta, price, request_hash, key, key_use = row[:14]
         publication = row[19]
-        if scopes != (_CAP_ALONE if publication is not None else self._paid_by(analyst)):
+        bought = self._bought(charge_id, (epsilon, rho, delta), publication)
+        if scopes != (_CAP_ALONE if publication is not None else self._paid_by(analyst, bought)):
             raise Inadmissible("charged to other scopes than its own")
         if charge_id in self.charges:
             raise Inadmissible("a charge id that is taken")
@@ -192,9 +200,31 @@ class Fold:
             standings = [running.standing for running in paying_scopes]
             admission.admit(standings, Loss(epsilon, rho, delta), price=price, at=at)
         self._key(analyst, key, key_use, charge_id, bytes(request_hash))
-        self.charges[charge_id] = _Charge(scopes, (epsilon, rho, delta), seq)
+        sellable = bought is None and publication is None
+        self.charges[charge_id] = _Charge(scopes, (epsilon, rho, delta), seq, sellable=sellable)
+        if bought is not None:
+            bought.update(_scopes(scopes))
         for running in paying_scopes:
             running.add(epsilon, rho, delta, seq)
+
+    def _purchase(self, row: dict[str, Any]) -> None:
+        """Note which answer the next charge buys: one that was given, fresh, and to an analyst alone."""
+        source = self.charges.get(row["source"])
+        if source is None or source.status != "answered" or not source.sellable:
+            raise Inadmissible("bought what was not for sale")
+        self._buying = (row["charge"], row["source"])
+
+    def _bought(self, charge_id: str, loss: tuple[int | None, int, int], publication: str | None) -> set[str] | None:
+        """Return the scopes that have paid for what a charge buys, None for a fresh one."""
+        if self._buying is None:
+            return None
+        bought, source = self._buying
+        self._buying = None
+        if charge_id != bought or publication is not None:
+            raise Inadmissible("a purchase without its charge")
+        if self.charges[source].loss != loss:
+            raise Inadmissible("bought at another price")
+        return self.sold.setdefault(source, {*_scopes(self.charges[source].scopes)})
 
     def _key(self, analyst: str, name: str | None, key_use: int, charge_id: str, request_hash: bytes) -> None:
         """Hold an idempotency key to one request, and to a second charge only after a void one."""
@@ -242,8 +272,15 @@ class Fold:
             replace(standing, seq=row["seq"], suspended=row["action"] == "suspend")
         )
 
-    def _paid_by(self, analyst: str) -> str:
-        """Return the scopes that an analyst's charges fall under, as a charge stores them."""
+    def _paid_by(self, analyst: str, paid: set[str] | None = None) -> str:
+        """Return the scopes that an analyst's charges fall under, as a charge stores them, less those that have paid;
+        the analyst's own pays once.
+        """
+        if paid is not None:
+            if of_analyst(analyst) in paid:
+                raise Inadmissible("bought twice")
+            unpaid = set(paying(analyst, self.projects.get(analyst, ()))) - paid
+            return scopes_text(tuple(unpaid))
         if analyst not in self._paying:
             self._paying[analyst] = scopes_text(paying(analyst, self.projects.get(analyst, ())))
         return self._paying[analyst]

@@ -1,5 +1,7 @@
 """Releases inside a request that feed its other releases: kept when they are drawn, one row each, never changed.
 
+They go when what the request answered is deleted (``payloads.py``), which is after its outcome.
+
 Why they are kept before the outcome: the next statement of the request hangs on them. A charge that is executed again
 after its process died goes on from what was drawn, so that no noise is drawn twice at one price.
 """

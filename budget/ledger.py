@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection
 
-from budget import admission, records
+from budget import admission, records, sales
 from budget.balance import Balance
 from budget.book import Book, opened
 from budget.chain import canonical_json
 from budget.errors import KeyReused, NotRefundable, Suspended, UnknownCharge
+from budget.payloads import EMPTY, digest
 from budget.records import Charge, Outcome, Record
 from budget.rules import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
 from budget.scopes import CAP, checked_name, of_analyst, paying
@@ -46,6 +47,8 @@ class ChargeRequest:
     ``request_hash`` the SHA-256 of the whole request, 32 bytes; ``mechanism`` the canonical JSON of what will run, so
     that it can be accounted anew later; ``process`` the identity that executes it (``process.py``).
 
+    ``source`` buys the stored answer of that charge, whose loss it states (``sales.py``).
+
     ``publication`` makes it public loss: what an admin (then named by ``analyst``) buys for everybody and publishes, in
     words. It is charged to the cap alone, and adds to what every analyst was promised.
     """
@@ -63,6 +66,7 @@ class ChargeRequest:
     idempotency_key: str | None = None
     conversion_delta: int = 0
     publication: str | None = None
+    source: str | None = None
     id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
@@ -81,6 +85,8 @@ class ChargeRequest:
             raise ValueError("a figure out of range")
         if self.publication is not None and not 1 <= len(self.publication) <= TEXT_LENGTH:
             raise ValueError("a publication is told in 1 to 1000 characters")
+        if self.source is not None and (self.publication is not None or not _ID.fullmatch(self.source)):
+            raise ValueError("what is bought is the answer of a charge, by an analyst")
         if len(self.mechanism) > RECORD_LENGTH or canonical_json(json.loads(self.mechanism)) != self.mechanism:
             raise ValueError("the mechanism record is not canonical JSON")
 
@@ -98,6 +104,7 @@ class Receipt:
 class OutcomeRequest:
     """An outcome to be stored for a charge, unless it has one; ``payload`` are the noisy tables, empty for a failure.
 
+    ``marks`` are what an answer is found by when the same is asked again (``records.held``).
     ``dataset`` and ``analyst`` are the charge's own: they say which chain to lock before the charge is read.
     """
 
@@ -106,6 +113,7 @@ class OutcomeRequest:
     charge: str
     status: Literal["answered", "failed"]
     payload: bytes
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +168,47 @@ def post(book: Book, request: ChargeRequest) -> Receipt:
         return Receipt(earlier, Balance(request.dataset, request.analyst, shown), replayed=True)
     if suspended:
         raise Suspended
+    sale = None
+    if request.source is not None:
+        sale = sales.open_sale(book, request.source)
+        if sale.source.charge.loss != request.loss:
+            raise ValueError("a stored answer is sold at its own price")
+        holding = sale.holder(request.analyst)
+        if holding is not None:
+            shown = tuple(standing.as_of(book.at) for standing in standings)
+            return Receipt(book.charge(holding), Balance(request.dataset, request.analyst, shown), replayed=True)
+        admission.in_force(standings, at=book.at)  # also the scopes that have paid: what is paused receives nothing
+        standings = tuple(standing for standing in standings if standing.scope not in sale.paid)
     admission.admit(standings, request.loss, price=request.price, at=book.at, conversion_delta=request.conversion_delta)
-    standings = tuple(book.renew(book.standing(scope)) for scope in scopes)
+    payers = tuple(standing.scope for standing in standings)
+    standings = tuple(book.renew(book.standing(scope)) for scope in payers)
     key_use = 1 if earlier is None else earlier.charge.key_use + 1
-    head = book.post("charge", _columns(request, scopes, key_use))
-    after = tuple(standing.adding(request.loss, head.seq) for standing in standings)
-    for standing in after:
-        book.put(standing)
-    record = Record(_charge(request, scopes, key_use, head.seq, head.at), None, None)
+    if sale is not None:
+        book.post("purchase", {"charge": request.id, "source": request.source})
+    head = book.post("charge", _columns(request, payers, key_use))
+    for standing in standings:
+        book.put(standing.adding(request.loss, head.seq))
+    record = Record(_charge(request, payers, key_use, head.seq, head.at), None, None)
+    if sale is not None:
+        record = _bought(book, record, sale)
     if request.idempotency_key is not None:
         book.keyed[request.analyst, request.idempotency_key] = record
+    after = tuple(book.standing(scope).as_of(book.at) for scope in scopes)
     return Receipt(record, Balance(request.dataset, request.analyst, after), replayed=False)
+
+
+def _bought(book: Book, record: Record, sale: sales.Sale) -> Record:
+    """Settle a purchase with the answer that it bought, in the same transaction: it is never without an outcome."""
+    charge, answer = record.charge, sale.source.outcome
+    assert answer is not None
+    assert answer.payload is not None
+    fact = {"charge": charge.id, "status": "answered", "digest": digest(answer.payload), "reason": None}
+    head = book.post("outcome", fact)
+    book.share(sale.source.charge.id, charge.id)
+    book.sales[sale.source.charge.id] = sale.sold(charge.analyst, charge.id, charge.scopes)
+    found = Record(charge, Outcome(charge.id, head.seq, head.at, "answered", answer.payload), None)
+    book.charges[charge.id] = found
+    return found
 
 
 def settle(conn: Connection, charge_id: str, status: Literal["answered", "failed"], payload: bytes) -> Settlement:
@@ -199,8 +237,9 @@ def post_outcome(book: Book, request: OutcomeRequest) -> Settlement:
     withheld = own is not None and own.suspended
     if record.outcome is not None:
         return Settlement(record.outcome, won=False, withheld=withheld)
-    fact = {"charge": charge.id, "status": request.status, "payload": request.payload, "reason": None}
+    fact = {"charge": charge.id, "status": request.status, "digest": digest(request.payload), "reason": None}
     head = book.post("outcome", fact)
+    book.keep(charge.id, request.payload, request.marks if request.status == "answered" else ())
     outcome = Outcome(charge.id, head.seq, head.at, request.status, request.payload)
     book.charges[charge.id] = Record(charge, outcome, record.retaken_by)
     return Settlement(outcome, won=True, withheld=withheld)
@@ -216,7 +255,7 @@ def void(conn: Connection, charge_id: str, *, process: str, reason: str) -> Outc
         charge = record.charge
         if record.outcome is not None or record.retaken_by is not None or charge.process != process:
             raise NotRefundable(charge_id)
-        head = book.post("outcome", {"charge": charge_id, "status": "void", "payload": b"", "reason": reason})
+        head = book.post("outcome", {"charge": charge_id, "status": "void", "digest": EMPTY, "reason": reason})
         for scope in charge.scopes:
             book.put(book.standing(scope).refunding(charge.loss, charge.seq, head.seq))
         return Outcome(charge_id, head.seq, head.at, "void", b"")
@@ -287,6 +326,7 @@ def _charge(request: ChargeRequest, scopes: tuple[str, ...], key_use: int, seq: 
         request.mechanism,
         request.process,
         request.publication,
+        request.source,
     )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select
 
 from budget import schema
 from budget.balance import read
 from budget.errors import Suspended, UnknownCharge
+from budget.payloads import digest
 from budget.scopes import of_analyst
 from mechanisms.loss import Loss
 
@@ -22,7 +23,8 @@ Status: TypeAlias = Literal["answered", "failed", "void"]
 class Charge:
     """A charge as it stands in the ledger; ``scopes`` are those that paid, ``price`` the epsilon that was asked for.
 
-    ``publication`` is what it bought for everybody; None for an analyst's own question.
+    ``publication`` is what it bought for everybody; None for an analyst's own question. ``source`` is the charge whose
+    stored answer it bought; None for a fresh one.
     """
 
     id: str
@@ -42,17 +44,18 @@ class Charge:
     mechanism: str
     process: str
     publication: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The one end of a charge; a void one has an empty payload."""
+    """The one end of a charge; a void one has an empty payload, a payload that was deleted is None."""
 
     charge: str
     seq: int
     at: int
     status: Status
-    payload: bytes
+    payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +101,44 @@ def find_all(conn: Connection, charge_ids: Sequence[str]) -> list[Record]:
     return [_record(row) for row in conn.execute(_BY_IDS, {"ids": list(charge_ids)})]
 
 
-def latest_answered(
-    conn: Connection, dataset: str, analyst: str, plan_fingerprint: str, data_version: int
-) -> Record | None:
-    """Return the analyst's last answered charge for this very plan and data version, or None.
+def held(
+    conn: Connection, dataset: str, analyst: str, marks: Sequence[str], *, since: int = 0, limit: int = 20
+) -> list[Record]:
+    """Return the analyst's answered charges that bear one of these marks, charged since an instant, the last first.
 
-    It is theirs to have again at no price; ``Suspended`` while their outcomes are withheld.
+    Deleted ones bear none. They are theirs to have again at no price; ``Suspended`` while their outcomes are withheld.
     """
-    c = schema.charge.c
-    same = (
-        (c.dataset == dataset)
-        & (c.analyst == analyst)
-        & (c.plan_fingerprint == plan_fingerprint)
-        & (c.data_version == data_version)
-        & (schema.outcome.c.status == "answered")
-        & c.publication.is_(None)
-    )
-    record = _one(conn, _records().where(same).order_by(c.seq.desc()).limit(1))
-    if record is not None and read(conn, dataset, [of_analyst(analyst)])[0].suspended:
+    found = _marked(conn, dataset, marks, since, limit, schema.charge.c.analyst == analyst)
+    if found and read(conn, dataset, [of_analyst(analyst)])[0].suspended:
         raise Suspended
-    return record
+    return found
+
+
+def sold(conn: Connection, dataset: str, mark: str, *, since: int = 0, limit: int = 20) -> list[Record]:
+    """Return the stored answers that bear a mark and may be sold to others, the last first (``sales.py``)."""
+    found = _marked(conn, dataset, [mark], since, limit, schema.purchase.c.source.is_(None))
+    analysts = sorted({record.charge.analyst for record in found})
+    standings = read(conn, dataset, [of_analyst(analyst) for analyst in analysts])
+    withheld = {analyst for analyst, standing in zip(analysts, standings, strict=True) if standing.suspended}
+    return [record for record in found if record.charge.analyst not in withheld]
+
+
+def _marked(
+    conn: Connection, dataset: str, marks: Sequence[str], since: int, limit: int, condition: ColumnElement[bool]
+) -> list[Record]:
+    c = schema.charge.c
+    bearing = select(schema.mark.c.charge).where(schema.mark.c.mark.in_(marks))
+    query = _records().where(
+        c.id.in_(bearing),
+        c.dataset == dataset,
+        c.at >= since,
+        c.publication.is_(None),
+        schema.outcome.c.status == "answered",
+        condition,
+    )
+    rows = conn.execute(query.order_by(c.seq.desc()).limit(limit))
+    found = (_record(row) for row in rows)
+    return [record for record in found if record.outcome is not None and record.outcome.payload is not None]
 
 
 def of_analyst_on(conn: Connection, analyst: str, dataset: str | None = None, limit: int = 100) -> list[Record]:
@@ -157,18 +178,22 @@ def scopes_from(stored: str) -> tuple[str, ...]:
 
 
 def _records() -> Select[Any]:
-    outcome, attempt = schema.outcome, schema.attempt
+    charge, outcome, attempt = schema.charge, schema.outcome, schema.attempt
+    purchase, payload = schema.purchase, schema.payload
     return select(
-        schema.charge,
+        charge,
         outcome.c.seq.label("outcome_seq"),
         outcome.c.at.label("outcome_at"),
         outcome.c.status,
-        outcome.c.payload,
+        outcome.c.digest,
+        payload.c.payload,
         attempt.c.process.label("retaken_by"),
+        purchase.c.source,
     ).select_from(
-        schema.charge.outerjoin(outcome, outcome.c.charge == schema.charge.c.id).outerjoin(
-            attempt, attempt.c.charge == schema.charge.c.id
-        )
+        charge.outerjoin(outcome, outcome.c.charge == charge.c.id)
+        .outerjoin(attempt, attempt.c.charge == charge.c.id)
+        .outerjoin(purchase, purchase.c.charge == charge.c.id)
+        .outerjoin(payload, payload.c.charge == func.coalesce(purchase.c.source, charge.c.id))
     )
 
 
@@ -222,8 +247,17 @@ def _record(row: Row[Any]) -> Record:
         row.mechanism,
         row.process,
         row.publication,
+        row.source,
     )
     outcome = None
     if row.outcome_seq is not None:
-        outcome = Outcome(row.id, row.outcome_seq, row.outcome_at, row.status, bytes(row.payload))
+        outcome = Outcome(row.id, row.outcome_seq, row.outcome_at, row.status, _payload(row))
     return Record(charge, outcome, row.retaken_by)
+
+
+def _payload(row: Row[Any]) -> bytes | None:
+    """Return what an outcome holds; None if it was deleted, or is not what the fact says (``payloads.py``)."""
+    if row.payload is None:
+        return b"" if row.status == "void" else None
+    payload = bytes(row.payload)
+    return payload if digest(payload) == bytes(row.digest) else None

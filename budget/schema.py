@@ -10,6 +10,10 @@ Facts (append-only by trigger, ``triggers.py``; each carries its place in its da
 - ``ledger_renewal``     a scope's next window has begun, found when it was next charged
 - ``ledger_membership``  an analyst joined a project on a dataset, or left it
 - ``ledger_acknowledgement``  an admin serves a ledger that is not the one whose head was signed
+- ``ledger_purchase``    the charge that follows buys the stored answer of another (``sales.py``)
+
+Kept beside them, not facts: ``ledger_inner`` and ``ledger_payload`` (noisy tables: never changed, deleted when their
+time is over; an outcome holds the digest of its payload) and ``ledger_mark`` (how stored answers are found).
 
 Derived, kept in the same transaction, rebuilt and compared by ``verify.py``: ``ledger_head`` (end of a dataset's chain,
 and the row that is locked first by every writer), ``ledger_scope`` (balances) and ``ledger_member`` (who is in which
@@ -195,15 +199,14 @@ outcome: Final = Table(
     *place(),
     _of_charge(),
     Column("status", String(8), nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),  # of the payload, which is kept apart: it may be deleted
     Column("reason", String(TEXT_LENGTH)),
     *place_rules(),
     UniqueConstraint("charge"),
     _charge_exists(),
-    CheckConstraint("typeof(payload) = 'blob'", name="payload_is_blob").ddl_if(dialect="sqlite"),
+    *digests("digest"),
     *texts(reason=TEXT_LENGTH),
     CheckConstraint("status IN ('answered', 'failed', 'void')", name="status_known"),
-    CheckConstraint("status <> 'void' OR length(payload) = 0", name="void_is_empty"),
     sqlite_with_rowid=False,
 )
 
@@ -233,6 +236,31 @@ inner: Final = Table(
     sqlite_with_rowid=False,
 )
 """What a request released first, to feed its other releases: kept when drawn, so that nobody draws it twice."""
+
+payload: Final = Table(
+    "ledger_payload",
+    metadata,
+    _of_charge(),
+    Column("payload", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("charge"),
+    ForeignKeyConstraint(["charge"], ["ledger_charge.id"]),
+    CheckConstraint("typeof(payload) = 'blob'", name="payload_is_blob").ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
+)
+"""What a charge's outcome holds, until it is deleted; the fact holds its digest."""
+
+mark: Final = Table(
+    "ledger_mark",
+    metadata,
+    _of_charge(),
+    Column("mark", String(64), nullable=False),
+    PrimaryKeyConstraint("charge", "mark"),
+    ForeignKeyConstraint(["charge"], ["ledger_charge.id"]),
+    *texts(mark=64),
+    sqlite_with_rowid=False,
+)
+"""By what an answered charge is found when the same is asked again; deleted with the payload."""
+Index(None, mark.c.mark, mark.c.charge)
 
 suspension: Final = Table(
     "ledger_suspension",
@@ -297,6 +325,19 @@ acknowledgement: Final = Table(
     sqlite_with_rowid=False,
 )
 
+purchase: Final = Table(
+    "ledger_purchase",
+    metadata,
+    *place(),
+    Column("charge", String(32), nullable=False),
+    Column("source", String(32), nullable=False),
+    *place_rules(),
+    UniqueConstraint("charge"),
+    _charge_exists(),
+    ForeignKeyConstraint(["source", "dataset"], ["ledger_charge.id", "ledger_charge.dataset"]),
+    sqlite_with_rowid=False,
+)
+
 FACTS: Final = {
     "grant": grant,
     "charge": charge,
@@ -306,6 +347,7 @@ FACTS: Final = {
     "renewal": renewal,
     "membership": membership,
     "acknowledgement": acknowledgement,
+    "purchase": purchase,
 }
 """The kinds of fact, by the name under which they are hashed. A name never changes its meaning."""
 

@@ -1,8 +1,9 @@
 """Verifying the ledger: every fact hashed and folded again, the balances and heads rebuilt and compared.
 
 What this finds: a fact that was changed, removed, inserted, replaced or reordered, a tail that was cut, a balance or
-head that was edited, a trigger that is missing. What it cannot find: a chain rewritten as a whole from some fact on,
-together with its head, or an older copy restored: for these a head must be kept elsewhere and compared.
+head that was edited, a stored answer that is not the one of its outcome, a trigger that is missing. What it cannot
+find: a chain rewritten as a whole from some fact on, together with its head, or an older copy restored: for these a
+head must be kept elsewhere and compared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from budget import schema, triggers
 from budget.chain import beginning, digest, link
 from budget.entries import Rest, datasets, walk
 from budget.fold import Fold, Inadmissible
+from budget.payloads import altered
 from budget.standing import Standing, columns
 
 _BALANCE: Final = tuple(column.name for column in schema.scope.columns if column.name != "dataset")
@@ -96,6 +98,8 @@ def _verify(conn: Connection, dataset: str, rest: Rest | None) -> DatasetReport:
         fault = _head_fault(dataset, (count, at, end), head, first["last_fact"] or 0)
     if fault is None:
         fault = _balance_fault(dataset, fold.standings, held) or _member_fault(conn, dataset, fold, head[0])
+    if fault is None:
+        fault = _payload_fault(conn, dataset)
     return DatasetReport(dataset, count, end, fault)
 
 
@@ -167,3 +171,23 @@ def _member_fault(conn: Connection, dataset: str, fold: Fold, last: int) -> Faul
         return None
     analyst, project = differing[0]
     return Fault(dataset, "member", f"{project}/{analyst}", "not what the facts say of who is in the project")
+
+
+def _payload_fault(conn: Connection, dataset: str) -> Fault | None:
+    """Compare what outcomes hold, where it is still kept, with the digests of their facts; and bought with sold."""
+    bought, sold, purchase = schema.outcome.alias("bought"), schema.outcome.alias("sold"), schema.purchase
+    other = conn.execute(
+        select(purchase.c.seq)
+        .join(sold, sold.c.charge == purchase.c.source)
+        .outerjoin(bought, bought.c.charge == purchase.c.charge)
+        .where(
+            purchase.c.dataset == dataset,
+            (bought.c.digest.is_(None)) | (bought.c.digest != sold.c.digest) | (bought.c.status != "answered"),
+        )
+        .order_by(purchase.c.seq)
+    ).first()
+    if other is not None:
+        return Fault(dataset, "purchase", str(other.seq), "it ends otherwise than the answer that was bought")
+    for charge in altered(conn, dataset):
+        return Fault(dataset, "payload", charge, "it is not what the outcome says")
+    return None

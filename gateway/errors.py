@@ -152,6 +152,21 @@ class PlanGone(DiscreetError):
         )
 
 
+class AnswerDeleted(DiscreetError):
+    """What was answered was deleted, as the retention says or an administrator did; the charge stays."""
+
+    status = 410
+    charged = True
+
+    def __init__(self, **extra: Any) -> None:
+        super().__init__(
+            "answer-deleted",
+            "What was answered then has been deleted since.",
+            hint="Ask anew, under a new Idempotency-Key.",
+            **extra,
+        )
+
+
 class Unavailable(DiscreetError):
     """Nothing ran and nothing was charged; asking again later may work."""
 

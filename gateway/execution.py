@@ -17,6 +17,8 @@ from gateway.errors import Unavailable
 from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset, TableShape
 from gateway.release import NoisyTable, decode_one, encode, release
+from gateway.reuse import canonical
+from gateway.reuse.reading import seal
 from gateway.service import Service
 from gateway.sql.planning.plan import Plan
 
@@ -47,14 +49,14 @@ def execute(service: Service, execution: Execution) -> None:
         with service.engine(execution.dataset).session(limits) as session:
             _same_shapes(execution, session.schema([*_tables(plan)]))
             handed = True
-            payload = encode(_released(service, execution, session))
+            payload = seal(plan, _released(service, execution, session))
     except Exception as error:
         if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
             _void(service, execution.record, error)
         log.exception("execution of charge %s failed", execution.record.charge.id)
         fail(service, execution.record)
         return
-    _settle(service, execution.record, payload)
+    _settle(service, execution, payload)
 
 
 def _released(service: Service, execution: Execution, session: Session) -> list[NoisyTable]:
@@ -103,10 +105,12 @@ def _void(service: Service, record: Record, error: EngineUnavailable) -> NoRetur
     ) from None
 
 
-def _settle(service: Service, record: Record, payload: bytes) -> None:
+def _settle(service: Service, execution: Execution, payload: bytes) -> None:
     """Persist a charge's one outcome and COMMIT (with whoever settles or charges now too), before any of it is sent."""
-    charge = record.charge
-    service.committer.settle(ledger.OutcomeRequest(charge.dataset, charge.analyst, charge.id, "answered", payload))
+    charge, marks = execution.record.charge, canonical.marks(execution.plan)
+    service.committer.settle(
+        ledger.OutcomeRequest(charge.dataset, charge.analyst, charge.id, "answered", payload, marks)
+    )
 
 
 def fail(service: Service, record: Record) -> None:

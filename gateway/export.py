@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeAlias
 
@@ -24,7 +23,7 @@ FORMATS: Final[tuple[Format, ...]] = ("csv", "jsonl", "parquet")
 
 _PAGE: Final = 10_000
 _KIND: Final = "kind"
-_PAYLOAD: Final = {"payload": "payload_sha256"}
+_PAYLOAD: Final = {"digest": "payload_sha256"}
 
 
 def columns() -> dict[str, Literal["integer", "flag", "text"]]:
@@ -48,7 +47,7 @@ def rows(conn: Connection, names: Sequence[str], rest: Rest | None = None) -> It
         for _, kind, row in walk(conn, dataset, last or 0, rest):
             said = dict(zip(schema.FACTS[kind].columns.keys(), row, strict=True))
             yield {_KIND: kind} | {
-                _PAYLOAD.get(name, name): _plain(name, schema.FACTS[kind].c[name].type, value)
+                _PAYLOAD.get(name, name): _plain(schema.FACTS[kind].c[name].type, value)
                 for name, value in said.items()
                 if value is not None
             }
@@ -68,9 +67,7 @@ def write(conn: Connection, path: Path, form: Format, dataset: str | None = None
         return _csv(found, file) if form == "csv" else _lines(found, file)
 
 
-def _plain(name: str, type_: object, value: Any) -> Any:
-    if name in _PAYLOAD:
-        return sha256(value).hexdigest()
+def _plain(type_: object, value: Any) -> Any:
     if isinstance(type_, Boolean):
         return bool(value)
     return value if isinstance(value, int | str) else bytes(value).hex()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from budget import balance, ledger, records, suspensions
 from budget.balance import Balance
 from budget.chain import canonical_json
-from budget.errors import KeyReused, LedgerError, NoGrant
+from budget.errors import KeyReused, LedgerError, NoGrant, NotForSale
 from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
 from gateway import price, wire
@@ -26,6 +26,7 @@ from gateway.answer import compose
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError
 from gateway.errors import (
+    AnswerDeleted,
     Conflict,
     DiscreetError,
     ExecutionFailed,
@@ -39,7 +40,9 @@ from gateway.policy.model import Dataset
 from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
 from gateway.refused import refused
-from gateway.release import decode
+from gateway.reuse.find import Offer, stands
+from gateway.reuse.offers import offers, taken
+from gateway.reuse.offers import shown as shown_offer
 from gateway.sandbox import SandboxFailed
 from gateway.service import Service
 from gateway.sql import explain
@@ -54,7 +57,7 @@ def answer(
 ) -> wire.QueryResponse:
     """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``."""
     if request.dry_run:
-        return _response(*_planned(service, principal, request))
+        return _dry(service, principal, request)
     if service.readiness.look():
         raise Unavailable("not-ready", "The gateway is not ready to answer.")
     with service.slots.hold(principal.name), _executing() as held:
@@ -63,9 +66,11 @@ def answer(
             dataset, plan, standing = _planned(service, principal, request)
             if not plan.releases:
                 return _exactly(service, request, dataset, plan, standing)
-            claim = _stored(service, principal, request, dataset, plan)
-        if claim is None:
-            claim = _charge(service, principal, request, idempotency_key, dataset, plan, held)
+            offer = _stored(service, principal, request, dataset, plan)
+            if offer is not None and offer.held:
+                claim = _Claim(Execution(offer.records[0], dataset, plan), free=True, offer=offer)
+            else:
+                claim = _charge(service, principal, request, idempotency_key, dataset, plan, held, offer)
         with _charged(claim):
             if claim.execute:
                 execute(service, claim.execution)
@@ -98,11 +103,14 @@ def _executing() -> Iterator[_Held]:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A charge to answer from: its plan, whether it is this thread that executes it, and whether it is free now."""
+    """A charge to answer from: its plan, whether it is this thread that executes it, whether it is free now, and the
+    stored answer that is given.
+    """
 
     execution: Execution
     execute: bool = False
     free: bool = False
+    offer: Offer | None = None
 
 
 @contextmanager
@@ -126,8 +134,6 @@ def _planned(service: Service, principal: Principal, request: wire.QueryRequest)
     question = price.question(request, dataset, service.settings, gaussian=gaussian, at=datetime.now(UTC))
     plan = service.plans.get(question, dataset)
     price.check(plan, dataset)
-    if request.plan_id is not None and request.plan_id != plan.fingerprint:
-        raise Conflict("plan-changed", "The plan is no longer the one named.", hint="Look at a new dry run.")
     return dataset, plan, standing
 
 
@@ -167,24 +173,40 @@ def _withhold(conn: Connection, principal: Principal, record: Record) -> Balance
     return standing
 
 
+def _dry(service: Service, principal: Principal, request: wire.QueryRequest) -> wire.QueryResponse:
+    """Return a plan, its price, and the stored answers that stand open; while suspended none is told of."""
+    dataset, plan, standing = _planned(service, principal, request)
+    found: list[Offer] = []
+    if not standing.suspended:
+        with service.reads.connect() as conn:
+            found = offers(conn, service.settings, principal.name, request, dataset, plan)
+    if request.plan_id not in (None, plan.fingerprint, *(offer.id for offer in found)):
+        raise _changed()
+    return _response(dataset, plan, standing).model_copy(update={"offers": [shown_offer(offer) for offer in found]})
+
+
 def _stored(
     service: Service, principal: Principal, request: wire.QueryRequest, dataset: Dataset, plan: Plan
-) -> _Claim | None:
-    """Return the claim of the same question's stored answer, None if there is none or a fresh one is wanted.
+) -> Offer | None:
+    """Return the stored answer that a request takes, None if there is none or a fresh one is wanted.
 
-    Why it is free: it is the same noisy table, and whoever paid for it may compute anything on it.
+    Why what is held is free: it is the same noisy table, and whoever paid for it may compute anything on it.
     """
-    if not request.use_cache:
-        return None
     try:
         with service.reads.connect() as conn:
-            known = records.latest_answered(conn, dataset.name, principal.name, plan.fingerprint, dataset.data_version)
+            found = taken(offers(conn, service.settings, principal.name, request, dataset, plan), request, plan)
     except LedgerError as refusal:
         refused(refusal, dataset.name)
-    if known is not None:
+    if found is None and request.plan_id not in (None, plan.fingerprint):
+        raise _changed()
+    if found is not None:
         # The first answer may have gone out sooner than its charge's own multiple: less than a quantum is left.
-        time.sleep(max(wait(known, service.settings.latency_quantum_ms), 0.0))
-    return None if known is None else _Claim(Execution(known, dataset, plan), free=True)
+        time.sleep(max(*(wait(record, service.settings.latency_quantum_ms) for record in found.records), 0.0))
+    return found
+
+
+def _changed() -> Conflict:
+    return Conflict("plan-changed", "The plan is no longer the one named.", hint="Look at a new dry run.")
 
 
 def _charge(
@@ -195,30 +217,44 @@ def _charge(
     dataset: Dataset,
     plan: Plan,
     held: _Held,
+    offer: Offer | None,
 ) -> _Claim:
-    """Charge the plan's loss and COMMIT (with whoever charges now too), before the data's database is touched."""
+    """Charge the plan's loss and COMMIT (with whoever charges now too), before the data's database is touched.
+
+    Or buy the stored answer that is offered: then there is nothing to execute.
+    """
+    priced = plan if offer is None else offer.plan
     charge = ledger.ChargeRequest(
         dataset=dataset.name,
         analyst=principal.name,
-        loss=plan.loss,
-        price=plan.price,
+        loss=priced.loss,
+        price=priced.price,
         request_hash=request_hash(request),
         plan_fingerprint=plan.fingerprint,
         policy_version=dataset.version,
         data_version=dataset.data_version,
-        mechanism=canonical_json(explain.record(plan, request.labels)),
+        mechanism=canonical_json(explain.record(priced, request.labels)),
         process=service.process.id,
         idempotency_key=key,
-        conversion_delta=plan.conversion_delta,
+        conversion_delta=priced.conversion_delta,
+        source=None if offer is None else offer.records[0].charge.id,
     )
     held.add(charge.id)
     try:
         receipt = service.committer.charge(charge)
+    except NotForSale:
+        # Deleted, or withheld, in this very moment.
+        if request.plan_id not in (None, plan.fingerprint):
+            raise _changed() from None
+        return _charge(service, principal, request, key, dataset, plan, held, None)
     except LedgerError as refusal:
         refused(refusal, dataset.name)
+    record = receipt.record
     if not receipt.replayed:
-        return _Claim(Execution(receipt.record, dataset, plan), execute=True)
-    return _replayed(service, principal, request, receipt.record, held)
+        return _Claim(Execution(record, dataset, plan), execute=offer is None, offer=offer)
+    if offer is not None and (key is None or record.charge.idempotency_key != key):
+        return _Claim(Execution(record, dataset, plan), free=True, offer=offer)  # bought by another request just now
+    return _replayed(service, principal, request, record, held)
 
 
 def request_hash(request: wire.QueryRequest) -> bytes:
@@ -295,7 +331,10 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
         standing = _withhold(conn, principal, record)
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
-    tables, most = decode(plan, record.outcome.payload), service.settings.released_groups
+    offer = claim.offer or stands(plan, record)
+    if offer is None:
+        raise AnswerDeleted(query_id=record.charge.id)
+    asked, plan, tables, most = plan.fingerprint, offer.plan, offer.tables, service.settings.released_groups
     try:
         publics = fetch(service, dataset, plan)
     except EngineError:
@@ -312,10 +351,11 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
     return response.model_copy(
         update={
             "query_id": record.charge.id,
+            "plan": response.plan.model_copy(update={"id": asked}),
             "rows": found.rows,
             "intervals": found.intervals,
-            "warnings": found.warnings,
-            "cached": claim.free,
+            "warnings": [*found.warnings, *offer.notes],
+            "cached": claim.free or record.charge.source is not None,
             "dry_run": False,
             "cost": explain.nothing(response.cost) if claim.free else response.cost,
         }

@@ -206,33 +206,34 @@ def canonical(value: Any, kind: Kind) -> Value:
             return found
 
 
-def encode(tables: Sequence[NoisyTable]) -> bytes:
-    """Return noisy tables as the payload that the ledger keeps."""
+def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = ()) -> bytes:
+    """Return noisy tables as the payload that the ledger keeps, with what it takes to read them without their plan."""
     found = [
         {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
         | ({} if table.clip is None else {"clip": table.clip})
         for table in tables
     ]
-    return json.dumps({"tables": found}, separators=(",", ":")).encode()
+    beside = {"readings": readings} if readings else {}
+    return json.dumps({"tables": found, **beside}, separators=(",", ":")).encode()
 
 
 def decode(plan: Plan, payload: bytes) -> tuple[NoisyTable, ...]:
     """Read the payload of a plan's outcome back."""
     found = json.loads(payload)["tables"]
-    return tuple(_table(planned, table) for planned, table in zip(plan.releases, found, strict=True))
+    return tuple(
+        table_of([key.kind for key in planned.keys], table) for planned, table in zip(plan.releases, found, strict=True)
+    )
 
 
 def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
     """Read the payload of one release back."""
     [table] = json.loads(payload)["tables"]
-    return _table(planned, table)
+    return table_of([key.kind for key in planned.keys], table)
 
 
-def _table(planned: PlannedRelease, table: Any) -> NoisyTable:
-    keys = (
-        tuple(_read(value, key.kind) for value, key in zip(values, planned.keys, strict=True))
-        for values in table["keys"]
-    )
+def table_of(kinds: Sequence[Kind], table: Any) -> NoisyTable:
+    """Read one noisy table of a payload back, given the kinds of its keys."""
+    keys = (tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True)) for values in table["keys"])
     return NoisyTable(tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"))
 
 

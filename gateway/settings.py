@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         le=60_000,
         description="Outcomes show only at multiples of this time since submission; 0 turns it off.",
     )
+    answers_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Days after which a stored answer is not given again; without it, never.",
+    )
     suspend_on_failure: bool = Field(
         True, description="Whether an engine failure after a charge suspends the analyst on that dataset."
     )

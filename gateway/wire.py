@@ -53,7 +53,9 @@ class QueryRequest(Request):
     dry_run: bool = False
     confidence: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")
     use_cache: bool = True
-    plan_id: str | None = Field(None, description="Run only if the plan still is the one that a dry run showed.")
+    plan_id: str | None = Field(
+        None, description="Run only if the plan still is the one that a dry run showed; or take the offer of that id."
+    )
     labels: dict[str, str] = Field(default_factory=dict, max_length=16)
 
 
@@ -174,6 +176,21 @@ class Plan(Response):
     notes: list[str]
 
 
+class Offer(Response):
+    """A stored answer to a question: a request with its ``plan_id`` takes it, at ``epsilon`` (0 for what one holds).
+
+    ``unasked`` where a request without ``plan_id`` takes it too, unless ``use_cache`` is false.
+    """
+
+    plan_id: str
+    held: bool
+    unasked: bool
+    epsilon: float
+    rho: float
+    columns: list[PlanColumn]
+    notes: list[str]
+
+
 class QueryResponse(Response):
     """An answer; of a dry run, one without rows and without a charge."""
 
@@ -187,6 +204,7 @@ class QueryResponse(Response):
     dry_run: bool = False
     plan: Plan
     warnings: list[str]
+    offers: list[Offer] = Field(default_factory=list, description="Stored answers; of a dry run alone.")
 
 
 class Problem(BaseModel):

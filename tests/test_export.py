@@ -83,7 +83,7 @@ def rechained(rows: list[dict[str, Any]]) -> None:
         names = [name for name in columns if name not in chain.PLACE]
         said = []
         for name in names:
-            value = row.get("payload_sha256" if name == "payload" else name)
+            value = row.get("payload_sha256" if name == "digest" else name)
             said.append(int(value) if isinstance(value, bool) else value)
         while said[-1] is None:
             said.pop()

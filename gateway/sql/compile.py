@@ -85,7 +85,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         loss=loss,
         price=_price(question, price, loss, conversion_delta),
         conversion_delta=conversion_delta,
-        notes=tuple(dict.fromkeys(note for release in planned for note in _notes(release, dataset.dialect))),
+        notes=tuple(dict.fromkeys(note for release in planned for note in notes(release, dataset.dialect))),
         publics=_publics(query, dataset, question.bounds),
     )
 
@@ -147,7 +147,7 @@ def _conversion_delta(planned: tuple[PlannedRelease, ...], delta: int) -> int:
     return delta - sum(release.threshold.delta for release in planned if release.threshold is not None)
 
 
-def _notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
+def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     """Return what a reader of the answer has to know, from the plan alone."""
     found = []
     if planned.bounding.rows is not None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from budget import chain, grants, journal
 from budget.chain import Head
 from budget.grants import Grant
-from budget.ledger import ChargeRequest
+from budget.ledger import ChargeRequest, OutcomeRequest
 from mechanisms.accounting import rho_of_epsilon, rho_of_pure
 from mechanisms.loss import Loss
 
@@ -50,6 +50,11 @@ def request(loss: Loss | int = EPSILON, analyst: str = "ann", **fields: Any) -> 
         "process": ALIVE,
     }
     return ChargeRequest(**(given | fields))
+
+
+def answer(charge: str, payload: bytes = b"rows", analyst: str = "ann", mark: str = "same") -> OutcomeRequest:
+    """An answer, found again by one mark."""
+    return OutcomeRequest("health", analyst, charge, "answered", payload, (mark,))
 
 
 def append(conn: Connection, head: Head, kind: str, values: Mapping[str, Any]) -> Head:

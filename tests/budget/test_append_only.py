@@ -21,7 +21,7 @@ TABLES = [table.name for table in schema.FACTS.values()]
 @pytest.fixture
 def full(engine: Engine) -> Engine:
     """A ledger with at least one fact of each kind."""
-    grant_all(engine, analysts=("ann", "bob"))
+    grant_all(engine, analysts=("ann", "bob", "eve"))
     with engine.begin() as conn:
         first = ledger.charge(conn, request(process=DEAD, idempotency_key="k")).record.charge.id
         ledger.claim_retry(conn, first, process=OTHER, is_dead=lambda _: True)
@@ -36,6 +36,9 @@ def full(engine: Engine) -> Engine:
             book.renew(book.standing("project:study"))
             signed = {"signed_seq": 1, "signed_at": 1, "signed_hash": b"h" * 32}
             book.post("acknowledgement", signed | {"actor": "root", "reason": "restored"})
+        answer = ledger.charge(conn, request(EPSILON // 10, "eve")).record.charge
+        ledger.settle(conn, answer.id, "answered", b"rows")
+        ledger.charge(conn, request(answer.loss, "bob", source=answer.id))
         for table in TABLES:
             assert conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() > 0
     return engine
@@ -72,9 +75,12 @@ def test_what_was_drawn_to_feed_other_releases_is_kept_once(full: Engine) -> Non
         charge = conn.execute(text("SELECT id FROM ledger_charge ORDER BY seq LIMIT 1")).scalar_one()
         inner.keep(conn, charge, 0, b"first")
     refused(full, "UPDATE ledger_inner SET place = 1")
-    refused(full, "DELETE FROM ledger_inner")
-    if full.dialect.name == "sqlite":
-        refused(full, "INSERT OR REPLACE INTO ledger_inner SELECT * FROM ledger_inner")
+    refused(full, "UPDATE ledger_payload SET payload = payload")
+    for table in ("ledger_inner", "ledger_payload"):
+        if full.dialect.name == "sqlite":
+            refused(full, f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")
+        else:
+            refused(full, f"TRUNCATE {table} CASCADE")
     for place, known in ((0, True), (1, False)):
         with full.connect() as conn, conn.begin() as transaction:
             with pytest.raises(DBAPIError):
@@ -134,7 +140,9 @@ BAD = [
     ("charge", "process", "short"),
     ("charge", "idempotency_key", ""),
     ("outcome", "status", "maybe"),
-    ("outcome", "status", "void"),  # with a payload
+    ("outcome", "digest", b"short"),
+    ("purchase", "charge", "0" * 32),
+    ("purchase", "source", "0" * 32),
     ("outcome", "charge", "0" * 32),
     ("outcome", "dataset", "another"),
     ("attempt", "charge", "0" * 32),
@@ -148,7 +156,7 @@ BAD_ON_SQLITE = [
     ("charge", "rho", "many"),
     ("charge", "epsilon", 1.5),
     ("charge", "request_hash", "t" * 32),
-    ("outcome", "payload", "text"),
+    ("outcome", "digest", "t" * 32),
     ("suspension", "at", "now"),
 ]
 
@@ -161,7 +169,7 @@ def test_what_no_fact_may_say(full: Engine) -> None:
             row["seq"] += 100
             if kind == "charge":
                 row |= {"id": "e" * 32, "idempotency_key": "fresh"}
-            if kind in ("outcome", "attempt"):
+            if kind in ("outcome", "attempt", "purchase"):
                 row["charge"] = ledger.charge(conn, request(analyst="bob")).record.charge.id
             wrong = insert(table).values(row | {column: value})
             with pytest.raises(DBAPIError), conn.begin_nested():
@@ -178,7 +186,7 @@ def test_what_sqlite_would_keep_in_an_integer(sqlite_url: str, kind: str, column
         "grant": "('d', 1, 1, zeroblob(32), 'cap', 1, 1, 1, 0, NULL, NULL, NULL, NULL, NULL, NULL, 'root', NULL)",
         "charge": "('d', 1, 1, zeroblob(32), :id, 'ann', '[]', 1, 1, 1, 1, zeroblob(32), 'k', 1, 'p', 1, 1, '{}', :id,"
         " NULL)",
-        "outcome": "('d', 1, 1, zeroblob(32), :id, 'answered', zeroblob(1), NULL)",
+        "outcome": "('d', 1, 1, zeroblob(32), :id, 'answered', zeroblob(32), NULL)",
         "suspension": "('d', 1, 1, zeroblob(32), 'ann', 'suspend', NULL, 'root', NULL)",
     }
     with engine.begin() as conn:
@@ -227,7 +235,7 @@ def test_a_hollow_function_is_noticed(postgres_url: str) -> None:
                 " AS 'BEGIN RETURN OLD; END'"
             )
         )
-        assert len(triggers.missing(conn)) == 2 * len(triggers.GUARDED)
+        assert len(triggers.missing(conn)) == 2 * len((*triggers.GUARDED, *triggers.KEPT))
     engine.dispose()
 
 

@@ -20,7 +20,7 @@ FACT = {
     "hash": b"any",
     "charge": "c" * 32,
     "status": "answered",
-    "payload": b"rows",
+    "digest": sha256(b"rows").digest(),
     "reason": None,
 }
 

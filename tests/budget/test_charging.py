@@ -22,7 +22,7 @@ from budget.errors import (
 from budget.grants import Grant
 from budget.verify import verify
 from mechanisms.loss import Loss
-from tests.budget.ledgers import ALIVE, DEAD, DELTA, EPSILON, OTHER, gaussian, grant_all, pure, request
+from tests.budget.ledgers import ALIVE, DEAD, DELTA, EPSILON, OTHER, answer, gaussian, grant_all, pure, request
 
 
 def dead(process: str) -> bool:
@@ -262,8 +262,8 @@ def test_a_suspension_withholds_everything_but_the_failure_itself(engine: Engine
     answered = charge(engine, request(idempotency_key="answered")).record.charge.id
     failed = charge(engine, request(idempotency_key="failed")).record.charge.id
     with engine.begin() as conn:
-        assert not ledger.settle(conn, answered, "answered", b"rows").withheld
-        assert records.latest_answered(conn, "health", "ann", "plan", 1) is not None
+        assert not ledger.conclude(conn, answer(answered)).withheld
+        assert records.held(conn, "health", "ann", ["same"])
         ledger.settle(conn, failed, "failed", b"failure")
         suspensions.suspend(conn, "health", "ann", actor="gateway", reason="engine failure", charge=failed)
     for key in ("answered", None):
@@ -275,7 +275,7 @@ def test_a_suspension_withholds_everything_but_the_failure_itself(engine: Engine
     assert replayed.balance.suspended
     with engine.begin() as conn:
         with pytest.raises(Suspended):
-            records.latest_answered(conn, "health", "ann", "plan", 1)
+            records.held(conn, "health", "ann", ["same"])
         assert ledger.settle(conn, answered, "answered", b"other").withheld
         assert not balance.of(conn, "health", "bob").suspended
         assert sound(conn)
@@ -303,15 +303,16 @@ def test_the_latest_answer_to_the_same_question(engine: Engine) -> None:
     grant_all(engine, analysts=("ann", "bob"))
     ids = [charge(engine, request(EPSILON // 10)).record.charge.id for _ in range(3)]
     with engine.begin() as conn:
-        ledger.settle(conn, ids[0], "answered", b"first")
-        ledger.settle(conn, ids[1], "answered", b"second")
-        ledger.settle(conn, ids[2], "failed", b"failure")
-        found = records.latest_answered(conn, "health", "ann", "plan", 1)
-        assert found is not None
-        assert found.outcome is not None
-        assert found.outcome.payload == b"second"
-        for analyst, fingerprint, version in (("bob", "plan", 1), ("ann", "other", 1), ("ann", "plan", 2)):
-            assert records.latest_answered(conn, "health", analyst, fingerprint, version) is None
+        ledger.conclude(conn, answer(ids[0], b"first"))
+        ledger.conclude(conn, answer(ids[1], b"second"))
+        ledger.conclude(conn, replace(answer(ids[2], b""), status="failed"))
+        found = records.held(conn, "health", "ann", ["same"])
+        assert [each.charge.id for each in found] == [ids[1], ids[0]]
+        assert [each.outcome and each.outcome.payload for each in found] == [b"second", b"first"]
+        assert records.held(conn, "health", "ann", ["same"], since=found[0].charge.at + 1) == []
+        for analyst, mark in (("bob", "same"), ("ann", "other")):
+            assert records.held(conn, "health", analyst, [mark]) == []
+        assert records.held(conn, "other", "ann", ["same"]) == []
         listed = records.of_analyst_on(conn, "ann", "health", limit=2)
         assert [record.charge.id for record in listed] == ids[:0:-1]
 

@@ -87,8 +87,8 @@ def stands(engine: Engine, said: Said) -> None:
         assert report.ok, report
         rows = conn.execute(
             text(
-                "SELECT c.id, c.idempotency_key, o.payload FROM ledger_charge c"
-                " LEFT JOIN ledger_outcome o ON o.charge = c.id"
+                "SELECT c.id, c.idempotency_key, p.payload FROM ledger_charge c"
+                " LEFT JOIN ledger_payload p ON p.charge = c.id"
             )
         ).all()
         held = {row.id: row.idempotency_key for row in rows}

@@ -121,7 +121,7 @@ CHANGES: list[tuple[str, int, dict[str, Any]]] = [
     ("charge", 8, {"mechanism": "{}"}),
     ("charge", 8, {"hash": b"h" * 32}),
     ("charge", 8, {"at": 10**17}),
-    ("outcome", 9, {"payload": b"other rows"}),
+    ("outcome", 9, {"digest": b"d" * 32}),
     ("outcome", 10, {"status": "answered"}),
     ("outcome", 11, {"status": "failed"}),
     ("attempt", 12, {"process": "c" * 32}),

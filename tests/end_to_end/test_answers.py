@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -178,6 +179,12 @@ def test_a_hundred_repetitions_average_nothing_out(home: Home) -> None:
     assert home.spent("igor") == 0.5
 
 
+def cap_spent(home: Home) -> float:
+    shown = json.loads(home.do("ledger", "show", "--dataset", "health", "--limit", "1000", "--json"))
+    charges = [fact for fact in shown if fact["kind"] == "charge"]
+    return sum(fact["epsilon"] for fact in charges if "cap" in json.loads(fact["scopes"])) / 1e9
+
+
 def test_without_the_cache_noise_is_drawn_anew_and_charged(home: Home) -> None:
     home.grant("nora", 3.0)
     rows = [ask(home, COUNT, 0.01, "nora", use_cache=False) for _ in range(3)]
@@ -187,15 +194,27 @@ def test_without_the_cache_noise_is_drawn_anew_and_charged(home: Home) -> None:
     assert home.spent("nora") == pytest.approx(0.03, abs=1e-12)
 
 
-def test_another_price_or_another_analyst_is_another_charge(home: Home) -> None:
+def test_a_higher_price_or_another_analyst_is_another_charge(home: Home) -> None:
     home.grant("paul", 3.0)
     home.grant("quin", 3.0)
-    mine = ask(home, COUNT, 0.5, "paul")
-    assert not ask(home, COUNT, 0.25, "paul").response.cached
-    theirs = ask(home, COUNT, 0.5, "quin")
+    mine = ask(home, COUNT, 0.5, "paul", use_cache=False)
+    assert ask(home, COUNT, 0.25, "paul").rows == mine.rows
+    assert not ask(home, COUNT, 0.75, "paul").response.cached
+    theirs = ask(home, COUNT, 0.5, "quin", use_cache=False)
     assert not theirs.response.cached
     assert theirs.rows != mine.rows
-    assert (home.spent("paul"), home.spent("quin")) == (0.75, 0.5)
+    assert (home.spent("paul"), home.spent("quin")) == (1.25, 0.5)
+
+
+def test_another_analyst_buys_the_stored_answer_and_the_cap_pays_once(home: Home) -> None:
+    home.grant("rosa", 3.0)
+    home.grant("sven", 3.0)
+    text = "SELECT COUNT(*) AS n FROM person WHERE age > 41"
+    mine, cap = ask(home, text, 0.5, "rosa"), cap_spent(home)
+    theirs = ask(home, text, 0.5, "sven")
+    assert (theirs.response.cached, theirs.response.cost.epsilon, theirs.rows) == (True, 0.5, mine.rows)
+    assert theirs.response.query_id != mine.response.query_id
+    assert (home.spent("rosa"), home.spent("sven"), cap_spent(home)) == (0.5, 0.5, cap)
 
 
 def test_a_new_data_version_is_a_new_question(home: Home) -> None:
@@ -238,7 +257,7 @@ def test_a_budget_is_spent_to_its_last_unit(home: Home, delta: str) -> None:
     assert last.budget is not None
     assert last.budget.epsilon_remaining < 2e-9, "what a measurement costs less than its price is below a unit"
     with pytest.raises(BudgetExhausted) as caught:
-        ask(home, COUNT, 0.001, analyst)
+        ask(home, COUNT, 0.001, analyst, use_cache=False)
     assert caught.value.remaining == last.budget.epsilon_remaining
     assert ask(home, COUNT, 0.3, analyst).response.cached, "what is paid for stays"
 
@@ -272,7 +291,7 @@ def test_the_cap_over_all_analysts(home: Home) -> None:
         assert applied.status_code == 200, applied.text
         for name in ("xena", "yves"):
             home.grant(name, 1, delta="0", dataset="shared")
-        body = {"sql": COUNT, "dataset": "shared", "epsilon": 0.75}
+        body = {"sql": COUNT, "dataset": "shared", "epsilon": 0.75, "use_cache": False}
         assert http.post("/v1/query", json=body, headers=home.bearer("xena")).status_code == 200
         found = problem(http.post("/v1/query", json=body, headers=home.bearer("yves")), 403, "budget-exhausted")
         assert found["epsilon_required"] == 0.75

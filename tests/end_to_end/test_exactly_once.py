@@ -132,8 +132,8 @@ FED = "SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM 
 def drawn(home: Home, analyst: str) -> tuple[list[object], list[object]]:
     """Return what an analyst's charge drew to feed its other releases, and all that its outcome holds."""
     asked = (
-        "SELECT i.payload, o.payload FROM ledger_charge c JOIN ledger_inner i ON i.charge = c.id"
-        " LEFT JOIN ledger_outcome o ON o.charge = c.id WHERE c.analyst = ?"
+        "SELECT i.payload, p.payload FROM ledger_charge c JOIN ledger_inner i ON i.charge = c.id"
+        " LEFT JOIN ledger_payload p ON p.charge = c.id WHERE c.analyst = ?"
     )
     with closing(sqlite3.connect(home.folder / "home" / "control.sqlite")) as connection:
         [(inner, outcome)] = connection.execute(asked, (analyst,)).fetchall()

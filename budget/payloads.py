@@ -1,0 +1,90 @@
+"""What outcomes hold: kept beside the facts, found by marks, and deleted when an admin or the retention says so.
+
+An outcome's fact holds the SHA-256 of its payload. Deleting the payload leaves every fact and every charge as it is,
+the chain can still be followed, and what was answered can no longer be read, by anybody.
+
+Why a payload that does not have its digest counts as deleted: somebody changed it behind the gateway's back, and an
+analyst is shown what was drawn or nothing; ``verify`` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import Connection, delete, insert, select
+
+from budget import schema
+
+EMPTY: Final = sha256(b"").digest()
+"""The digest of what a void outcome holds."""
+
+_PAGE: Final = 500
+
+
+def digest(payload: bytes) -> bytes:
+    """Return the digest by which an outcome names its payload."""
+    return sha256(payload).digest()
+
+
+def keep(conn: Connection, charge: str, payload: bytes, marks: Sequence[str] = ()) -> None:
+    """Keep a charge's payload, and by which marks it is found again."""
+    conn.execute(insert(schema.payload), {"charge": charge, "payload": payload})
+    if marks:
+        conn.execute(insert(schema.mark), [{"charge": charge, "mark": each} for each in dict.fromkeys(marks)])
+
+
+def kept(conn: Connection, dataset: str, *, before: int | None = None, below_version: int | None = None) -> list[str]:
+    """Return the answered charges of a dataset whose payload is kept: charged before an instant (microseconds since
+    1970), of data versions below one.
+    """
+    charge, outcome = schema.charge.c, schema.outcome.c
+    query = (
+        select(charge.id)
+        .join(schema.outcome, outcome.charge == charge.id)
+        .join(schema.payload, schema.payload.c.charge == charge.id)
+        .where(charge.dataset == dataset, outcome.status == "answered")
+        .order_by(charge.seq)
+    )
+    if before is not None:
+        query = query.where(charge.at < before)
+    if below_version is not None:
+        query = query.where(charge.data_version < below_version)
+    return list(conn.execute(query).scalars())
+
+
+def remove(conn: Connection, charges: Sequence[str]) -> int:
+    """Delete what those settled charges hold, and return of how many there was something to delete.
+
+    A purchase holds nothing of its own: it ends with the answer that was bought. What feeds a charge that is not
+    settled yet stays: without it the charge's noise could be drawn twice.
+    """
+    removed = 0
+    for start in range(0, len(charges), _PAGE):
+        page = list(charges[start : start + _PAGE])
+        settled = select(schema.outcome.c.charge).where(schema.outcome.c.charge.in_(page))
+        bought = select(schema.purchase.c.charge).where(schema.purchase.c.source.in_(page))
+        conn.execute(delete(schema.mark).where(schema.mark.c.charge.in_(settled)))
+        conn.execute(delete(schema.mark).where(schema.mark.c.charge.in_(bought)))
+        conn.execute(delete(schema.inner).where(schema.inner.c.charge.in_(settled)))
+        removed += conn.execute(delete(schema.payload).where(schema.payload.c.charge.in_(settled))).rowcount
+    return removed
+
+
+def altered(conn: Connection, dataset: str) -> Iterator[str]:
+    """Yield the charges of a dataset whose kept payload is not the one that its outcome names, in order."""
+    outcome, payload = schema.outcome, schema.payload
+    after = 0
+    while True:
+        page = conn.execute(
+            select(outcome.c.seq, outcome.c.charge, outcome.c.digest, payload.c.payload)
+            .join(payload, payload.c.charge == outcome.c.charge)
+            .where(outcome.c.dataset == dataset, outcome.c.seq > after)
+            .order_by(outcome.c.seq)
+            .limit(_PAGE)
+        ).all()
+        yield from (row.charge for row in page if digest(bytes(row.payload)) != bytes(row.digest))
+        if not page:
+            return
+        after = page[-1].seq

@@ -1,0 +1,75 @@
+"""What makes two questions the same: one text for each release, whatever the analyst's words were.
+
+``SELECT COUNT(*) AS n, sex FROM person p GROUP BY 2 ORDER BY 1`` and ``SELECT sex, COUNT(*) FROM person GROUP BY sex``
+have the same release, and so the same mark.
+
+Why names, order and post-processing do not matter: lowering has left them above the release, in whose relation columns
+are called by their place. What is left is all that the noisy table depends on, price and noise aside: the rows (with
+the released values that feed them), the keys and their public domains, how one unit is held to its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
+from fractions import Fraction
+from hashlib import sha256
+from typing import Any
+
+from gateway.sql.algebra import Aggregate
+from gateway.sql.planning.plan import Key, Plan, PlannedRelease
+
+
+def text(value: Any) -> str:
+    """Return the one text of a value of the algebra, in every process the same."""
+    if is_dataclass(value) and not isinstance(value, type):
+        said = (text(getattr(value, each.name)) for each in fields(value) if each.compare)
+        return f"{type(value).__name__}({','.join(said)})"
+    match value:
+        case tuple():
+            return f"[{','.join(text(each) for each in value)}]"
+        case frozenset():
+            return f"{{{','.join(sorted(text(each) for each in value))}}}"
+        case None | bool() | int() | str() | Fraction() | date():
+            return repr(value)
+    raise TypeError(f"no part of a question: {type(value).__name__}")
+
+
+def digest(*values: Any) -> str:
+    """Return a digest of values of the algebra, short enough for a mark."""
+    return sha256(text(values).encode()).hexdigest()[:60]
+
+
+def key_digest(key: Key) -> str:
+    """Return what a group key means: the expression and its public domain."""
+    return digest(key.scalar, key.kind, key.values)
+
+
+def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:
+    """Return what each aggregate of a release means, by its name."""
+    found: Mapping[str, Aggregate] = dict(planned.release.aggregates)
+    return {name: digest(aggregate) for name, aggregate in found.items()}
+
+
+def same(plan: Plan, planned: PlannedRelease) -> str:
+    """Return the mark of releases over the same rows, by the same keys, each unit held to the same part."""
+    keys = tuple(sorted(key_digest(key) for key in planned.keys))
+    return "s" + digest(*_rows(plan, planned), keys, planned.bounding)
+
+
+def base(plan: Plan, planned: PlannedRelease) -> str:
+    """Return the mark of releases over the same rows, by whatever public keys."""
+    return "b" + digest(*_rows(plan, planned))
+
+
+def marks(plan: Plan) -> tuple[str, ...]:
+    """Return by what the answer to a plan is found again."""
+    found = [same(plan, planned) for planned in plan.releases]
+    found += [base(plan, planned) for planned in plan.releases if planned.public and planned.keys]
+    return tuple(dict.fromkeys(found))
+
+
+def _rows(plan: Plan, planned: PlannedRelease) -> tuple[Any, ...]:
+    release = planned.release
+    return (plan.dataset, plan.policy_version, plan.data_version, release.source, release.folded)

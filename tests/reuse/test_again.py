@@ -1,0 +1,201 @@
+"""The same question again: whatever its words, at no price to who holds the answer, at its own to others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway import admin
+from gateway.errors import BudgetExhausted, Conflict, Forbidden
+from tests.reuse.world import World
+
+GROUPED = "SELECT sex, COUNT(*) AS n, AVG(income) AS pay FROM person WHERE age > 30 GROUP BY sex"
+
+SAME = [
+    GROUPED,
+    "SELECT AVG(p.income) AS a, p.sex AS s, COUNT(*) AS c FROM person AS p WHERE p.age > 30 GROUP BY p.sex",
+    "SELECT sex, COUNT(*) AS n FROM person WHERE age > 30 GROUP BY 1 HAVING AVG(income) > 0 ORDER BY n DESC LIMIT 1",
+    "SELECT sex, AVG(income) / 12 AS monthly FROM person WHERE age > 30 GROUP BY sex HAVING COUNT(*) > 10",
+    "SELECT MAX(n) - MIN(n), MAX(p) FROM (SELECT sex, COUNT(*) AS n, AVG(income) AS p FROM person WHERE age > 30"
+    " GROUP BY sex) AS g",
+]
+
+
+def test_words_order_and_post_processing_do_not_matter(here: World) -> None:
+    first = here.ask(GROUPED)
+    assert (first.cached, first.cost.epsilon, here.spent()) == (False, 1.0, 1.0)
+    counts: dict[Any, Any] = {row[0]: row[1] for row in first.rows}
+    for text in SAME:
+        again = here.ask(text)
+        assert again.cached, text
+        assert (again.cost.epsilon, again.query_id) == (0.0, first.query_id)
+    assert here.ask(SAME[0]).rows == first.rows
+    assert {row[1]: row[2] for row in here.ask(SAME[1]).rows} == counts
+    assert here.ask(SAME[2]).rows == [sorted(([s, n] for s, n in counts.items()), key=lambda row: -row[1])[0]]
+    assert here.ask(SAME[4]).rows[0][0] == max(counts.values()) - min(counts.values())
+    wide = here.ask(GROUPED, confidence=0.999)
+    assert wide.cached
+    for narrow, broad in zip(first.intervals["n"], wide.intervals["n"], strict=True):
+        assert narrow is not None
+        assert broad is not None
+        assert broad[0] < narrow[0] < narrow[1] < broad[1]
+    assert here.spent() == 1.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "SELECT sex, COUNT(*) AS n, AVG(income) AS pay FROM person WHERE age > 31 GROUP BY sex",
+        "SELECT sex, COUNT(*) AS n, SUM(income) AS pay FROM person WHERE age > 30 GROUP BY sex",
+        "SELECT site, COUNT(*) AS n FROM person WHERE age > 30 GROUP BY site",
+        "SELECT sex, COUNT(*) AS n FROM person WHERE age > 30 AND sex = 'F' GROUP BY sex",
+    ],
+)
+def test_another_question_is_another(here: World, other: str) -> None:
+    here.ask(GROUPED, 0.5)
+    assert not here.ask(other, 0.5).cached
+
+
+def test_the_keys_may_stand_in_any_order(here: World) -> None:
+    first = here.ask("SELECT sex, site, COUNT(*) AS n FROM person GROUP BY sex, site")
+    again = here.ask("SELECT site, sex, COUNT(*) AS n FROM person GROUP BY site, sex")
+    assert again.cached
+    assert {(row[1], row[0]): row[2] for row in again.rows} == {(row[0], row[1]): row[2] for row in first.rows}
+    assert [row[:2] for row in again.rows] == sorted(row[:2] for row in again.rows)
+
+
+def test_a_weaker_request_is_answered_by_what_is_held_a_stronger_one_is_not(here: World) -> None:
+    first = here.ask(GROUPED, 1.0)
+    weaker = here.ask(GROUPED, 0.2)
+    assert (weaker.cached, weaker.rows, weaker.intervals) == (True, first.rows, first.intervals)
+    assert weaker.plan.releases[0].blocks == first.plan.releases[0].blocks  # it says with which noise it was drawn
+    stronger = here.ask(GROUPED, 2.0)
+    assert not stronger.cached
+    assert here.ask(GROUPED, 0.5).rows == stronger.rows  # the last of what is strong enough
+    assert here.spent() == 3.0
+
+
+def test_a_column_less_is_no_other_question_but_not_at_a_larger_error(here: World) -> None:
+    """Five statistics share a price of 1, so that the count alone at 1 is better than it was drawn."""
+    here.ask("SELECT COUNT(*) AS n, AVG(age) AS a, AVG(income) AS i, VAR_POP(age) AS v FROM person", 1.0)
+    dry = here.ask("SELECT COUNT(*) AS n FROM person", 1.0, dry_run=True)
+    [offer] = dry.offers
+    assert (offer.held, offer.unasked, offer.epsilon) == (True, False, 0.0)
+    [held], [fresh] = [[c for c in columns if c.role == "noisy"] for columns in (offer.columns, dry.plan.columns)]
+    assert (held.expected_error or 0) > (fresh.expected_error or 0) > 0
+    taken = here.ask("SELECT COUNT(*) AS n FROM person", 1.0, plan_id=offer.plan_id)
+    assert (taken.cached, taken.cost.epsilon) == (True, 0.0)
+    assert here.ask("SELECT COUNT(*) AS n FROM person", 0.1).cached
+    assert not here.ask("SELECT COUNT(*) AS n FROM person", 1.0).cached
+    assert here.spent() == 2.0
+
+
+def test_the_mechanism_that_is_named_is_kept_to(here: World) -> None:
+    here.ask(GROUPED, 1.0, mechanism="laplace")
+    assert here.ask(GROUPED, 0.5, mechanism="auto").cached
+    gaussian = here.ask(GROUPED, 0.2, mechanism="gaussian")
+    assert not gaussian.cached
+    assert here.ask(GROUPED, 0.2, mechanism="gaussian").rows == gaussian.rows
+    assert here.ask(GROUPED, 0.2, mechanism="laplace").cached
+
+
+def test_a_fresh_answer_is_one_word_away(here: World) -> None:
+    first = here.ask(GROUPED)
+    assert not here.ask(GROUPED, use_cache=False).cached
+    assert here.spent() == 2.0
+    assert here.ask(GROUPED).rows != first.rows  # the last one, of the same strength
+
+
+def test_private_keys_that_passed_their_threshold_are_given_again(here: World) -> None:
+    text = "SELECT town, COUNT(*) AS n FROM person GROUP BY town"
+    first = here.ask(text, 2.0)
+    assert len(first.rows) == 5
+    weaker = here.ask("SELECT COUNT(*) AS n, town FROM person GROUP BY town", 1.0)
+    assert weaker.cached
+    assert [[row[1], row[0]] for row in weaker.rows] == first.rows
+    assert weaker.plan.releases[0].threshold == first.plan.releases[0].threshold
+
+
+def test_quantiles_and_different_values_are_given_again(here: World) -> None:
+    text = "SELECT sex, MEDIAN(age) AS m, COUNT(DISTINCT site) AS d, COUNT(*) AS n FROM person GROUP BY sex"
+    first = here.ask(text)
+    again = here.ask("SELECT COUNT(DISTINCT site) AS d, sex, COUNT(*) AS n, MEDIAN(age) AS m FROM person GROUP BY sex")
+    assert again.cached
+    assert [[row[1], row[3], row[0], row[2]] for row in again.rows] == first.rows
+
+
+def test_releases_that_feed_others_are_given_again_together(here: World) -> None:
+    text = "SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM person)"
+    inner = here.ask("SELECT AVG(income) AS a FROM person", 1.0)
+    first = here.ask(text, 1.0)
+    assert not first.cached  # the inner one that is held would need rows chosen by its own value
+    assert here.ask(text.replace(" AS n", " AS m"), 0.5).rows == first.rows
+    assert here.ask("SELECT AVG(income) AS b FROM person", 1.0).rows == inner.rows
+
+
+def test_a_data_version_begins_anew(here: World) -> None:
+    here.ask(GROUPED)
+    admin.bump_data_version(here.service.control, "health", actor="root")
+    assert not here.ask(GROUPED).cached
+    assert here.ask(GROUPED).cached
+    assert here.spent() == 2.0
+
+
+def test_retries_find_their_own_answer(here: World) -> None:
+    first = here.ask(GROUPED, key="one")
+    better = here.ask(GROUPED, 2.0, key="two")
+    assert here.ask(GROUPED, key="one").rows == first.rows
+    assert here.ask(GROUPED, 2.0, key="two").rows == better.rows
+    assert here.spent() == 3.0
+
+
+def test_who_holds_none_buys_it_unasked_at_the_price_of_a_fresh_one(here: World) -> None:
+    first = here.ask(GROUPED, 0.5)
+    bought = here.ask(SAME[1], 0.5, "bob")
+    assert (bought.cached, bought.cost.epsilon) == (True, 0.5)
+    assert {row[1]: row[2] for row in bought.rows} == {row[0]: row[1] for row in first.rows}
+    assert (here.spent("ann"), here.spent("bob"), here.scope("cap")) == (0.5, 0.5, 0.5)
+    again = here.ask(SAME[0], 0.5, "bob")
+    assert (again.cached, again.cost.epsilon, again.rows) == (True, 0.0, first.rows)
+    assert not here.ask(GROUPED, 0.5, "eve", use_cache=False).cached
+    assert (here.spent("eve"), here.scope("cap")) == (0.5, 1.0)
+
+
+def test_at_another_price_a_stored_answer_is_offered_and_taken_by_its_id(here: World) -> None:
+    first = here.ask(GROUPED, 2.0)
+    dry = here.ask(GROUPED, 0.5, "bob", dry_run=True)
+    [offer] = dry.offers
+    assert (offer.held, offer.unasked, offer.epsilon) == (False, False, 2.0)
+    assert not here.ask(GROUPED, 0.5, "eve").cached
+    taken = here.ask(GROUPED, 0.5, "bob", plan_id=offer.plan_id, key="k")
+    assert (taken.cached, taken.cost.epsilon, taken.rows) == (True, 2.0, first.rows)
+    replayed = here.ask(GROUPED, 0.5, "bob", plan_id=offer.plan_id, key="k")
+    assert replayed.rows == first.rows
+    assert (here.spent("bob"), here.spent("eve"), here.scope("cap")) == (2.0, 0.5, 2.5)
+    with pytest.raises(Conflict, match="no longer"):
+        here.ask(GROUPED, 0.5, "bob", plan_id="0" * 32)
+
+
+def test_a_purchase_that_does_not_fit_is_refused_and_nothing_is_shown(here: World) -> None:
+    admin.set_budget(here.service.control, "health", "dan", epsilon=0.4, delta=0, actor="test")
+    here.ask(GROUPED, 0.5)
+    with pytest.raises(BudgetExhausted):
+        here.ask(GROUPED, 0.5, "dan")
+    assert here.spent("dan") == 0.0
+
+
+def test_nothing_is_offered_of_or_to_who_is_suspended(here: World) -> None:
+    from budget import suspensions
+
+    here.ask(GROUPED, 0.5)
+    with here.service.control.begin() as conn:
+        suspensions.suspend(conn, "health", "ann", actor="gateway")
+    assert here.ask(GROUPED, 0.5, "bob", dry_run=True).offers == []
+    assert not here.ask(GROUPED, 0.5, "bob").cached
+    assert here.ask(GROUPED, 0.5, "ann", dry_run=True).offers == []
+    with pytest.raises(Forbidden):
+        here.ask(GROUPED, 0.5)
+    with here.service.control.begin() as conn:
+        suspensions.clear(conn, "health", "ann", actor="root")
+    assert here.ask(GROUPED, 0.5).cached
