@@ -134,6 +134,17 @@ def test_releases_that_feed_others_are_given_again_together(here: World) -> None
     assert here.ask("SELECT AVG(income) AS b FROM person", 1.0).rows == inner.rows
 
 
+def test_a_bound_that_was_chosen_is_the_bound_of_every_later_answer(here: World) -> None:
+    text = "SELECT kind, COUNT(*) AS n FROM call GROUP BY kind"
+    first = here.ask(text, 1.0)
+    again = here.ask("SELECT COUNT(*) AS m, kind AS k FROM call GROUP BY kind", 0.5)
+    assert again.cached
+    assert [[row[1], row[0]] for row in again.rows] == first.rows
+    assert [warning for warning in first.warnings if "chosen" in warning]
+    assert again.warnings == first.warnings
+    assert not here.ask("SELECT COUNT(*) AS n FROM call", 0.5).cached  # for other groups it would be another bound
+
+
 def test_a_data_version_begins_anew(here: World) -> None:
     here.ask(GROUPED)
     admin.bump_data_version(here.service.control, "health", actor="root")

@@ -37,6 +37,9 @@ tables:
     columns:
       kind: {type: text, values: [in, out], nullable: false}
       cost: {type: number, lower: 0, upper: 100}
+  call:
+    owner: {person_id: person.person_id}
+    columns: {kind: {type: text, values: [in, out], nullable: false}}
 budget: {epsilon: 500, delta: 1e-6, gaussian: true}
 per_query: {max_epsilon: 5, delta: 1e-9}
 """
@@ -60,6 +63,7 @@ def make_data(folder: Path) -> None:
             "INSERT INTO visit SELECT i % 1000, CASE WHEN i % 3 = 0 THEN 'in' ELSE 'out' END, i % 90"
             " FROM range(3000) t(i)"
         )
+        conn.execute("CREATE TABLE call AS SELECT person_id, kind FROM visit")
 
 
 @dataclass(frozen=True)
