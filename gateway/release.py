@@ -30,10 +30,7 @@ from mechanisms.noise import Noise, Selection, draw, select
 
 KeyTuple = tuple[Value, ...]
 
-TOO_SMALL = (
-    "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there, "
-    "or the nearest that the interval holds."
-)
+TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
 UNDEFINED = (
     "in some groups there are fewer than two rows, or no variation, by the noisy numbers; zero stands there, "
     "and for an intercept the mean of y."
@@ -315,8 +312,7 @@ def _nearest(above: int, below: int) -> int:
 def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float) -> Estimated:
     """Return means within their bounds, their intervals, and whether some noisy count was too small for one.
 
-    Below one row the middle of the bounds stands for the mean, or the nearest to it that the interval holds: always a
-    number, decided from noisy numbers alone.
+    Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
     """
     (spreads, of_spread), (counts, of_count) = _sums(mean.spread, rows), _sums(mean.count, rows)
     centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
@@ -335,15 +331,14 @@ def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], con
     start, scale = mean.centre.numerator * of_spread, mean.centre.denominator * of_count
     below = mean.centre.denominator * of_spread
     values = [
-        # Without a row to speak of the noisy sum may still tell where the mean cannot be.
-        min(max(centre, low), high)
-        if count < of_count
-        else min(max((start * count + spread * scale) / (below * count), lower), upper)
-        for spread, count, (low, high) in zip(spreads, counts, ends, strict=True)
+        centre if count < of_count else min(max((start * count + spread * scale) / (below * count), lower), upper)
+        for spread, count in zip(spreads, counts, strict=True)
     ]
     return Estimated(
         tuple(values),
-        tuple(ends),
+        # A noisy sum may tell that a mean is not in the middle although the noisy count tells of no row: the interval
+        # is widened to what stands there, and covers no less.
+        tuple((min(low, value), max(high, value)) for value, (low, high) in zip(values, ends, strict=True)),
         TOO_SMALL if any(count < of_count for count in counts) else None,
     )
 

@@ -81,17 +81,17 @@ def truth(made: World, shape: Shape) -> dict[str, dict[str, float]]:
 
 def ours(made: World) -> Iterator[Answered]:
     """Ask the gateway every question: once against the database, timed, then as often as noise is drawn."""
-    again = made.remembering
-    try:
-        for shape in SHAPES:
-            sql = shape.sql(made.asked.table, "VAR_POP")
+    for shape in SHAPES:
+        sql = shape.sql(made.asked.table, "VAR_POP")
+        again = made.remembering
+        try:
             began = time.perf_counter()
             rows, mechanism = again.ask(sql)
             seconds = time.perf_counter() - began
             rows += [row for _ in range(1, made.asked.draws) for row in again.ask(sql)[0]]
-            yield Answered(shape.name, seconds, mechanism, collected(shape, rows))
-    finally:
-        again.service.engines.close()
+        finally:
+            again.service.engines.close()
+        yield Answered(shape.name, seconds, mechanism, collected(shape, rows))
 
 
 def theirs(made: World, module: str, python: str) -> Iterator[Answered]:
