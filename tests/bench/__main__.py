@@ -8,9 +8,11 @@ import platform
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tests.bench.errors import errors, ranks
+from tests.bench.joins import SCALE, joins
 from tests.bench.measures import MEASUREMENTS
 from tests.bench.world import ROWS, world
 
@@ -20,9 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each generated table")
+    parser.add_argument("--tpch", type=float, default=SCALE, help="scale factor of the TPC-H tables")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-bench-") as folder, world(Path(folder), given.rows) as made:
-        figures = [each for measure in (*MEASUREMENTS, errors, ranks) for each in measure(made)]
+        measures = (*MEASUREMENTS, errors, ranks, partial(joins, scale=given.tpch))
+        figures = [each for measure in measures for each in measure(made)]
     if given.json:
         about = {"rows": given.rows, "python": platform.python_version(), "machine": platform.machine()}
         json.dump(about | {"figures": [asdict(each) for each in figures]}, sys.stdout, indent=2)
