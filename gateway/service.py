@@ -139,6 +139,7 @@ def open_service(settings: Settings) -> Service:
     ``faults``: such a gateway starts, says so at ``/readyz``, and answers no question until nothing is wrong any more.
     """
     from gateway import canary
+    from gateway.admin.answers import expire_answers
     from gateway.engines.open import open_engine
     from gateway.sandbox import Sandbox
 
@@ -168,4 +169,7 @@ def open_service(settings: Settings) -> Service:
         return found
 
     service.readiness.begin(check)
+    if not service.faults and settings.answers_days is not None:
+        expired = expire_answers(control, settings.answers_days)
+        log.info("%d stored answers were older than %d days and are deleted", expired, settings.answers_days)
     return service

@@ -125,7 +125,8 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=36_500,
-        description="Days after which a stored answer is not given again; without it, never.",
+        description="Days after which a stored answer is not given again, and is deleted when the gateway next starts;"
+        " without it, never.",
     )
     suspend_on_failure: bool = Field(
         True, description="Whether an engine failure after a charge suspends the analyst on that dataset."

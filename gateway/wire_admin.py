@@ -29,6 +29,21 @@ class DataVersion(Response):
     data_version: int
 
 
+class AnswersRequest(Request):
+    """Which stored answers are deleted: exactly one of the three."""
+
+    older_than_seconds: int | None = Field(None, ge=0, description="Charged so long ago.")
+    below_data_version: int | None = Field(None, ge=1, description="Of data versions before this one.")
+    query_id: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="That of one query.")
+
+
+class AnswersDeleted(Response):
+    """How many stored answers were deleted."""
+
+    dataset: str
+    deleted: int
+
+
 class AnalystRequest(Request):
     """An analyst (or admin) to be added."""
 

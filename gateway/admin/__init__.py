@@ -4,6 +4,7 @@ Each takes the control database's engine and the actor's name, does its work in 
 act there, and raises the errors of ``gateway/errors.py``. Acts upon budgets are facts of the ledger besides.
 """
 
+from gateway.admin.answers import delete_answers, expire_answers
 from gateway.admin.budgets import clear_suspension, list_budgets, set_budget
 from gateway.admin.datasets import DatasetRecord, apply_dataset, bump_data_version, list_datasets, show_dataset
 from gateway.admin.home import Initialised, init
@@ -45,8 +46,10 @@ __all__ = [
     "bump_data_version",
     "clear_suspension",
     "compare_head",
+    "delete_answers",
     "disable_analyst",
     "enable_analyst",
+    "expire_answers",
     "export_ledger",
     "init",
     "issue_token",

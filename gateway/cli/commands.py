@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import ask, grants, manage, run
+from gateway.cli import answers, ask, grants, manage, run
 
 
 def _group(text: str) -> typer.Typer:
@@ -39,7 +39,13 @@ dataset = _group("Datasets and their policies.")
 dataset.command("apply")(manage.dataset_apply)
 dataset.command("list")(manage.dataset_list)
 dataset.command("show")(manage.dataset_show)
+dataset.command("refresh")(answers.dataset_refresh)
 app.add_typer(dataset, name="dataset")
+
+stored = _group("Stored answers.")
+
+stored.command("delete")(answers.answers_delete)
+app.add_typer(stored, name="answers")
 
 analyst = _group("Who may ask.")
 analyst.command("add")(manage.analyst_add)

@@ -71,6 +71,24 @@ async def data_version(name: Name, caller: Caller, services: Services) -> wire_a
     return wire_admin.DataVersion(dataset=name, data_version=await threads.control(bump))
 
 
+@router.post("/datasets/{name}/answers/delete", summary="Delete stored answers", responses=_BODY | problems(404))
+async def delete_answers(
+    name: Name, body: wire_admin.AnswersRequest, caller: Caller, services: Services
+) -> wire_admin.AnswersDeleted:
+    """Delete noisy tables that answers were computed from; charges, and the ledger, stay as they are."""
+    service, threads = services
+    delete = partial(
+        admin.delete_answers,
+        service.control,
+        name,
+        actor=caller.name,
+        older_than=body.older_than_seconds,
+        below_version=body.below_data_version,
+        query=body.query_id,
+    )
+    return wire_admin.AnswersDeleted(dataset=name, deleted=await threads.control(delete))
+
+
 @router.get("/analysts", summary="List analysts and admins")
 async def analysts(services: Services) -> list[wire_admin.AnalystInfo]:
     """List all analysts and admins."""

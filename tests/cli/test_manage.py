@@ -54,6 +54,33 @@ def test_a_gateway_is_set_up_from_nothing(call: Call, clinic: Path, tmp_path: Pa
     assert json.loads(call("ledger", "verify", "--json").stdout)["ok"] is True
 
 
+def test_the_data_changed_and_stored_answers_end(call: Call, clinic: Path) -> None:
+    call("init")
+    call("dataset", "apply", str(clinic))
+    call("analyst", "add", "ada")
+    call("budget", "set", "--dataset", "clinic", "--analyst", "ada", "--epsilon", "3")
+    ask = (
+        "query",
+        "SELECT COUNT(*) AS n FROM person",
+        "--dataset",
+        "clinic",
+        "--epsilon",
+        "0.5",
+        "--analyst",
+        "ada",
+        "--json",
+    )
+    first, again = (json.loads(call(*ask).stdout) for _ in range(2))
+    assert (first["cached"], again["cached"], again["rows"]) == (False, True, first["rows"])
+    assert call("dataset", "refresh", "clinic").stdout == "clinic: data version 2\n"
+    assert json.loads(call("dataset", "refresh", "clinic", "--json").stdout)["data_version"] == 3
+    delete = ("answers", "delete", "--dataset", "clinic")
+    assert call(*delete, "--older-than", "30d").stdout == "0 stored answers are deleted\n"
+    assert json.loads(call(*delete, "--below-data-version", "3", "--json").stdout)["deleted"] == 1
+    assert call(*delete).exit_code == call(*delete, "--older-than", "soon").exit_code == 2
+    assert call("ledger", "verify").exit_code == 0
+
+
 def test_a_token_is_printed_alone(call: Call) -> None:
     call("init")
     call("analyst", "add", "ada")

@@ -119,6 +119,18 @@ def test_the_data_version(fresh: World) -> None:
     problem(client.post("/v1/admin/datasets/wealth/data-version", headers=root), 404, "dataset-unknown")
 
 
+def test_stored_answers_are_deleted(fresh: World) -> None:
+    client, root = fresh.client(), fresh.bearer("root")
+    path = "/v1/admin/datasets/health/answers/delete"
+    done = client.post(path, json={"older_than_seconds": 0}, headers=root)
+    assert done.json() == {"dataset": "health", "deleted": 0}
+    problem(client.post(path, json={}, headers=root), 422, "request-invalid")
+    problem(client.post(path, json={"query_id": "0" * 32}, headers=root), 404, "query-unknown")
+    problem(client.post(path, json={"older_than_seconds": 0}, headers=fresh.bearer()), 403, "admin-only")
+    other = client.post(path.replace("health", "wealth"), json={"below_data_version": 2}, headers=root)
+    problem(other, 404, "dataset-unknown")
+
+
 def test_from_nobody_to_a_budget(fresh: World) -> None:
     client, root = fresh.client(), fresh.bearer("root")
     assert client.post("/v1/admin/analysts", json={"name": "eve@example.org"}, headers=root).status_code == 201
