@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,7 @@ from budget.errors import KeyReused, LedgerError, NoGrant, NotForSale
 from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
 from gateway import price, wire
+from gateway.aim import aim
 from gateway.answer import compose
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError
@@ -48,6 +50,7 @@ from gateway.service import Service
 from gateway.sql import explain
 from gateway.sql.planning.plan import Plan
 from gateway.standing import shown
+from gateway.target import Targeted
 
 log = logging.getLogger("discreet.query")
 
@@ -56,6 +59,8 @@ def answer(
     service: Service, principal: Principal, request: wire.QueryRequest, idempotency_key: str | None
 ) -> wire.QueryResponse:
     """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``."""
+    if request.error_target is not None:
+        return aim(service, principal, request, idempotency_key, partial(answer, service, principal))
     if request.dry_run:
         return _dry(service, principal, request)
     if service.readiness.look():
@@ -259,7 +264,8 @@ def _charge(
 
 def request_hash(request: wire.QueryRequest) -> bytes:
     """Return the digest that binds an idempotency key to one request."""
-    dumped = request.model_dump(mode="json", exclude={"dry_run"})
+    sent = request.sent if isinstance(request, Targeted) else request
+    dumped = sent.model_dump(mode="json", exclude={"dry_run", *(() if sent.error_target else ("error_target",))})
     try:
         text = canonical_json(dumped)
     except ValueError:

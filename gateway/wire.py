@@ -35,13 +35,23 @@ class TypedParameter(Request):
 ParameterValue = JsonValue | TypedParameter
 
 
+class ErrorTarget(Request):
+    """How close the answer shall be, in place of a price: ``within`` a number, or ``relative`` to the value."""
+
+    column: str | None = Field(None, description="A column of the answer; every column with noise by default.")
+    within: float | None = Field(None, description="The largest error: 50 is 50 either way.")
+    relative: float | None = Field(None, description="The largest error as a part of the value: 0.02 is 2 %.")
+    confidence: float = Field(0.95, description="With which it holds: for all public groups together.")
+
+
 class QueryRequest(Request):
-    """One question: SQL over one dataset, and the price of the whole request (``epsilon`` or ``rho``)."""
+    """One question: SQL over one dataset, and the price of the whole request (``epsilon``, ``rho`` or a target)."""
 
     sql: str
     dataset: str
     epsilon: float | None = Field(None, description="Total price of the request; pure epsilon for Laplace noise.")
     rho: float | None = Field(None, description="Total price in zCDP, instead of epsilon.")
+    error_target: ErrorTarget | None = Field(None, description="How close to come, in place of a price.")
     mechanism: Literal["auto", "laplace", "gaussian"] = "auto"
     max_groups_contributed: int | None = Field(None, ge=1, description="Groups that one privacy unit may reach.")
     dialect: str | None = Field(None, description="SQL dialect of the text; the dataset's own by default.")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from gateway.cli.opened import control, service, settings
 from gateway.cli.output import fail, failing, misused, say, show_json, show_table
 from gateway.client import display
-from gateway.wire import Budget, JsonValue, QueryRequest, QueryResponse
+from gateway.wire import Budget, ErrorTarget, JsonValue, QueryRequest, QueryResponse
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,6 +32,13 @@ Sql = Annotated[
 DatasetName = Annotated[str, typer.Option("--dataset", help="The dataset to ask about.", show_default=False)]
 Epsilon = Annotated[float | None, typer.Option("--epsilon", help="Total price of the request.")]
 Rho = Annotated[float | None, typer.Option("--rho", help="Total price in zCDP, instead of --epsilon.")]
+Within = Annotated[float | None, typer.Option("--within", help="The largest error, in place of a price.")]
+Relative = Annotated[
+    float | None, typer.Option("--relative", help="The largest error as a part of the value: 0.02 is 2 %.")
+]
+TargetColumn = Annotated[
+    str | None, typer.Option("--target-column", help="The column that --within or --relative is about; else all.")
+]
 Mechanism = Annotated[Literal["auto", "laplace", "gaussian"], typer.Option("--mechanism", help="The noise.")]
 Groups = Annotated[
     int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
@@ -75,6 +82,9 @@ def query(
     dataset: DatasetName,
     epsilon: Epsilon = None,
     rho: Rho = None,
+    within: Within = None,
+    relative: Relative = None,
+    target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     dialect: Dialect = None,
@@ -97,6 +107,7 @@ def query(
         dataset=dataset,
         epsilon=epsilon,
         rho=rho,
+        error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         dialect=dialect,
@@ -124,6 +135,9 @@ def explain(
     dataset: DatasetName,
     epsilon: Epsilon = None,
     rho: Rho = None,
+    within: Within = None,
+    relative: Relative = None,
+    target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     dialect: Dialect = None,
@@ -140,6 +154,7 @@ def explain(
         dataset=dataset,
         epsilon=epsilon,
         rho=rho,
+        error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         dialect=dialect,
@@ -206,6 +221,15 @@ def _request(*, sql: str, **fields: Any) -> QueryRequest:
     except ValidationError as error:
         names = ", ".join(sorted({"--" + str(problem["loc"][0]).replace("_", "-") for problem in error.errors()}))
         misused(f"not a possible value of {names}")
+
+
+def _target(column: str | None, within: float | None, relative: float | None, confidence: float) -> ErrorTarget | None:
+    """Return the error that the options state in place of a price, if any."""
+    if within is None and relative is None:
+        if column is not None:
+            misused("--target-column needs --within or --relative")
+        return None
+    return ErrorTarget(column=column, within=within, relative=relative, confidence=confidence)
 
 
 def _parameters(given: list[str] | None) -> dict[str, JsonValue] | None:

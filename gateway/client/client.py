@@ -94,6 +94,7 @@ class Client:
         dataset: str,
         epsilon: float | None = None,
         rho: float | None = None,
+        error_target: Mapping[str, Any] | None = None,
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         dialect: str | None = None,
@@ -107,6 +108,8 @@ class Client:
     ) -> Result:
         """Ask one question at a total price of ``epsilon`` (or ``rho``), and return the noisy answer.
 
+        ``error_target`` states an error in place of a price: ``{"within": 50}`` or ``{"relative": 0.02}``, 2 %; with
+        ``column`` it is of one column, with ``confidence`` it holds that surely (.95).
         ``parameters`` are values for ``?`` and ``$1`` (a sequence) or for ``:name`` (a mapping): numbers, texts, truth
         values, dates, None. One ``idempotency_key`` gets one answer at one price, however often it is sent; without it
         a fresh one is used for all attempts of this call. Raises the errors of ``gateway.client.errors``.
@@ -116,6 +119,7 @@ class Client:
             "dataset": dataset,
             "epsilon": epsilon,
             "rho": rho,
+            "error_target": None if error_target is None else dict(error_target),
             "mechanism": mechanism,
             "max_groups_contributed": max_groups_contributed,
             "dialect": dialect,
@@ -146,6 +150,7 @@ class Client:
         dataset: str,
         epsilon: float | None = None,
         rho: float | None = None,
+        error_target: Mapping[str, Any] | None = None,
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         dialect: str | None = None,
@@ -158,6 +163,7 @@ class Client:
             dataset=dataset,
             epsilon=epsilon,
             rho=rho,
+            error_target=error_target,
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
             dialect=dialect,
