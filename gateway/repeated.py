@@ -85,7 +85,10 @@ class Repeated:
 
 
 def estimated(estimator: Estimator, measures: Mapping[str, Floats]) -> Floats:
-    """Return an estimate of measures that are arrays of one shape, as ``gateway.release`` reads it off one row."""
+    """Return an estimate of measures that are arrays of one shape, as ``gateway.release`` reads it off one row.
+
+    Where there is less than a row, the middle of the bounds stands for a mean.
+    """
     match estimator:
         case Linear(terms, step):
             total = _sum(terms, measures)

@@ -107,7 +107,7 @@ def known(plan: Plan, found: Iterable[OutputColumn]) -> list[Known] | None:
         for place, name in column.sources:
             planned = plan.releases[place]
             estimator = dict(planned.estimators)[name]
-            if not isinstance(estimator, Linear):
+            if not isinstance(estimator, Linear) or planned.clip is not None:  # a chosen clip decides the noise
                 return None
             # Groups of private keys are not known beforehand: the target is of each alone.
             groups = math.prod(len(key.values or ()) for key in planned.keys) if planned.public else 1
