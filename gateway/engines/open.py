@@ -10,6 +10,7 @@ from gateway.engines.alchemy import AlchemyEngine
 from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.folder import FolderEngine
+from gateway.engines.mariadb import MariadbBackend, Server
 from gateway.engines.postgres import Address, PostgresEngine
 from gateway.engines.spark import Cluster, SparkEngine
 from gateway.engines.sqlite import SqliteBackend
@@ -36,9 +37,12 @@ def dialect_of(url: str) -> Dialect:
             return "postgres"
         case "spark" | "sc":
             return "spark"
+        case "mariadb" | "mysql":
+            return "mysql"
     raise EngineUrlInvalid(
-        f"{scheme or 'no scheme'}: an engine is postgresql://user@host/database, duckdb:///file, sqlite:///file, "
-        "parquet:///folder, csv:///folder, spark://host:port/schema or sc://host:port/schema"
+        f"{scheme or 'no scheme'}: an engine is postgresql://user@host/database, mariadb://user@host/database, "
+        "duckdb:///file, sqlite:///file, parquet:///folder, csv:///folder, spark://host:port/schema or "
+        "sc://host:port/schema"
     )
 
 
@@ -51,7 +55,8 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
     ``spark://local/schema`` runs Spark in the gateway's own machine, ``spark://host:7077/schema`` on a cluster, and
     ``sc://host:15002/schema?token=…`` over Spark Connect; ``?folder=`` names a folder of Parquet files instead.
     ``postgresql://user:password@host:port/database`` takes ``?schema=``, ``host`` (a socket's folder), ``user``,
-    ``port``, and libpq's TLS and password-file parameters.
+    ``port``, and libpq's TLS and password-file parameters; ``mariadb://user:password@host:port/database`` takes
+    ``?socket=`` and ``?ssl_ca=``.
     """
     parts = _split(url)
     match dialect_of(url):
@@ -61,10 +66,30 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
             return SparkEngine(_cluster(parts, base))
         case "sqlite":
             return AlchemyEngine(SqliteBackend(_file(parts, base)))
+        case "mysql":
+            return AlchemyEngine(MariadbBackend(_server(parts)))
         case "duckdb" if parts.scheme in ("parquet", "csv"):
             return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv")
         case _:
             return DuckdbEngine(_file(parts, base))
+
+
+def _server(parts: SplitResult) -> Server:
+    found = dict(parse_qsl(parts.query, keep_blank_values=True))
+    database = unquote(parts.path.removeprefix("/"))
+    if set(found) - {"socket", "ssl_ca"} or not database or not (parts.hostname or "socket" in found):
+        raise EngineUrlInvalid("MariaDB is written mariadb://user:password@host:port/database, with socket or ssl_ca")
+    if "\0" in unquote("".join((parts.netloc, parts.path, *found.values()))):
+        raise EngineUrlInvalid("a URL holds no NUL")
+    return Server(
+        database,
+        host=parts.hostname or "localhost",
+        port=parts.port or 3306,
+        socket=found.get("socket"),
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        ssl_ca=found.get("ssl_ca"),
+    )
 
 
 def _cluster(parts: SplitResult, base: Path | None) -> Cluster:

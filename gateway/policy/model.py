@@ -17,7 +17,7 @@ Value: TypeAlias = int | Fraction | str | bool | date | datetime | None
 """One canonical value of a column: numbers exact, dates as dates, NULL as None."""
 
 
-Dialect: TypeAlias = Literal["duckdb", "postgres", "sqlite", "spark"]
+Dialect: TypeAlias = Literal["duckdb", "postgres", "sqlite", "spark", "mysql"]
 """The dialects in which bounded SQL is written, by sqlglot's names."""
 
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)

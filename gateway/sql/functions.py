@@ -263,12 +263,17 @@ def template(function: str, engine: str) -> str:
     if offered is None:
         return sql.get(engine, sql["*"])
     if function not in offered:
-        raise SqlRefused(
-            "function-unknown",
-            f"{function.replace('_', ' ').upper()} is not offered on this dataset's engine.",
-            hint="Compare columns with constants and with each other; compute on the aggregates.",
-        )
+        raise not_offered(function)
     return offered[function]
+
+
+def not_offered(function: str) -> SqlRefused:
+    """Return the refusal of a function that an engine does not offer, or not with such arguments."""
+    return SqlRefused(
+        "function-unknown",
+        f"{function.replace('_', ' ').upper()} is not offered on this dataset's engine.",
+        hint="Compare columns with constants and with each other; compute on the aggregates.",
+    )
 
 
 @cache

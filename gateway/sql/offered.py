@@ -183,10 +183,104 @@ _SPARK: Mapping[str, str] = MappingProxyType(
 )
 """In ANSI mode, where overflow and bad casts raise: so guards stand around arguments as for the other engines."""
 
+
+def _replaced(before: str, after: str) -> str:
+    """Return a text with letters put in the place of others, one after the other: MariaDB has no TRANSLATE."""
+    pairs = "".join(f", '{old}', '{new}')" for old, new in zip(before, after, strict=True))
+    return "REPLACE(" * len(before) + "{0}" + pairs
+
+
+_MYSQL_HELD = "(({{{0}}} + CAST('" + repr(2.0**-400) + "' AS DOUBLE)) - CAST('" + repr(2.0**-400) + "' AS DOUBLE))"
+_START: Mapping[str, str] = {
+    "year": "CAST({0} AS DATE) - INTERVAL (DAYOFYEAR({0}) - 1) DAY",
+    "quarter": "CAST({0} AS DATE) - INTERVAL (DAY({0}) - 1) DAY - INTERVAL ((MONTH({0}) - 1) % 3) MONTH",
+    "month": "CAST({0} AS DATE) - INTERVAL (DAY({0}) - 1) DAY",
+    "week": "CAST({0} AS DATE) - INTERVAL WEEKDAY({0}) DAY",
+    "day": "CAST({0} AS DATE)",
+}
+_CLOCK: Mapping[str, str] = {"hour": "%H:00:00", "minute": "%H:%i:00", "second": "%H:%i:%s"}
+
+_MYSQL: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: template for name, template in _SPARK.items() if name in ("clamp", "within", "row_abs")},
+        "to_float": "CAST({0} AS DOUBLE)",
+        "clamp_whole": "CAST(CASE WHEN {0} <= {1} THEN {1} WHEN {0} >= {2} THEN {2} ELSE {0} END AS SIGNED)",
+        "to_whole": "CAST({0} AS SIGNED)",
+        "as_double": "CAST({0} AS DOUBLE)",
+        "row_add": "{0} + {1}",
+        "row_subtract": "{0} - {1}",
+        "row_multiply": "{0} * {1}",
+        "row_product": f"({_MYSQL_HELD.format(0)} * {_MYSQL_HELD.format(1)}) + 0e0",
+        "row_divide": f"({_MYSQL_HELD.format(0)} / NULLIF({_MYSQL_HELD.format(1)}, 0)) + 0e0",
+        "quotient": "{0} DIV NULLIF({1}, 0)",
+        "remainder": "{0} % NULLIF({1}, 0)",
+        "row_floor": "FLOOR({0}) + 0e0",
+        "row_ceil": "CEIL({0}) + 0e0",
+        "row_trunc": "SIGN({0}) * FLOOR(ABS({0})) + 0e0",
+        "row_round": "SIGN({0}) * FLOOR(ABS({0}) + 0.5e0) + 0e0",
+        "floor_whole": "CAST(FLOOR({0}) AS SIGNED)",
+        "ceil_whole": "CAST(CEIL({0}) AS SIGNED)",
+        "trunc_whole": "CAST(SIGN({0}) * FLOOR(ABS({0})) AS SIGNED)",
+        "round_whole": "CAST(SIGN({0}) * FLOOR(ABS({0}) + 0.5e0) AS SIGNED)",
+        "even_whole": "CAST(ROUND({0}, 0) AS SIGNED)",
+        **{f"row_{name}": f"{name.upper()}({{0}})" for name in ("sqrt", "ln", "log10", "exp")},
+        "row_power": "POW(({0} + {1}) - {1}, {2})",
+        "row_inverse": "POW(NULLIF(({0} + {1}) - {1}, 0), {2})",
+        "row_raised": "POW({0}, {1})",
+        "left": "LEFT({0}, {1})",
+        "right": "RIGHT({0}, {1})",
+        "substring": "SUBSTRING({0}, {1}, {2})",
+        "upper": _replaced(_LETTERS, _LETTERS.upper()),
+        "lower": _replaced(_LETTERS.upper(), _LETTERS),
+        "trim": "TRIM(BOTH {1} FROM {0})",
+        "trim_left": "TRIM(LEADING {1} FROM {0})",
+        "trim_right": "TRIM(TRAILING {1} FROM {0})",
+        "concat": "{0} || {1}",
+        "replace": "REPLACE({0}, {1}, {2})",
+        "length": "CHAR_LENGTH({0})",
+        "position": "LOCATE({1}, {0})",
+        "like": "{0} LIKE {1} ESCAPE '!'",
+        "like_escaped": "{0} LIKE {1} ESCAPE '!'",
+        "whole_text": "CAST({0} AS CHAR)",
+        "date_text": "CAST({0} AS CHAR)",
+        "text_whole": "CAST(CASE WHEN {0} REGEXP '\\A[+-]?[0-9]{{1,18}}\\z' THEN {0} END AS SIGNED)",
+        "text_float": (
+            "CAST(CASE WHEN {0} REGEXP '\\A[+-]?[0-9]{{1,18}}([.][0-9]{{0,18}})?([eE][+-]?[0-9]{{1,2}})?\\z' "
+            "THEN {0} END AS DOUBLE) + 0e0"
+        ),
+        "text_date": (
+            "CAST(CASE WHEN {0} REGEXP '\\A(?!0000)[0-9]{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\\z' "
+            "THEN {0} END AS DATE)"
+        ),
+        **{part: f"{part.upper()}({{0}})" for part in ("year", "quarter", "month", "day")},
+        "week": "WEEK({0}, 3)",
+        "doy": "DAYOFYEAR({0})",
+        "dow": "DAYOFWEEK({0}) - 1",
+        "isodow": "WEEKDAY({0}) + 1",
+        "isoyear": "YEARWEEK({0}, 3) DIV 100",
+        **{part: f"{part.upper()}(CAST({{0}} AS DATETIME(6)))" for part in _CLOCK},
+        **{f"date_trunc_{unit}": _START.get(unit, "{0}") for unit in _UNITS},
+        **{f"timestamp_trunc_{unit}": f"CAST({start} AS DATETIME(6))" for unit, start in _START.items()},
+        **{
+            f"timestamp_trunc_{unit}": f"CAST(DATE_FORMAT({{0}}, '%Y-%m-%d {clock}') AS DATETIME(6))"
+            for unit, clock in _CLOCK.items()
+        },
+        "as_date": "CAST({0} AS DATE)",
+        "as_timestamp": "CAST({0} AS DATETIME(6))",
+        "days_between": "DATEDIFF({1}, {0})",
+        "date_plus_days": "{0} + INTERVAL {1} DAY",
+        "date_plus_months": "{0} + INTERVAL {1} MONTH",
+        "timestamp_plus_months": "{0} + INTERVAL {1} MONTH",
+        "timestamp_plus_seconds": "{0} + INTERVAL {1} SECOND",
+    }
+)
+"""Without LEAST and GREATEST, which are NULL in MariaDB where one argument is; in the mode that sessions assert."""
+
 OFFERED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "sqlite": MappingProxyType({**_LOGIC, **_SQLITE}),
         "spark": MappingProxyType({**_LOGIC, **_SPARK}),
+        "mysql": MappingProxyType({**_LOGIC, **_MYSQL}),
     }
 )
 """Dialect → function → template."""

@@ -59,6 +59,10 @@ def test_postgres_address() -> None:
         "sc://host/schema?spark.remote=x",
         "sc://host/schema?token=a;use_ssl=false",
         "file:///etc/passwd",
+        "mariadb://h",
+        "mariadb:///d",
+        "mariadb://h/d?init_command=x",
+        "mariadb://h/%00",
         "postgresql://h:port/d",
         "postgresql://h/d?options=-c%20search_path=x",
         "postgresql://h/d?schema=a&schema=b",
@@ -87,6 +91,16 @@ def test_passwords_are_never_shown() -> None:
     assert "127.0.0.1" in str(caught.value)
 
 
+def test_mariadb_servers() -> None:
+    url = "mariadb://ann:s3cret-w0rd@127.0.0.1:1/shop"
+    engine = open_engine(url)
+    assert engine.dialect == dialect_of(url) == dialect_of("mysql://h/d") == "mysql"
+    assert redacted(url) == "mariadb://ann@127.0.0.1:1/shop"
+    with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1") as caught, engine.session(Limits(5)):
+        pass
+    assert "s3cret" not in repr(engine) + str(caught.value)
+
+
 def test_spark_clusters() -> None:
     found = {
         "spark://local?folder=/data/f": Cluster("local[*]", folder=Path("/data/f")),
@@ -105,7 +119,11 @@ def test_spark_clusters() -> None:
 
 @pytest.mark.parametrize(
     ("module", "url", "extra"),
-    [("psycopg", "postgresql://h/d", "postgres"), ("pyspark.sql", "spark://local/default", "spark")],
+    [
+        ("psycopg", "postgresql://h/d", "postgres"),
+        ("pyspark.sql", "spark://local/default", "spark"),
+        ("pymysql", "mariadb://h/d", "mysql"),
+    ],
 )
 def test_missing_driver_is_said(module: str, url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)

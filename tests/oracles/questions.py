@@ -118,6 +118,8 @@ def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int 
     """The plan of a question, at its price; at most ``shown`` groups of a release are shown."""
     epsilon = round(asked.epsilon * EPSILON_UNIT)
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
+    if dataset.dialect == "mysql":
+        dialect = dialect or "duckdb"  # in MySQL's own, double quotes stand around texts
     question = Question(asked.sql, dialect, price, epsilon, TextLimits(), Bounds(asked.groups, 10_000, 256, shown))
     return compile_query(question, dataset)
 

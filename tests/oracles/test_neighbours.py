@@ -24,6 +24,7 @@ NARROW: dict[Dialect, set[str]] = {
     "postgres": set(),
     "sqlite": {"aggregate-unsupported"},
     "spark": set(),
+    "mysql": set(),
 }
 """What an engine does not offer: SQLite no second moments."""
 

@@ -50,6 +50,16 @@ class Col:
                 whole = self.duckdb.endswith("INT") or self.duckdb == "INTEGER"
                 number = "BIGINT" if whole and self.duckdb != "HUGEINT" else "DOUBLE"
                 return {"integer": "BIGINT", "number": number, "text": "VARCHAR(9)"}.get(self.kind, self.kind.upper())
+            case "mysql":
+                exact = self.duckdb if self.duckdb.startswith("DECIMAL") else "DOUBLE"
+                whole = self.duckdb.endswith("INT") or self.duckdb == "INTEGER"
+                words = {
+                    "integer": "BIGINT",
+                    "number": "BIGINT" if whole else exact,
+                    "text": "VARCHAR(1000) COLLATE utf8mb4_nopad_bin",
+                    "timestamp": "DATETIME(6)",
+                }
+                return words.get(self.kind, self.kind.upper())
 
     @property
     def policy(self) -> str:

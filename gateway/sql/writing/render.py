@@ -14,7 +14,7 @@ from typing import assert_never
 
 from gateway.policy.model import Column, Dialect
 from gateway.sql.algebra import Call, Constant, Ref, Scalar
-from gateway.sql.functions import FUNCTIONS, template
+from gateway.sql.functions import FUNCTIONS, not_offered, template
 from gateway.sql.planning.quantum import Quantum
 from gateway.sql.writing.dialects.registry import writer
 
@@ -77,6 +77,8 @@ def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
         pairs = zip(parts[:-1:2], parts[1:-1:2], strict=True)
         return "CASE " + " ".join(f"WHEN {when} THEN {then}" for when, then in pairs) + f" ELSE {parts[-1]} END"
     joined, written = FUNCTIONS[function].variadic, template(function, dialect)
+    if not writer(dialect).offers(function, parts):
+        raise not_offered(function)
     if joined is not None:
         write = writer(dialect)
         return write.variadic(written, parts) if written else write.joined(parts, joined)

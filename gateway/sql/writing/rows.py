@@ -229,17 +229,17 @@ def _window(window: Window, dataset: Dataset) -> Rows:
 def _over(function: WindowFunction, below: Rows, about: Facts, dialect: Dialect) -> str:
     partition = [] if about.owner is None else [below.columns[about.owner]]
     partition += [below.write(found, dialect) for found in function.partition]
-    order = [_ordered(below.write(o.by, dialect), o.descending, o.nulls_first) for o in function.order]
+    ordered = writer(dialect).ordered
+    order = [
+        ordered(below.write(o.by, dialect), descending=o.descending, nulls_first=o.nulls_first) for o in function.order
+    ]
     if function.ties:
-        order += [_ordered(written, False, False) for written in below.columns.values() if written not in partition]
+        rest = (written for written in below.columns.values() if written not in partition)
+        order += [ordered(written, descending=False, nulls_first=False) for written in rest]
     clauses = [f"PARTITION BY {', '.join(dict.fromkeys(partition))}"] if partition else []
     clauses += [f"ORDER BY {', '.join(dict.fromkeys(order))}"] if order else []
     clauses += [_framed(function.frame)] if function.frame is not None else []
     return _windowed(function, f"OVER ({' '.join(clauses)})", below, about, dialect)
-
-
-def _ordered(written: str, descending: bool, nulls_first: bool) -> str:
-    return f"{written} {'DESC' if descending else 'ASC'} NULLS {'FIRST' if nulls_first else 'LAST'}"
 
 
 def _framed(frame: Frame) -> str:

@@ -67,5 +67,22 @@ def parser_depth(sql: str) -> int:
     return deepest
 
 
+def selects(sql: str) -> int:
+    """Return how many SELECTs of a text of the rewriting stand one within the other."""
+    opened: list[bool] = []
+    depth = deepest = 0
+    for found in _WORD.finditer(sql):
+        match found[0]:
+            case "(":
+                opened.append(False)
+            case ")":
+                depth -= opened.pop()
+            case "SELECT" if opened and not opened[-1]:
+                opened[-1] = True
+                depth += 1
+                deepest = max(deepest, depth)
+    return deepest + 1
+
+
 def _is_name(word: str) -> bool:
     return bool(word) and (word[0].isalpha() or word[0] == "_") and word not in _PENDING and word not in _BRANCH

@@ -6,13 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.policy.model import Dialect
+from gateway.sql.writing.dialects.mysql import MysqlWriter
 from gateway.sql.writing.dialects.postgres import PostgresWriter
 from gateway.sql.writing.dialects.spark import SparkWriter
 from gateway.sql.writing.dialects.sqlite import SqliteWriter
 from gateway.sql.writing.dialects.writer import Writer
 
 WRITERS: Mapping[Dialect, Writer] = MappingProxyType(
-    {"duckdb": Writer(), "postgres": PostgresWriter(), "spark": SparkWriter(), "sqlite": SqliteWriter()}
+    {
+        "duckdb": Writer(),
+        "postgres": PostgresWriter(),
+        "spark": SparkWriter(),
+        "sqlite": SqliteWriter(),
+        "mysql": MysqlWriter(),
+    }
 )
 
 

@@ -168,6 +168,15 @@ class Writer:
         """Return a chain of conditions."""
         return operator.join(parts)
 
+    def ordered(self, written: str, *, descending: bool, nulls_first: bool) -> str:
+        """Return one key of an order."""
+        return f"{written} {'DESC' if descending else 'ASC'} NULLS {'FIRST' if nulls_first else 'LAST'}"
+
+    def offers(self, function: str, parts: Sequence[str]) -> bool:
+        """Whether a function means the same here with these arguments, each as it is written."""
+        del function, parts
+        return True
+
     def variadic(self, template: str, parts: Sequence[str]) -> str:
         """Return a function of any number of arguments, which stand where its template has ``{*}``."""
         return template.replace("{*}", ", ".join(parts))
