@@ -24,6 +24,7 @@ from budget.errors import (
     KeyReused,
     NoChange,
     NoGrant,
+    NotForSale,
     NotRefundable,
     NotSuspended,
     Suspended,
@@ -268,7 +269,61 @@ class LedgerMachine(RuleBasedStateMachine):
                 "retaken": None,
                 "status": None,
                 "payload": None,
+                "source": None,
             }
+
+    @rule(index=st.integers(0, 5), analyst=st.sampled_from(ANALYSTS))
+    def buy(self, index: int, analyst: str) -> None:
+        """An answer of the last charges, bought by somebody: who has paid for it pays nothing again."""
+        source = self.pick(index)
+        if source is None:
+            return
+        holds = [source, *(each for each in self.charges.values() if each["source"] == source["id"])]
+        paid = {scope for each in holds for scope in each["scopes"]}
+        asked = request(source["loss"], analyst, source=source["id"], process=PROCESSES[1])
+        due = self.due(source, analyst, paid)
+        CLOCK.now = self.now
+        with self.engine.connect() as conn, conn.begin() as transaction:
+            if due is not None:
+                with pytest.raises(due):
+                    ledger.charge(conn, asked)
+                transaction.rollback()
+                return
+            receipt = ledger.charge(conn, asked)
+        mine = [each for each in holds if each["analyst"] == analyst]
+        assert receipt.replayed == bool(mine)
+        if mine:
+            assert receipt.record.charge.id == mine[0]["id"]
+            return
+        payers = [scope for scope in self.scopes(analyst) if scope not in paid]
+        for scope in payers:
+            self.renew(scope)
+            self.counted[scope].add(asked.id)
+        self.done()
+        same = {"loss": source["loss"], "payload": source["payload"], "status": "answered", "source": source["id"]}
+        fresh = {"key": None, "body": "same", "process": PROCESSES[1], "retaken": None}
+        self.charges[asked.id] = {"id": asked.id, "scopes": payers, "analyst": analyst, **same, **fresh}
+
+    def due(self, source: dict[str, Any], analyst: str, paid: set[str]) -> type[Exception] | None:
+        """The error that is due when somebody buys an answer."""
+        scopes = self.scopes(analyst)
+        if any(scope not in self.grants for scope in scopes):
+            return NoGrant
+        if analyst in self.suspended:
+            return Suspended
+        if source["source"] or source["status"] != "answered" or source["analyst"] in self.suspended:
+            return NotForSale
+        if f"analyst:{analyst}" in paid:
+            return None
+        for scope in scopes:
+            if scope in self.paused:
+                return GrantPaused
+            if (self.grants[scope].expires or self.time + 1) <= self.time:
+                return GrantExpired
+        payers = [scope for scope in scopes if scope not in paid]
+        if source["loss"].epsilon is None and not all(self.grants[scope].gaussian for scope in payers):
+            return GaussianRefused
+        return None if all(self.fits(scope, source["loss"]) for scope in payers) else BudgetExhausted
 
     def pick(self, index: int) -> dict[str, Any] | None:
         held = list(self.charges.values())[::-1]

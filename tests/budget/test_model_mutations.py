@@ -10,9 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from budget import sales, suspensions
 from budget.book import Book
 from budget.grants import Grant
+from budget.records import Record
 from budget.standing import Standing
 from mechanisms.loss import Loss
 from tests.budget.ledgers import DELTA, EPSILON, pure
@@ -83,6 +86,24 @@ def suspended_and_set(machine: LedgerMachine) -> None:
     ask(machine, EPSILON // 100)
 
 
+def bought_twice(machine: LedgerMachine) -> None:
+    """Two members of a project buy one answer: the cap and the project pay for it once."""
+    machine.set("project:study", Grant(8 * EPSILON))
+    machine.member("bob", join=True)
+    ask(machine, EPSILON // 2)
+    machine.settle(0, "answered", b"r")
+    machine.buy(0, "bob")
+    machine.buy(1, "bob")
+
+
+def bought_from_the_suspended(machine: LedgerMachine) -> None:
+    """Nothing of an analyst who is suspended is for sale."""
+    ask(machine, EPSILON // 2)
+    machine.settle(0, "answered", b"r")
+    machine.suspension("ann", suspensions.suspend)
+    machine.buy(0, "bob")
+
+
 HISTORIES = (
     void_after_renewal,
     life_grant,
@@ -90,6 +111,8 @@ HISTORIES = (
     grant_within_a_window,
     clock_set_back,
     suspended_and_set,
+    bought_twice,
+    bought_from_the_suspended,
 )
 
 
@@ -140,6 +163,20 @@ def resumes_with_each_grant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Standing, "granted", resumed)
 
 
+def charges_everybody_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(_: Connection, source: Record) -> sales.Sale:
+        return sales.Sale(source, frozenset(), ((source.charge.analyst, source.charge.id),))
+
+    monkeypatch.setattr(sales, "find", find)
+
+
+def sells_whatever_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_sale(book: Book, source: str) -> sales.Sale:
+        return sales.find(book.conn, book.charge(source))
+
+    monkeypatch.setattr(sales, "open_sale", open_sale)
+
+
 MUTANTS: dict[Callable[[LedgerMachine], None], Callable[[pytest.MonkeyPatch], None]] = {
     void_after_renewal: refunds_into_the_window_in_force,
     life_grant: forgets_the_life_before,
@@ -147,6 +184,8 @@ MUTANTS: dict[Callable[[LedgerMachine], None], Callable[[pytest.MonkeyPatch], No
     grant_within_a_window: begins_anew_with_each_grant,
     clock_set_back: believes_the_clock,
     suspended_and_set: resumes_with_each_grant,
+    bought_twice: charges_everybody_again,
+    bought_from_the_suspended: sells_whatever_is_answered,
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway import admin
 from gateway.errors import BudgetExhausted, Conflict, Forbidden
+from gateway.service import EnginePool
 from tests.reuse.world import World
 
 GROUPED = "SELECT sex, COUNT(*) AS n, AVG(income) AS pay FROM person WHERE age > 30 GROUP BY sex"
@@ -41,6 +42,25 @@ def test_words_order_and_post_processing_do_not_matter(here: World) -> None:
         assert broad is not None
         assert broad[0] < narrow[0] < narrow[1] < broad[1]
     assert here.spent() == 1.0
+
+
+def test_what_is_free_is_made_of_what_is_held_alone(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No free answer, no roll-up and no purchase goes to the data: with the database out of reach they are the same."""
+    here.ask("SELECT sex, site, COUNT(*) AS n, AVG(age) AS a FROM person GROUP BY sex, site")
+    here.ask("SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM person)")
+    asked: list[tuple[str, str]] = [
+        ("SELECT site, sex, COUNT(*) AS n, AVG(age) AS a FROM person GROUP BY sex, site", "ann"),
+        ("SELECT sex, AVG(age) AS a FROM person GROUP BY sex ORDER BY a DESC", "ann"),
+        ("SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM person)", "bob"),
+        ("SELECT COUNT(*) AS n FROM person WHERE income > (SELECT AVG(income) FROM person)", "bob"),
+    ]
+    reached = []
+    monkeypatch.setattr(EnginePool, "get", lambda _, url: reached.append(url))
+    found = [here.ask(text, 1.0, analyst) for text, analyst in asked]
+    assert all(each.cached for each in found)
+    assert reached == []
+    again = [here.ask(text, 1.0, analyst).rows for text, analyst in asked]
+    assert again == [each.rows for each in found]
 
 
 @pytest.mark.parametrize(
