@@ -279,7 +279,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if source is None:
             return
         holds = [source, *(each for each in self.charges.values() if each["source"] == source["id"])]
-        paid = {scope for each in holds for scope in each["scopes"]}
+        paid = frozenset(scope for each in holds for scope in each["scopes"])
         asked = request(source["loss"], analyst, source=source["id"], process=PROCESSES[1])
         due = self.due(source, analyst, paid)
         CLOCK.now = self.now
@@ -304,7 +304,7 @@ class LedgerMachine(RuleBasedStateMachine):
         fresh = {"key": None, "body": "same", "process": PROCESSES[1], "retaken": None}
         self.charges[asked.id] = {"id": asked.id, "scopes": payers, "analyst": analyst, **same, **fresh}
 
-    def due(self, source: dict[str, Any], analyst: str, paid: set[str]) -> type[Exception] | None:
+    def due(self, source: dict[str, Any], analyst: str, paid: frozenset[str]) -> type[Exception] | None:
         """The error that is due when somebody buys an answer."""
         scopes = self.scopes(analyst)
         if any(scope not in self.grants for scope in scopes):
