@@ -99,6 +99,11 @@ _POST: Mapping[str, Function] = {
     "exp": _function("EXP({0})", _DOUBLE, "post"),
     "power": _function("POW({0}, {1})", "doubles give infinity or NaN, which the answer shows as NULL", "post"),
     "nullif": _function("NULLIF({0}, {1})", "picks its argument or NULL", "post"),
+    "date_of_days": _function(
+        "{0} + CAST(CASE WHEN {1} >= 0 AND {1} < 3652059 THEN {1} END AS INTEGER)",
+        "NULL for what is no number of days of the years 1 to 9999",
+        "post",
+    ),
 }
 
 

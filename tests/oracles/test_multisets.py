@@ -1,4 +1,4 @@
-"""What SQLite has no word for, beside DuckDB's own: EXCEPT ALL, INTERSECT ALL, different pairs, rows in a list."""
+"""What SQLite has no word for, beside DuckDB's own: EXCEPT ALL, INTERSECT ALL, pairs of values, QUALIFY."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ QUESTIONS = {
         "SELECT SUM(q.n) FROM (SELECT v.person_id, COUNT(DISTINCT (v.kind, v.day))"
         " FILTER (WHERE v.kind IS NOT NULL AND v.day IS NOT NULL) AS n FROM visit v GROUP BY 1) AS q"
     ),
+    "SELECT SUM(n) FROM (SELECT v.kind, COUNT(*) AS n FROM visit v WHERE v.cost > 9 GROUP BY v.kind"
+    " QUALIFY RANK() OVER (ORDER BY n DESC) <= 1) AS t": None,
     "SELECT COUNT(DISTINCT v.kind, v.site_id) FROM visit v": (
         "SELECT COUNT(DISTINCT (v.kind, v.site_id)) FROM visit v WHERE v.kind IS NOT NULL AND v.site_id IS NOT NULL"
     ),

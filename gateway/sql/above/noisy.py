@@ -13,22 +13,17 @@ from sqlglot import exp
 
 from gateway.errors import SqlRefused
 from gateway.sql.above.quantiles import Quantile, quantile
-from gateway.sql.algebra import (
-    Aggregate,
-    Call,
-    Constant,
-    Ref,
-    Scalar,
-)
+from gateway.sql.algebra import Aggregate, Call, Constant, Ref, Scalar
 from gateway.sql.below.contribution import limited, stated
 from gateway.sql.below.folds import bounded
 from gateway.sql.below.spread import spread
 from gateway.sql.functions import Level
 from gateway.sql.inference.facts import Facts
 from gateway.sql.inference.intervals import Bounds
-from gateway.sql.inference.known import known
+from gateway.sql.inference.known import known, moment
 from gateway.sql.reading.grammar import Bounded
 from gateway.sql.refusals import refuse
+from gateway.sql.scalars.dates import MOMENTS, between
 from gateway.sql.scalars.instead import instead
 from gateway.sql.scalars.resolve import RowNames, only
 from gateway.sql.scalars.scalar import different, predicate, scalar
@@ -166,13 +161,33 @@ class Noisy:
         found = scalar(asked.value, self.rows)
         if isinstance(found, Constant):
             refuse("aggregate-argument", asked.value)
+        first: Constant | None = None
+        if found.kind in MOMENTS:
+            first, found = self._days(found, asked.value)
         bounded(found, self.about, asked.value)
         if any(known(key, self.about.columns).owner for _, key in self.keys):
             alone = "Each group would be one person, whose values nothing can hide."
             refuse("key-unsupported", asked.value, message=alone, hint="Group by what several people share.")
         value = found if condition is None else _where(condition, found)
-        whole = asked.discrete and known(found, self.about.columns).kind == "integer"
-        return self._add(Aggregate("quantile", value, "integer" if whole else "float", asked.fraction))
+        whole = first is not None or (asked.discrete and known(found, self.about.columns).kind == "integer")
+        name = self._add(Aggregate("quantile", value, "integer" if whole else "float", asked.fraction))
+        return name if first is None else Call("date_of_days", (first, name), "date")
+
+    def _days(self, found: Scalar, node: exp.Expression) -> tuple[Constant, Scalar]:
+        """Return a date as the number of days since the first that is declared, and that first.
+
+        Why this is sound: the number is computed from one row behind the clamp to the declared bounds; what is drawn is
+        a number of days of the grid, and the date that it stands for is post-processing.
+        """
+        if found.kind == "timestamp":
+            refuse("type-mismatch", node, message="Quantiles are of days.", hint="Write CAST(x AS DATE).")
+        if self.limits is not None:
+            refuse("contribution-bounds-invalid", node, message="Contribution bounds are for numbers.")
+        bounds = known(found, self.about.columns).bounds
+        if bounds is None:
+            refuse("bounds-missing", node, hint="Write GREATEST(LEAST(x, DATE '2024-12-31'), DATE '2024-01-01').")
+        first = Constant(moment(bounds[0], "date"), "date")
+        return first, between(first, found, "day", node, self.rows)
 
     def _bounded(self, node: Bounded) -> Scalar:
         """Return an aggregate within its contribution bounds."""

@@ -23,7 +23,20 @@ from gateway.sql.scalars.resolve import Context, Scope, Source, matches, natural
 from gateway.sql.scalars.scalar import compare, number, predicate
 from gateway.sql.tables import Keep, Listed, Merge, One, Pair, Pick, Public, Shown, Sort
 
-CLAUSES = ("expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "with_", "distinct")
+CLAUSES = (
+    "expressions",
+    "from_",
+    "joins",
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "offset",
+    "with_",
+    "distinct",
+    "qualify",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,12 +180,15 @@ def listed(select: exp.Select, base: Base, context: Context) -> Listed:
     distinct = select.args.get("distinct")
     if distinct is not None:
         only(distinct, code="distinct-unsupported")
+    qualify = _qualify(select, listing)
     order = [listing.ordering(item) for item in ordered(select)]
     table = listing.attached.over(base.table())
     if having is not None:
         table = Keep(table, having)
     if listing.windows:
         table = Over(table, tuple(listing.windows.items()))
+    if qualify is not None:
+        table = Keep(table, qualify)
     number = context.number(select)
     names = _names(listing)
     refs = tuple(Ref(f"c{number}_{at}", meaning.kind) for at, (_, meaning) in enumerate(listing.items))
@@ -261,6 +264,15 @@ def _having(select: exp.Select, listing: Listing) -> Scalar | None:
     return found
 
 
+def _qualify(select: exp.Select, listing: Listing) -> Scalar | None:
+    """Return the condition of QUALIFY, which is asked of rows that have their windows."""
+    qualify = select.args.get("qualify")
+    if qualify is None:
+        return None
+    only(qualify, "this")
+    return predicate(qualify.this, listing)
+
+
 def ordered(select: exp.Expression) -> list[exp.Expression]:
     """Return the items of ORDER BY."""
     order = select.args.get("order")
@@ -304,8 +316,9 @@ def aggregated(select: exp.Select) -> bool:
     """Whether a SELECT folds its rows: GROUP BY, HAVING, or an aggregate that is no window's, nor of a subquery."""
     if select.args.get("group") is not None or select.args.get("having") is not None:
         return True
-    ordered = select.args.get("order")
-    return any(map(_aggregates, [*select.expressions, *(ordered.expressions if ordered is not None else [])]))
+    ordered, qualify = select.args.get("order"), select.args.get("qualify")
+    parts = [*select.expressions, *(ordered.expressions if ordered is not None else [])]
+    return any(map(_aggregates, [*parts, *([] if qualify is None else [qualify])]))
 
 
 def _aggregates(node: exp.Expression) -> bool:

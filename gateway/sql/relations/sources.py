@@ -82,11 +82,13 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
         above = [exact(i.relation, i.source, context) if isinstance(i, Owned) else i for i in found]
         return over(node, above, context)
     hint = () if stated is None else ("hint",)
-    only(node, *CLAUSES, *hint, "qualify")
+    only(node, *CLAUSES, *hint)
     rows = read(node, found, context)
     about = facts(rows.relation, context.dataset)
     if top and node.args.get("distinct") is not None and not aggregated(node):
-        refuse("distinct-unsupported", node.args["distinct"])
+        refuse(
+            "distinct-unsupported", node.args["distinct"], hint="Write GROUP BY; groups of few people do not appear."
+        )
     apart = stated is None and not top and folds(node, about, RowNames(rows.scope), context)
     if top or (about.private and aggregated(node) and not apart):
         only(node, *CLAUSES, *hint)

@@ -15,6 +15,7 @@ from gateway.sql.scalars import constants
 from gateway.sql.scalars.arithmetic import extremes
 from gateway.sql.scalars.comparisons import alike, compare, condition
 from gateway.sql.scalars.constants import NUMERIC
+from gateway.sql.scalars.dates import MOMENTS, within_calendar
 from gateway.sql.scalars.names import Arm, Lower, Names, call, is_null, number
 from gateway.sql.scalars.resolve import only
 
@@ -72,6 +73,8 @@ def extreme(function: str) -> Arm:
         found = parts
         if names.level == "row" and parts[0].kind in NUMERIC:
             found = extremes(parts, node, names)
+        elif names.level == "row" and parts[0].kind in MOMENTS:
+            found = tuple(within_calendar(part, node, names) for part in parts)
         picked = call(function, found, found[0].kind, node, names)
         tests = tuple(Call("is_null", (part,), "boolean") for part in parts if not isinstance(part, Constant))
         if node.args.get("ignore_nulls") is not False or not tests:

@@ -49,6 +49,17 @@ def _moment(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
     return Call("clamp", (found, *ends), found.kind)
 
 
+def within_calendar(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
+    """Return a date or timestamp behind a clamp to its declared bounds, or to the years 1 to 9999.
+
+    So an analyst may bound a column that the policy does not: ``GREATEST(LEAST(day, '2024-12-31'), '2024-01-01')``.
+    """
+    if isinstance(found, Constant) or about(found, names).bounds is not None:
+        return _moment(found, node, names)
+    ends = (_FIRST, _LAST) if found.kind == "date" else (datetime.min, datetime.max)  # noqa: DTZ901
+    return Call("clamp", (found, *(Constant(end, found.kind) for end in ends)), found.kind)
+
+
 def _unit(node: exp.Expression | None, at: exp.Expression) -> str:
     """Return the unit that a node names, in the singular."""
     name = node.this if isinstance(node, exp.Var | exp.Literal) else None

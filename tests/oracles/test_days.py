@@ -1,0 +1,58 @@
+"""Quantiles of days: without noise they are the database's own, and one person moves them by what is declared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from random import Random
+
+import pytest
+
+from gateway.sandbox import Sandbox
+from tests.oracles import neighbours
+from tests.oracles.clinic import CLINIC, tidy
+from tests.oracles.databases import Bases
+from tests.oracles.questions import plan, written
+from tests.oracles.test_composed import neighbour
+from tests.oracles.test_infinite import shown, silence
+from tests.oracles.worlds import Data, generate
+
+DAY = "GREATEST(LEAST(v.day + INTERVAL '{0}' DAY, DATE '2020-12-31'), DATE '2019-12-25')"
+ASKED = (
+    f"SELECT MIN({DAY.format(-7)}), MAX({DAY.format(9)}), PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY {DAY.format(3)})"
+    " FROM visit v WHERE v.day IS NOT NULL"
+)
+
+
+def _spread(data: Data, random: Random) -> Data:
+    """The same rows with days all over the year."""
+    days = [date(2020, 1, 1), date(2020, 2, 29), date(2020, 7, 14), date(2020, 11, 30), None]
+    return {**data, "visit": [(*row[:7], random.choice(days)) for row in data["visit"]]}
+
+
+@pytest.mark.parametrize("bases", ["duckdbs", "postgreses"])
+def test_days_are_picked_as_numbers_are(
+    bases: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    found: Bases = request.getfixturevalue(bases)
+    dataset, (first, second) = found[CLINIC]
+    planned = plan(written(ASKED), dataset, "duckdb")
+    for seed in range(3):
+        random = Random(seed)  # noqa: S311 - fixed examples, not noise
+        data = _spread(generate(CLINIC, random, 20, dirty=True, heavy=8), random)
+        first.fill(data)
+        second.fill(neighbour(CLINIC, data, random))
+        assert neighbours.compare(planned, first.fetch, second.fetch, dataset) == []
+        neighbours.answered(planned, first.fetch, sandbox, dataset)
+    silence(monkeypatch)
+    certain = plan(replace(written(ASKED), epsilon=10.0), dataset, "duckdb")
+    for seed in range(3):
+        random = Random(seed)  # noqa: S311 - fixed examples, not noise
+        first.fill(_spread(tidy(CLINIC, random, 25), random))
+        [expected] = [tuple(row.values()) for row in first.fetch(ASKED).to_pylist()]
+        [got] = shown(certain, first.fetch, sandbox, dataset)
+        assert [_day(value) for value in expected] == got
+
+
+def _day(value: date) -> str:
+    return date(value.year, value.month, value.day).isoformat()
