@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, NoReturn
 
 from gateway import wire
 from gateway.errors import RequestInvalid, SqlRefused
+from gateway.sql.planning.derived import ONE, Weights, form, noises, terms
 from gateway.sql.planning.errors import Terms
-from gateway.sql.planning.plan import Linear, Plan
+from gateway.sql.planning.plan import Linear, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import MAX_CONFIDENCE, half_width
 from mechanisms.loss import EPSILON_UNIT, MAX_EPSILON, epsilon_units, plain
+from mechanisms.noise import Noise
 
 FIRST = 20
 """What a first look costs: this part of what the whole request may cost."""
@@ -73,17 +76,15 @@ def first_key(key: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A column whose error is a matter of its noise alone: its terms in a release, and in how many groups."""
+    """A column whose error is a matter of noise alone: its terms (``derived.terms``), and in how many groups."""
 
-    place: int
     terms: Terms
     groups: int
 
-    def error(self, plan: Plan, confidence: float) -> float:
+    def error(self, laws: Mapping[str, Noise], confidence: float) -> float:
         """Return how far off it is at most in all groups together."""
         each = min(confidence ** (1 / max(self.groups, 1)), MAX_CONFIDENCE)
-        noises = plan.releases[self.place].noises
-        return half_width([(float(weight), noises[name]) for name, weight in self.terms], each)
+        return half_width([(float(weight), laws[name]) for name, weight in self.terms], each)
 
 
 def columns(plan: Plan, named: str | None) -> list[OutputColumn]:
@@ -102,17 +103,32 @@ def known(plan: Plan, found: Iterable[OutputColumn]) -> list[Known] | None:
     """Return what the errors of columns are made of, None where those of one hang on the values."""
     made: list[Known] = []
     for column in found:
-        if column.role != "noisy":
+        forms = _sums(plan, column)
+        if forms is None:
             return None
-        for place, name in column.sources:
-            planned = plan.releases[place]
-            estimator = dict(planned.estimators)[name]
-            if not isinstance(estimator, Linear) or planned.clip is not None:  # a chosen clip decides the noise
-                return None
-            # Groups of private keys are not known beforehand: the target is of each alone.
-            groups = math.prod(len(key.values or ()) for key in planned.keys) if planned.public else 1
-            made.append(Known(place, estimator.terms, groups))
+        made += [
+            Known(terms(above, plan.releases), max(_groups(plan.releases[place]) for place, _, _ in above))
+            for above in forms
+        ]
     return made
+
+
+def _sums(plan: Plan, column: OutputColumn) -> list[Weights] | None:
+    """Return the weighted sums of estimates that a column is, a list since a row of a union is one of several."""
+    if column.role == "derived":
+        found = form(plan.query, plan.releases, column)
+        return None if found is None or found.divided else [{k: w for k, w in found.above.items() if k != ONE}]
+    for place, name in column.sources:
+        planned = plan.releases[place]
+        # A clip that is chosen decides the noise.
+        if planned.clip is not None or not isinstance(dict(planned.estimators)[name], Linear):
+            return None
+    return [{(place, name, ""): Fraction(1)} for place, name in column.sources]
+
+
+def _groups(planned: PlannedRelease) -> int:
+    """Return the number of public groups; those of private keys are not known, and the target is of each alone."""
+    return math.prod(len(key.values or ()) for key in planned.keys) if planned.public else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,8 @@ class Search:
             raise
         found = known(plan, columns(plan, named))
         assert found is not None
-        return max(each.error(plan, confidence) for each in found)
+        laws = noises(plan.releases)
+        return max(each.error(laws, confidence) for each in found)
 
     def _least(self, mechanism: Named, named: str | None, width: float, confidence: float) -> int:
         """Return the least price, nearly, whose error is at most ``width``; above ``MAX_EPSILON`` there is none.

@@ -14,6 +14,7 @@ from gateway.sql.above.feed import MOST_ROWS
 from gateway.sql.algebra import feeds
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.clips import columns as columns_of
+from gateway.sql.planning.derived import form, is_derived, noises, terms
 from gateway.sql.planning.errors import expected_error, note
 from gateway.sql.planning.plan import Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
@@ -32,7 +33,7 @@ def explain(plan: Plan) -> wire.Plan:
         id=plan.fingerprint,
         dialect=plan.dialect,
         releases=[_release(statement) for statement in plan.statements],
-        columns=[_column(column, plan.releases) for column in plan.query.columns],
+        columns=[_column(column, plan) for column in plan.query.columns],
         post=post(plan.query),
         notes=list(plan.notes),
     )
@@ -206,13 +207,14 @@ def _root(squared: int) -> float:
     return float(norm(squared))
 
 
-def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.PlanColumn:
+def _column(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
+    if column.role == "derived":
+        return _derived(column, plan)
     if column.role != "noisy":
-        derived = "computed from the noisy columns" if column.role == "derived" else None
-        return wire.PlanColumn(name=column.name, role=column.role, expected_error=None, note=derived)
+        return wire.PlanColumn(name=column.name, role=column.role, expected_error=None)
     errors = []
     for place, name in column.sources:
-        release = planned[place]
+        release = plan.releases[place]
         estimator = dict(release.estimators)[name]
         if isinstance(estimator, Picked):
             rank = f"with 95 % at most {estimator.rows:.3g} rows of the group lie between its bucket and the exact rank"
@@ -224,6 +226,25 @@ def _column(column: OutputColumn, planned: tuple[PlannedRelease, ...]) -> wire.P
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(estimator, error))
         errors.append(error)
     return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None))
+
+
+def _derived(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
+    """Say what error to expect of what is computed: of weighted sums a number, of ratios by what they divide by."""
+    found = form(plan.query, plan.releases, column) if is_derived(plan.query, column) else None
+    if found is None:
+        note = "computed from the noisy columns"
+        return wire.PlanColumn(name=column.name, role="derived", expected_error=None, note=note)
+    laws = noises(plan.releases)
+    above, below = (
+        half_width([(float(weight), laws[name]) for name, weight in terms(part, plan.releases)], 0.95)
+        for part in (found.above, found.below)
+    )
+    if not found.divided:
+        return wire.PlanColumn(name=column.name, role="derived", expected_error=above)
+    told = f"within about ({above:.6g} + {below:.6g} times its size) / what it is divided by"
+    if above == 0:
+        told = f"within about {below:.6g} times its size / what it is divided by"
+    return wire.PlanColumn(name=column.name, role="derived", expected_error=None, note=told)
 
 
 def _chosen(column: OutputColumn, release: PlannedRelease, estimator: Linear | Mean | Moments) -> wire.PlanColumn:

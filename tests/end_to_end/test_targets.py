@@ -88,6 +88,16 @@ def test_of_several_columns_one_may_be_named(home: Home) -> None:
     assert refused(home, sql, {"within": 50, "column": "x"}).code == "target-unknown"
 
 
+def test_a_weighted_sum_is_priced_at_once(home: Home) -> None:
+    sql = "SELECT COUNT(*) - 2 * COUNT(income) AS d FROM person"
+    plan = ask(home, sql, {"within": 100}, dry_run=True)
+    assert 85 < expected(plan, "d") <= 100
+    answer = ask(home, sql, {"within": 100})
+    [interval] = answer.intervals["d"]
+    assert interval is not None
+    assert (interval[1] - interval[0]) / 2 == pytest.approx(expected(plan, "d"), rel=0.15)
+
+
 def test_a_relative_target_takes_a_first_look(home: Home) -> None:
     plan = ask(home, COUNT, {"relative": 0.0005}, dry_run=True)
     assert any("first look" in warning for warning in plan.warnings)
