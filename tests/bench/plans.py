@@ -1,9 +1,9 @@
-"""``python -m tests.bench.plans [--rows N]``: whole requests through HTTP beside the analyst's own SQL; no asserts.
+"""``python -m tests.bench.plans [--rows N] [--postgres]``: whole requests beside the analyst's own SQL; no asserts.
 
 COUNT, SUM and AVG by 32 and by 1,000 groups, one row an owner by a declared key, and five rows an owner who is held to
 five. Plain is the same SQL on the gateway's own connection, fetched as Arrow; bounded is the plan's SQL there, without
-the rest of the request; whole is a fresh charged request on a kept connection, answered in Arrow. Medians of
-interleaved rounds; the latency quantum is off.
+the rest of the request; whole is a fresh charged request through HTTP on a kept connection, answered in Arrow. Medians
+of interleaved rounds; the latency quantum is off.
 """
 
 from __future__ import annotations
@@ -11,36 +11,44 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import duckdb
+import psycopg
 
 from tests.bench.figures import Work, interleaved
+from tests.bench.peers.world import server
 from tests.bench.served import ARROW, Asker, served, statements
 
 TABLE = """
     owner: owner_id
     columns:
-      owner_id: {type: integer}
-      few: {type: integer, lower: 0, upper: 31, nullable: false}
-      many: {type: integer, lower: 0, upper: 999, nullable: false}
-      amount: {type: number, lower: 0, upper: 1000}
+      owner_id: {{type: integer}}
+      few: {{type: integer, lower: 0, upper: 31, nullable: false}}
+      many: {{type: integer, lower: 0, upper: 999, nullable: false}}
+      amount: {{type: number, lower: 0, upper: 1000}}
 """
 POLICY = f"""
 dataset: plans
-engine: duckdb:///plans.duckdb
-privacy_unit: {{key: owner_id}}
+engine: {{engine}}
+privacy_unit: {{{{key: owner_id}}}}
 tables:
   single:{TABLE}
   several:
     max_rows_per_unit: 5{TABLE}
-budget: {{epsilon: 1000000, delta: 1e-6}}
-per_query: {{max_epsilon: 10, delta: 1e-9}}
+budget: {{{{epsilon: 1000000, delta: 1e-6}}}}
+per_query: {{{{max_epsilon: 10, delta: 1e-9}}}}
 """
-COLUMNS = "(owner_id BIGINT{key}, few INTEGER NOT NULL, many INTEGER NOT NULL, amount DOUBLE)"
-VALUES = "hash(i + 7) % 32, hash(i + 9) % 1000, hash(i + 1) % 100000 / 100 FROM range({rows}) t(i)"
+COLUMNS = "(owner_id BIGINT{key}, few INTEGER NOT NULL, many INTEGER NOT NULL, amount DOUBLE PRECISION)"
+VALUES = {
+    "duckdb": "hash(i + 7) % 32, hash(i + 9) % 1000, hash(i + 1) % 100000 / 100 FROM range({rows}) t(i)",
+    "postgres": "random() * 31, random() * 999, random() * 1000 FROM generate_series(0, {rows} - 1) t(i)",
+}
+OWNER = {"duckdb": "hash(i) % {owners}", "postgres": "floor(random() * {owners})"}
 QUESTION = "SELECT {key}, COUNT(*) AS n, SUM(amount) AS s, AVG(amount) AS a FROM {table} GROUP BY {key}"
 LINES = {
     "one row an owner, 32 groups": ("single", "few"),
@@ -50,25 +58,49 @@ LINES = {
 }
 
 
-def make(path: Path, rows: int) -> None:
-    """Make both tables; of ``several`` the rows of an owner are scattered."""
-    with duckdb.connect(str(path)) as connection:
-        connection.execute(f"CREATE TABLE single {COLUMNS.format(key=' PRIMARY KEY')}")
-        connection.execute(f"INSERT INTO single SELECT i, {VALUES.format(rows=rows)}")
-        connection.execute(f"CREATE TABLE several {COLUMNS.format(key='')}")
-        connection.execute(f"INSERT INTO several SELECT hash(i) % {max(rows // 5, 1)}, {VALUES.format(rows=rows)}")
+def data(dialect: str, rows: int) -> list[str]:
+    """Return the statements that make both tables; of ``several`` the rows of an owner are scattered."""
+    values, owner = VALUES[dialect].format(rows=rows), OWNER[dialect].format(owners=max(rows // 5, 1))
+    return [
+        f"CREATE TABLE single {COLUMNS.format(key=' PRIMARY KEY')}",
+        f"INSERT INTO single SELECT i, {values}",
+        f"CREATE TABLE several {COLUMNS.format(key='')}",
+        f"INSERT INTO several SELECT {owner}, {values}",
+    ]
+
+
+@contextmanager
+def database(folder: Path, rows: int, *, postgres: bool) -> Iterator[str]:
+    """Make the tables, in a file or on a server of the measurement's own, and yield the engine's URL."""
+    if not postgres:
+        with duckdb.connect(str(folder / "plans.duckdb")) as connection:
+            for statement in data("duckdb", rows):
+                connection.execute(statement)
+        yield "duckdb:///plans.duckdb"
+        return
+    with server(folder) as host:
+        with psycopg.connect(host=host, dbname="postgres", user="postgres", autocommit=True) as made:
+            for statement in data("postgres", rows):
+                made.execute(statement.encode())
+            made.execute("VACUUM ANALYZE")
+            made.execute("CREATE ROLE reader LOGIN")
+            made.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        yield f"postgresql://reader@/postgres?host={host}"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plans", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of each table")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of DuckDB")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median is taken")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-plans-") as name:
         folder = Path(name)
-        make(folder / "plans.duckdb", given.rows)
-        with served(folder, POLICY, 1) as gateway:
+        with (
+            database(folder, given.rows, postgres=given.postgres) as url,
+            served(folder, POLICY.format(engine=url), 1) as gateway,
+        ):
             asker = Asker(gateway.port, gateway.tokens[0])
             for line, (table, key) in LINES.items():
                 sql = QUESTION.format(table=table, key=key)
