@@ -113,7 +113,9 @@ class Settings(BaseSettings):
     )
     sandbox_memory: int = Field(1 << 28, ge=1 << 26, description="Memory of one post-processing instance, in bytes.")
     queries_per_analyst: int = Field(4, ge=1, description="Queries of one analyst that may be in flight.")
-    queries_in_all: int = Field(32, ge=1, le=1000, description="Queries of all analysts that may be in flight.")
+    queries_in_all: int = Field(
+        32, ge=1, le=1000, description="Queries of all analysts that may be in flight; eight times as many may be here."
+    )
 
     latency_quantum_ms: int = Field(
         100,
