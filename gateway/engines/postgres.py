@@ -6,13 +6,16 @@ undone by SQL, and are there against accidents.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -25,8 +28,17 @@ from gateway.policy.model import Dialect, TableShape
 if TYPE_CHECKING:
     import psycopg
 
+_Made: TypeAlias = "tuple[psycopg.Connection[tuple[Any, ...]], float]"
+"""A connection, and when it was made."""
+
+log = logging.getLogger("discreet.engine")
+
 _CONNECT_SECONDS: Final = 10
 _GRACE_SECONDS: Final = 5.0
+_KEPT: Final = 8
+_KEPT_SECONDS: Final = 60.0
+"""How many connections wait for the next session, and how long after they were made: a role that may log in no more, or
+a line that something between cut, is felt within a minute."""
 _SESSION: Final = {
     "TimeZone": "UTC",
     "standard_conforming_strings": "on",
@@ -53,10 +65,17 @@ class Address:
 
 
 class PostgresEngine:
-    """One PostgreSQL database and schema; each session has a connection of its own."""
+    """One PostgreSQL database and schema; each session has a connection to itself, which the next one may take over.
+
+    A session that failed, or that anybody asked the server to interrupt, takes its connection with it: a cancellation
+    that arrives late would otherwise meet the statement of somebody else.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._lock, self._closed = Lock(), False
+        self._waiting: list[_Made] = []
+        weakref.finalize(self, _hang_up_all, self._waiting)
 
     def __repr__(self) -> str:
         return f"PostgresEngine({self._address!r})"
@@ -78,28 +97,69 @@ class PostgresEngine:
 
     @contextmanager
     def session(self, limits: Limits) -> Iterator[PostgresSession]:
-        """Open a connection and on it one read-only transaction."""
+        """Open one read-only transaction on a connection that nobody else uses meanwhile."""
         deadline = time.monotonic() + limits.seconds
-        with self._connected(limits) as connection:
-            yield PostgresSession(self, connection, deadline)
+        connection, made = self._taken(limits) or (self._reached(limits), time.monotonic())
+        session = PostgresSession(self, connection, deadline)
+        try:
+            yield session
+        except BaseException:
+            _hang_up(connection)
+            raise
+        if session.interrupted:
+            _hang_up(connection)
+        else:
+            self._keep(connection, made)
 
     def close(self) -> None:
-        """Nothing is held between sessions."""
+        """Close the connections that wait; those in use are closed when they are done."""
+        with self._lock:
+            self._closed = True
+        _hang_up_all(self._waiting)
+
+    def _taken(self, limits: Limits) -> _Made | None:
+        """Return a connection that waits, as new, and when it was made; None if there is none that is of use."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return None
+                connection, made = self._waiting.pop()
+            try:
+                if time.monotonic() - made < _KEPT_SECONDS:
+                    connection.autocommit = True
+                    connection.execute(b"DISCARD ALL")
+                    self._settle(connection, limits)
+                    return connection, made
+            except Exception:
+                log.info("a connection to %r was lost while it waited", self)
+            _hang_up(connection)
+
+    def _keep(self, connection: psycopg.Connection[tuple[Any, ...]], made: float) -> None:
+        """Let a connection wait for the next session; its transaction is over."""
+        with suppress(Exception):
+            connection.rollback()
+            with self._lock:
+                if not self._closed and len(self._waiting) < _KEPT:
+                    self._waiting.append((connection, made))
+                    return
+        _hang_up(connection)
 
     @contextmanager
     def _connected(self, limits: Limits) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        connection = self._reached(limits)
         try:
-            connection = self._connect(limits)
+            yield connection
+        finally:
+            _hang_up(connection)
+
+    def _reached(self, limits: Limits) -> psycopg.Connection[tuple[Any, ...]]:
+        try:
+            return self._connect(limits)
         except EngineError:
             raise
         except Exception as error:
             # whatever a driver or a server says, a database that cannot be reached is one and the same event
             raise EngineUnavailable(f"{self!r} could not be reached: {self._brief(error)}") from error
-        try:
-            yield connection
-        finally:
-            with suppress(Exception):
-                connection.close()
 
     def _connect(self, limits: Limits) -> psycopg.Connection[tuple[Any, ...]]:
         try:
@@ -168,6 +228,16 @@ class PostgresEngine:
         return text.replace(self._address.password, "***") if self._address.password else text
 
 
+def _hang_up(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    with suppress(Exception):
+        connection.close()
+
+
+def _hang_up_all(waiting: list[_Made]) -> None:
+    while waiting:
+        _hang_up(waiting.pop()[0])
+
+
 class PostgresSession:
     """One read-only transaction on one connection."""
 
@@ -177,6 +247,7 @@ class PostgresSession:
         self._engine, self._connection, self._deadline = engine, connection, deadline
         self._running: Watchdog | None = None
         self._told = False
+        self.interrupted = False
 
     def schema(self, tables: Collection[str]) -> Mapping[str, TableShape]:
         """Return the catalogue's entries of those tables that exist, as this transaction sees them."""
@@ -215,6 +286,7 @@ class PostgresSession:
 
     def _interrupt(self, late: float) -> None:
         """Ask the server to cancel; where it does not answer, cut the line, so that the waiting thread is free."""
+        self.interrupted = True
         with suppress(Exception):
             if late < _GRACE_SECONDS:
                 self._connection.cancel_safe(timeout=1.0)

@@ -13,6 +13,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from gateway.engines import postgres
 from gateway.engines.base import Engine, EngineError, EngineUnavailable, Limits
 from gateway.engines.open import open_engine
 from gateway.policy.model import ForeignKey, Physical
@@ -292,3 +293,65 @@ def test_server_that_cuts_the_line(engine: Engine, postgres_url: str) -> None:
             connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
         with pytest.raises(EngineError):
             session.fetch("SELECT 1 AS a")
+
+
+PID = "SELECT pg_backend_pid() AS pid, current_setting('work_mem') AS changed"
+
+
+def test_the_next_session_takes_the_connection_over_as_new(engine: Engine) -> None:
+    with engine.session(LIMITS) as session:
+        session.fetch("SELECT set_config('work_mem', '77MB', false) AS x")
+        [first] = session.fetch(PID).to_pylist()
+        with engine.session(LIMITS) as beside:
+            [other] = beside.fetch(PID).to_pylist()
+    with engine.session(LIMITS) as session:
+        [second] = session.fetch(PID).to_pylist()
+        [zone] = session.fetch("SELECT current_setting('TimeZone') AS z").to_pylist()
+    assert other["pid"] != first["pid"]
+    assert second["pid"] == first["pid"]
+    assert first["changed"] == "77MB" != second["changed"]
+    assert zone == {"z": "UTC"}
+
+
+def test_no_session_takes_over_what_was_interrupted_or_failed(engine: Engine) -> None:
+    with engine.session(LIMITS) as session:
+        [first] = session.fetch(PID).to_pylist()
+        timer = threading.Timer(0.2, session.cancel)
+        timer.start()
+        with pytest.raises(EngineError, match="cancelled"):
+            session.fetch(ENDLESS)
+        timer.join()
+    pids = [first["pid"]]
+
+    def fails() -> None:
+        with engine.session(LIMITS) as session:
+            pids.append(session.fetch(PID).to_pylist()[0]["pid"])
+            session.fetch("SELECT no_such_column FROM pointing")
+
+    with pytest.raises(EngineError):
+        fails()
+    with engine.session(LIMITS) as session:
+        pids.append(session.fetch(PID).to_pylist()[0]["pid"])
+    assert len(set(pids)) == 3
+
+
+def test_a_connection_that_was_lost_while_it_waited_is_made_anew(engine: Engine, postgres_url: str) -> None:
+    with engine.session(LIMITS) as session:
+        [first] = session.fetch(PID).to_pylist()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s)", (first["pid"],))
+    with engine.session(LIMITS) as session:
+        [second] = session.fetch(PID).to_pylist()
+    assert second["pid"] != first["pid"]
+
+
+def test_connections_wait_for_a_minute_at_most(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine.session(LIMITS) as session:
+        [first] = session.fetch(PID).to_pylist()
+    monkeypatch.setattr(postgres, "_KEPT_SECONDS", 0.0)
+    with engine.session(LIMITS) as session:
+        [second] = session.fetch(PID).to_pylist()
+    engine.close()
+    with engine.session(LIMITS) as session:
+        [third] = session.fetch(PID).to_pylist()
+    assert len({first["pid"], second["pid"], third["pid"]}) == 3
