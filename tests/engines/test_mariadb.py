@@ -16,8 +16,6 @@ from gateway.engines.open import open_engine
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset, ForeignKey
 from gateway.sandbox import Sandbox
-from gateway.sql.functions import FUNCTIONS
-from gateway.sql.offered import OFFERED
 from gateway.sql.writing.dialects.registry import writer
 from tests.mariadb import MariadbDatabase, mariadb_folder, root, stored, url
 from tests.oracles import neighbours, test_infinite
@@ -41,7 +39,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 LIMITS = Limits(60)
-NOT_OFFERED = {"least", "greatest"}
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +65,9 @@ def test_a_function(dialect: str, expression: str, base: MariadbDatabase, datase
     try:
         made = lowered(expression, dialect, dataset)
     except SqlRefused as refusal:
-        assert refusal.code == "function-unknown"  # noqa: PT017 - which others are, the next test says
+        assert refusal.code == "function-unknown"  # noqa: PT017 - which are refused, tests/sql/test_functions.py says
         return
     assert list(mistakes(expression, made, "mysql", values(base.fetch, made.sql), hostile)) == []
-
-
-def test_what_is_not_offered() -> None:
-    assert {name for name, each in FUNCTIONS.items() if "row" in each.levels} - OFFERED["mysql"].keys() == NOT_OFFERED
 
 
 @pytest.fixture(scope="module")

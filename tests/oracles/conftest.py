@@ -12,14 +12,16 @@ from tests.oracles.clinic import CLINICS
 from tests.oracles.databases import (
     Bases,
     DuckdbDatabase,
+    FolderDatabase,
     PostgresDatabase,
     SqliteDatabase,
     duckdb_dataset,
+    folder_dataset,
     postgres_connection,
     postgres_dataset,
     sqlite_dataset,
 )
-from tests.oracles.worlds import SQLITE_WORLDS
+from tests.oracles.worlds import FOLDER_WORLDS, SQLITE_WORLDS
 from tests.oracles.worlds import WORLDS as SINGLE
 from tests.sql.shop import SHOP
 
@@ -40,6 +42,17 @@ def duckdbs() -> Iterator[Bases]:
     for bases in opened.values():
         for base in bases:
             base.close()
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    """Two folders of Parquet files for each world."""
+    found = Bases()
+    for world in FOLDER_WORLDS:
+        paths = [tmp_path_factory.mktemp(world.name) for _ in (0, 1)]
+        first, second = (FolderDatabase(world, path) for path in paths)
+        found[world] = folder_dataset(world, paths[0]), (first, second)
+    return found
 
 
 @pytest.fixture(scope="session")

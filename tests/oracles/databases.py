@@ -116,6 +116,35 @@ class PostgresDatabase:
             return to_arrow(cursor)
 
 
+class FolderDatabase:
+    """A folder of Parquet files, each table in two of them, read through the engine."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world, self._folder = world, folder
+        self._engine = open_engine(f"parquet:///{folder}")
+
+    def fill(self, data: Data) -> None:
+        with duckdb.connect() as connection:
+            for table, statement in zip(self._world.tables, self._world.ddl("duckdb"), strict=True):
+                connection.execute(statement)
+                if data.get(table.name):
+                    connection.execute(_insert(table.name, data[table.name]))
+                (self._folder / table.name).mkdir(exist_ok=True)
+                for at in (0, 1):
+                    part = f"SELECT * FROM {quoted(table.name)} WHERE rowid % 2 = {at}"
+                    connection.execute(f"COPY ({part}) TO '{self._folder / table.name / str(at)}.parquet'")
+        self._engine.close()  # files are told apart by size and time, which two of a moment may share
+
+    def fetch(self, sql: str) -> pa.Table:
+        with self._engine.session(Limits(60)) as session:
+            return session.fetch(sql)
+
+
+def folder_dataset(world: World, folder: Path) -> Dataset:
+    FolderDatabase(world, folder).fill({})
+    return dataset(world, "duckdb", f"parquet:///{folder}")
+
+
 class SqliteDatabase:
     """One SQLite file, read through the engine; ``hostile`` puts values of other types than declared into rows.
 

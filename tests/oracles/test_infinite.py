@@ -25,7 +25,7 @@ from mechanisms.quantiles import Rank
 from tests.oracles import naive, neighbours, spreads
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Aggregated, Asked, plan
-from tests.oracles.test_neighbours import CASES, RANDOM, SLOW, SQLITE_CASES, picks, refusals
+from tests.oracles.test_neighbours import CASES, FOLDER_CASES, RANDOM, SLOW, SQLITE_CASES, picks, refusals
 from tests.oracles.worlds import Data, Row, Tab, World
 
 
@@ -175,6 +175,14 @@ def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, aske
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     dataset, (base, _) = duckdbs[world]
+    check(world, dataset, base, sandbox, asked, random)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+@given(case=FOLDER_CASES, random=RANDOM)
+def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    dataset, (base, _) = folders[world]
     check(world, dataset, base, sandbox, asked, random)
 
 

@@ -15,7 +15,18 @@ from gateway.sandbox import Sandbox
 from tests.oracles import neighbours
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Asked, plan, questions
-from tests.oracles.worlds import SQLITE_WORLDS, WORLDS, Data, World, generate, shuffled, units, without, without_row
+from tests.oracles.worlds import (
+    FOLDER_WORLDS,
+    SQLITE_WORLDS,
+    WORLDS,
+    Data,
+    World,
+    generate,
+    shuffled,
+    units,
+    without,
+    without_row,
+)
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PRICED = {"scale-too-large", "groups-too-many", "key-unsupported"}
@@ -84,6 +95,7 @@ def _cases(draw: st.DrawFn, worlds: Sequence[World]) -> tuple[World, list[Asked]
 
 CASES = _cases(WORLDS)
 SQLITE_CASES = _cases(SQLITE_WORLDS)
+FOLDER_CASES = _cases(FOLDER_WORLDS)
 RANDOM = st.randoms(use_true_random=True)
 
 
@@ -106,6 +118,13 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[A
 def test_sqlite(sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *sqlites[world], sandbox, asked, random)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=SLOW)
+@given(case=FOLDER_CASES, random=RANDOM)
+def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
+    world, asked = case
+    check(world, *folders[world], sandbox, asked, random)
 
 
 @pytest.mark.audit

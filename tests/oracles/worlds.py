@@ -706,3 +706,5 @@ COUNTED_EXTREMES = _extremes("counted_extremes", Col("who", "integer", "BIGINT",
 WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, LOOSE_PEOPLE, USERS, READINGS, EXTREMES)
 SQLITE_WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, LOOSE_PEOPLE, USERS, READINGS, COUNTED_EXTREMES)
 """Without exact decimals, which SQLite does not have, as owners."""
+FOLDER_WORLDS = (DIRTY_PEOPLE, KEYED_PEOPLE, USERS, READINGS)
+"""Without whole numbers beyond 64 bits, which Parquet does not have."""

@@ -24,6 +24,7 @@ from gateway.sql.algebra import Call, Scalar
 from gateway.sql.functions import FUNCTIONS
 from gateway.sql.inference.facts import facts
 from gateway.sql.inference.known import Known, known, position
+from gateway.sql.offered import OFFERED
 from gateway.sql.position import DIALECT
 from gateway.sql.reading.parse import TextLimits, parse
 from gateway.sql.relations.lower import lower
@@ -175,6 +176,18 @@ def test_every_function_over_rows_is_among_them() -> None:
     reached = {name for dialect, text in EXPRESSIONS for name in functions(lowered(text, dialect, dataset).scalar)}
     assert reached == {name for name, function in FUNCTIONS.items() if "row" in function.levels}
     assert reached - {"case"} == LOOSE.keys() | MEANINGS.keys()
+
+
+@pytest.mark.parametrize(("engine", "missing"), [("sqlite", set()), ("spark", set()), ("mysql", {"least", "greatest"})])
+def test_what_an_engine_does_not_offer(engine: str, missing: set[str]) -> None:
+    """A function that is added is tried on every engine, or refused there on purpose."""
+    rows = {name for name, function in FUNCTIONS.items() if "row" in function.levels}
+    assert rows - OFFERED[engine].keys() == missing
+    assert OFFERED[engine].keys() <= rows
+    for name in missing:
+        with pytest.raises(SqlRefused) as refused:
+            functions_of_rows.template(name, engine)
+        assert refused.value.code == "function-unknown"
 
 
 def check(expression: str, engines: Engines, hostile: Data) -> None:
