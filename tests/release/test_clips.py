@@ -15,7 +15,7 @@ from gateway.policy.model import Dataset
 from gateway.release import NoisyTable, decode, encode, estimate, release
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import cost, explain
-from gateway.sql.planning.clips import columns
+from gateway.sql.planning.clips import columns, told
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.above_threshold import AboveThreshold, price_search
 from mechanisms.loss import EPSILON_UNIT
@@ -184,3 +184,26 @@ def test_noise_is_scaled_with_the_bound_exactly(loose: Dataset) -> None:
     assert clip.unit == Fraction(1)
     assert isinstance(clip.search, AboveThreshold)
     assert pair[1].scale == pytest.approx(3 * pair[0].scale, rel=1e-12)
+
+
+def test_a_wide_product_of_declared_bounds_is_chosen_within_them(loose: Dataset) -> None:
+    many = {"visit": 40, "item": 30, "log": None, "person": None}
+    declared = replace(loose, tables=tuple(replace(t, max_rows_per_unit=many[t.name]) for t in loose.tables))
+    joined = "SELECT COUNT(*) FROM visit v JOIN item i ON v.visit_id {} JOIN person USING (person_id)"
+    pairs = "SELECT COUNT(*) FROM visit v JOIN {} w ON v.person_id = w.person_id"
+    clip = planned_of(pairs.format("visit"), declared).clip
+    assert clip is not None
+    assert clip.bounds[-1] == 1536  # of 1,600
+    for sql in (pairs.format("person"), "SELECT COUNT(*) FROM visit", joined.format("= i.visit_id")):
+        [planned] = plan(written(sql), declared).releases
+        assert planned.clip is None
+        assert planned.bounding.rows in (30, 40)
+    few = replace(declared, tables=tuple(replace(t, max_rows_per_unit=31) for t in declared.tables))
+    assert plan(written(pairs.format("visit")), few).releases[0].bounding.rows == 961
+
+
+def test_the_least_bound_is_said_to_leave_much_out(loose: Dataset) -> None:
+    clip = planned_of("SELECT COUNT(*) FROM visit", loose).clip
+    assert clip is not None
+    assert "too few units" in told(clip, 0)
+    assert "too few units" not in told(clip, 1)

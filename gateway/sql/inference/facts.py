@@ -58,7 +58,8 @@ class Facts:
     ``one_row`` that it has at most one by construction or by the catalogue. ``unique`` are sets of columns of which no
     two rows of this very relation hold the same values, NULL being none: by construction, or a table's that the
     catalogue enforces, as long as nothing multiplies its rows; ``keys`` those of which the policy says so.
-    ``multiplied`` counts the joins below of which nothing says how many pairs a row finds.
+    ``multiplied`` counts the joins below of which nothing says how many pairs a row finds; ``product`` says that
+    ``rows`` is a product of what several relations are meant to have, far above what anybody has, as a rule.
     """
 
     columns: Mapping[str, Known]
@@ -69,6 +70,7 @@ class Facts:
     unique: Sets = frozenset()
     keys: Sets = frozenset()
     multiplied: int = 0
+    product: bool = False
 
 
 @remembered
@@ -184,6 +186,7 @@ def _combined(combine: Combine, left: Facts, right: Facts) -> Facts:
         one_row,
         every,
         multiplied=left.multiplied + right.multiplied,
+        product=left.product or right.product,
     )
 
 
@@ -298,9 +301,11 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar]) -> Facts:
         one_row = one_row or (found_once and right.one_row)
         product = None if left.rows is None or right.rows is None else min(left.rows * right.rows, MOST_ROWS)
         rows = left.rows if right_once else right.rows if left_once and kind == "inner" else product
+    several = both and left.rows != 1 and right.rows != 1 and not right_once and not (left_once and kind == "inner")
     fans_out = own.private and not right_once and not left_once and rows is None
     multiplied = left.multiplied + right.multiplied + fans_out
-    return Facts(columns, own.private, own.owner, rows, one_row, unique, keys, multiplied)
+    wide = several or left.product or right.product
+    return Facts(columns, own.private, own.owner, rows, one_row, unique, keys, multiplied, wide)
 
 
 def _equated(side: Facts, on: Iterable[Scalar], *, owned: bool) -> frozenset[str]:
@@ -375,7 +380,8 @@ def _folded(fold: Fold, below: Facts) -> Facts:
     if below.owner is not None:
         columns[below.owner] = replace(below.columns[below.owner], size=1)
     rows, one_row = 1 if alone else below.rows, alone or below.one_row
-    return Facts(MappingProxyType(columns), below.private, below.owner, rows, one_row, unique, keys, below.multiplied)
+    owned = (below.private, below.owner, rows, one_row)
+    return Facts(MappingProxyType(columns), *owned, unique, keys, below.multiplied, below.product)
 
 
 def fold_known(aggregate: FoldAggregate, below: Facts) -> Known:

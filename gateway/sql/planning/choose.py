@@ -94,7 +94,7 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         refuse("delta-missing")
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
-    where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect)
+    where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect, found.rows)
     candidates = _candidates(wanted, cost, beside, where)
     best = min(candidates, key=lambda candidate: candidate.score)
     planned = PlannedRelease(
@@ -128,7 +128,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Where:
-    """What ways to release have in common: whether keys are private, groups of an owner, groups in all.
+    """What ways to release have in common: whether keys are private, groups of an owner, groups in all, rows of one.
 
     ``widest`` is the widest bound to look at where it is chosen privately.
     """
@@ -137,6 +137,7 @@ class _Where:
     reach: int
     groups: int
     dialect: Dialect
+    rows: int | None
     widest: int | None = None
 
 
@@ -186,6 +187,7 @@ def _wanted(
     most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
     reach = 1 if one_row else most if private else min(most, public or 1)
     counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
+    chosen = counts_rows and not one_row and clips.wanted(found)
     values = _values(release, found)
     scalars = {value.name: value.scalar for value in values}
     wanted = Wanted(
@@ -193,12 +195,12 @@ def _wanted(
         values={value.scalar: value.name for value in values},
         quanta={value.name: value.quantum for value in values if value.quantum is not None},
         present=lambda name: never_null(scalars[name], known(scalars[name], found.columns), holding),
-        rows=rows or 1,
+        rows=1 if chosen or rows is None else rows,
         weighted=not one_row,
         one_row=one_row,
         reach=reach,
         threshold=private,
-        chosen=counts_rows and rows is None and not one_row,
+        chosen=chosen,
     )
     if one_row:
         return values, wanted, Bounding("one_row", None, None)
@@ -225,13 +227,19 @@ def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _W
     for layout, mechanism in ways:
         for widest in clips.WIDEST if wanted.chosen else (None,):
             try:
-                found.append(_priced(layout, mechanism, cost, beside, replace(where, widest=widest)))
+                found.append(
+                    _priced(layout, mechanism, cost, beside, replace(where, widest=_least(widest, where.rows)))
+                )
                 break
             except ScaleError:
                 continue
     if not found:
         _no_scale()
     return found
+
+
+def _least(widest: int | None, rows: int | None) -> int | None:
+    return widest if widest is None or rows is None else min(widest, rows)
 
 
 def _no_scale() -> NoReturn:

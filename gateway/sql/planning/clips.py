@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Literal
 
 from gateway.policy.model import Dialect
+from gateway.sql.inference.facts import Facts
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.plan import Block, Cell, Clip, Measure, PlannedRelease
 from gateway.sql.refusals import refuse
@@ -26,6 +27,9 @@ from mechanisms.above_threshold import AboveThreshold, calibrate_search, price_s
 from mechanisms.accounting import pure_of_rho, rho_of_laplace
 from mechanisms.loss import Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
+
+MANY = 1_000
+"""Rows: a product of declared bounds above it is not taken for what anybody has."""
 
 PART = 4
 """A quarter of the price is spent on choosing."""
@@ -43,8 +47,22 @@ ROWS_BITS = 37
 WIDEST_BITS = 126
 """A product of a sum over 2^37 rows and a bound stays below 2^126."""
 
+FEW = (
+    " That is the least bound there is: there may be too few units to choose at this price, and much may be left out; "
+    "pay more, or ask an administrator to declare max_rows_per_unit."
+)
+
 LOST = 0.1
 """What part of the bound an owner above it is taken to lose, where ways to release are compared."""
+
+
+def wanted(found: Facts) -> bool:
+    """Whether the bound on an owner's rows is to be chosen: nobody declared one, or only those of factors far below.
+
+    Where two tables of forty rows an owner meet on the owner alone, 1,600 pairs are possible and a few dozen usual;
+    noise for the product costs more than choosing does.
+    """
+    return found.rows is None or (found.product and found.rows > MANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +204,8 @@ def told(clip: Clip, place: int) -> str:
     """Say to what an answer was clipped: a function of what was released."""
     bound = float(clip.bounds[place] * clip.unit)
     what = "in the sum of all its values" if clip.norm == "values" else "row" if bound == 1 else "rows"
-    return f"A unit counts for at most {bound:,g} {what}, chosen privately for {100 // PART} % of the price."
+    said = f"A unit counts for at most {bound:,g} {what}, chosen privately for {100 // PART} % of the price."
+    return said + FEW * (place == 0)
 
 
 def note(clip: Clip) -> str:
