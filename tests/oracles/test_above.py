@@ -14,7 +14,6 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
 from gateway.sql.above import attached, correlated, outer
@@ -57,7 +56,7 @@ def check(bases: Bases, sandbox: Sandbox, asked: list[Above], random: Random) ->
         assert explain(found).model_dump_json()
     first.fill(clean)
     with released(CLINIC, clean) as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+        neighbours.quiet(patch)
         for each, found in plans:
             note(each.asked)
             assert differences(each, shown(found, first.fetch, sandbox), connection) == []
@@ -161,7 +160,7 @@ def test_answers_find(
     dataset, (base, _) = duckdbs[CLINIC]
     clean = tidy(CLINIC, Random(3), 25)  # noqa: S311 - a fixed example, not noise
     base.fill(clean)
-    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    neighbours.quiet(monkeypatch)
     mutation(monkeypatch)
     with released(CLINIC, clean) as connection:
         for seed in range(120):

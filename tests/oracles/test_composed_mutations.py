@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
@@ -146,7 +145,7 @@ def _found_by_keyed_neighbours(duckdbs: Bases) -> list[str]:
 
 def found_by_answers(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the second oracle says of clean rows, beside which the engine holds visits that belong to nobody."""
-    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    neighbours.quiet(monkeypatch)
     dataset, (base, _) = duckdbs[CLINIC]
     found: list[str] = []
     for seed in range(4):

@@ -10,7 +10,6 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from gateway import feeding
-from gateway import release as releasing
 from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Constant
@@ -92,7 +91,7 @@ def check(world: World, bases: Bases, sandbox: Sandbox, asked: list[Composed], r
     clean = tidy(world, random, random.choice((4, 12, 25)))
     first.fill(clean)
     with loaded(world, clean) as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+        neighbours.quiet(patch)
         for each, found in plans:
             note(each.text)
             assert differences(each, shown(found, first.fetch, sandbox, dataset), connection) == []
@@ -181,7 +180,7 @@ def test_equal_keys_written_twice_are_found(duckdbs: Bases, sandbox: Sandbox, mo
     found = plan(replace(written(sql), groups=1000), dataset)
     wide = replace(found, releases=tuple(map(_open, found.releases)))
     assert wide.releases[-1].bounding.how == "one_row"
-    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    neighbours.quiet(monkeypatch)
     monkeypatch.setattr(feeding, "_constant", lambda _value, column: Constant(18, column.kind))
     assert neighbours.compare(wide, first.fetch, second.fetch, dataset) == []
     monkeypatch.setattr(feeding, "_different", lambda _fed, rows: tuple(rows))

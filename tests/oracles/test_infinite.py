@@ -36,8 +36,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise at all, the extremes at the very end, and of bounds to choose the least that nobody exceeds."""
-    monkeypatch.setattr(releasing, "first_low", lambda _search, counts: counts.index(0))
-    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    neighbours.quiet(monkeypatch)
     monkeypatch.setattr(releasing, "select", lambda _selection, penalties: penalties.index(min(penalties)))
     monkeypatch.setattr(
         parts,
