@@ -89,9 +89,10 @@ def test_the_demo_serves_what_it_says(tmp_path: Path) -> None:
         told = dict(re.findall(r"^export (DISCREET_URL|DISCREET_TOKEN)=(\S+)$", "".join(lines), re.MULTILINE))
         health = httpx.get(f"{told['DISCREET_URL']}/readyz", timeout=30, trust_env=False)
         assert health.status_code == 200
-        asked = run(
-            tmp_path, "query", "SELECT COUNT(*) AS years FROM year", "--dataset", "health", "--epsilon", "0.05", **told
-        )
+        ask = ("query", "SELECT COUNT(*) AS years FROM year", "--dataset", "health", "--epsilon", "0.05")
+        free = run(tmp_path, *ask, **told)
+        assert "remaining on health: ε = 0.9 of 3" in free.stdout  # rolled up from what the demo has asked
+        asked = run(tmp_path, *ask, "--no-cache", **told)
         assert asked.returncode == 0, asked.stderr
         assert "remaining on health: ε = 0.85 of 3" in asked.stdout
         process.send_signal(signal.SIGINT)
