@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, RowMapping, select, union
+from sqlalchemy import Connection, RowMapping, bindparam, func, select, union
 
 from budget import schema
 
@@ -48,28 +49,49 @@ SQLite would hold up every commit. It may end anywhere, since facts never change
 """
 
 
-def walk(
-    conn: Connection, dataset: str, last: int, rest: Rest | None = None
-) -> Iterator[tuple[int, str, Sequence[Any]]]:
-    """Yield (number, kind, whole row as the driver gave it) of a dataset's facts up to the number ``last``, in order.
+Page: TypeAlias = list[tuple[int, str, Sequence[Any]]]
+"""(number, kind, whole row as the driver gave it) of facts, in order."""
+
+
+def pages(conn: Connection, dataset: str, last: int, rest: Rest | None = None) -> Iterator[Page]:
+    """Yield a dataset's facts up to the number ``last``, in order, by pages.
 
     Pages, not open cursors: whoever stops at the first wrong row leaves nothing open behind. A page is a range of
-    numbers, so that kinds need no merging; the first begins below any number, so that none hides there.
+    numbers, so that kinds need no merging; the first begins below any number, so that none hides there. Kinds are asked
+    only between the first and the last number that they have: most have few facts.
     """
-    low = -(2**63)
+    low, top = -(2**63), 2**63 - 1
+    ends = {kind: conn.execute(_ENDS[kind], {"of": dataset, "low": low, "high": top}).one() for kind in schema.FACTS}
+    last = min(last, max((most for _, most in ends.values() if most is not None), default=0))  # no pages of nothing
     for high in range(min(_PAGE, last), last + _PAGE, _PAGE):
-        page: list[tuple[int, str, Sequence[Any]]] = []
-        for kind, table in schema.FACTS.items():
-            within = (table.c.dataset == dataset) & table.c.seq.between(low, min(high, last))
-            result = conn.execute(select(table).where(within))
+        page: Page = []
+        for kind, statement in _RANGE.items():
+            least, most = ends[kind]
+            if least is None or not (least <= high and most >= low):
+                continue
+            result = conn.execute(statement, {"of": dataset, "low": low, "high": min(high, last)})
             # Past SQLAlchemy's row objects, which cost more than the hashing: what both drivers give is plain values.
-            page += [(row[1], kind, row) for row in result.cursor.fetchall()]
+            rows = result.cursor.fetchall()
+            page += zip(map(_NUMBER, rows), repeat(kind), rows, strict=False)
             result.close()
         if rest is not None:
             rest()
-        page.sort(key=itemgetter(0, 1))
-        yield from page
+        page.sort(key=_PLACE)
+        yield page
         low = high + 1
+
+
+_WITHIN: Final = {
+    kind: (table.c.dataset == bindparam("of")) & table.c.seq.between(bindparam("low"), bindparam("high"))
+    for kind, table in schema.FACTS.items()
+}
+_RANGE: Final = {kind: select(table).where(_WITHIN[kind]) for kind, table in schema.FACTS.items()}
+_ENDS: Final = {
+    kind: select(func.min(table.c.seq), func.max(table.c.seq)).where(_WITHIN[kind])
+    for kind, table in schema.FACTS.items()
+}
+_NUMBER: Final = itemgetter(1)
+_PLACE: Final = itemgetter(0)
 
 
 def _entry(kind: str, row: RowMapping) -> Entry:

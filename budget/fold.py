@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from budget import admission, schema
 from budget.errors import LedgerError
@@ -19,6 +19,9 @@ from budget.standing import Grant, Standing, Totals
 from mechanisms.loss import LIMIT, Loss
 
 Row = Sequence[Any]
+
+_Charge: TypeAlias = tuple[str, int | None, int, int, int, bool]
+"""A charge's scopes, epsilon, rho, delta and number, and whether its answer may be sold."""
 
 _COLUMNS: Final = {kind: tuple(table.columns.keys()) for kind, table in schema.FACTS.items()}
 
@@ -66,6 +69,8 @@ class _Running:
         sums = self.sums
         if epsilon is None or not self.plain or at >= self.until or sums[3] + delta > self.delta:
             return False
+        if epsilon < 0 or rho < 0 or delta < 0:  # no loss at all, as ``Loss`` will say
+            return False
         if sums[6] + rho > LIMIT or sums[4] + epsilon > LIMIT:
             return False
         return (not sums[1] and sums[0] + epsilon <= self.epsilon) or sums[2] + rho <= self.rho
@@ -86,25 +91,22 @@ class _Running:
 
 
 @dataclass(slots=True)
-class _Charge:
-    scopes: str
-    loss: tuple[int | None, int, int]
-    seq: int
-    status: str | None = None
-    retaken: bool = False
-    sellable: bool = True
-
-
-@dataclass(slots=True)
 class Fold:
-    """The state that the facts so far add up to: balances by scope, members of projects, and charges by id."""
+    """The state that the facts so far add up to: balances by scope, members of projects, and charges by id.
+
+    Charges are plain tuples and texts, since a ledger holds them by the million; ``settled`` says what became of each.
+    ``sold`` are the scopes that have paid for an answer, ``_buying`` the purchase whose charge must follow. ``_payers``
+    are an analyst's scopes as a charge names them, and their balances, as long as no fact but charges changes any.
+    """
 
     scopes: dict[str, _Running] = field(default_factory=dict)
-    projects: dict[str, set[str]] = field(default_factory=dict)
+    projects: dict[str, dict[str, int]] = field(default_factory=dict)
     charges: dict[str, _Charge] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
+    retaken: set[str] = field(default_factory=set)
     keys: dict[tuple[str, str], tuple[int, str, bytes]] = field(default_factory=dict)
     sold: dict[str, set[str]] = field(default_factory=dict)
-    _paying: dict[str, str] = field(default_factory=dict)
+    _payers: dict[str, tuple[str, list[_Running]]] = field(default_factory=dict)
     _buying: tuple[str, str] | None = None
 
     @property
@@ -113,9 +115,9 @@ class Fold:
         return {scope: running.standing for scope, running in self.scopes.items()}
 
     @property
-    def members(self) -> set[tuple[str, str]]:
-        """Every (analyst, project)."""
-        return {(analyst, project) for analyst, projects in self.projects.items() for project in projects}
+    def members(self) -> set[tuple[str, str, int]]:
+        """Every (analyst, project, number of the fact by which they joined)."""
+        return {(analyst, *joined) for analyst, projects in self.projects.items() for joined in projects.items()}
 
     def apply(self, kind: str, row: Row) -> None:
         """Add one fact; ``Inadmissible`` says why it cannot stand here."""
@@ -125,10 +127,10 @@ class Fold:
             match kind:
                 case "charge":
                     self._charge(row)
-                case "purchase":
-                    self._purchase(_named(kind, row))
                 case "outcome":
                     self._outcome(row)
+                case "purchase":
+                    self._purchase(_named(kind, row))
                 case "grant":
                     self._grant(_named(kind, row))
                 case "renewal":
@@ -163,68 +165,81 @@ class Fold:
         paused = bool(row["paused"])
         before = self.scopes.get(scope)
         if before is None:
-            self.scopes[scope] = _Running.of(Standing(scope, seq, grant, span, paused=paused))
+            self._put(Standing(scope, seq, grant, span, paused=paused))
             return
-        self._in_force(before.base, at)
-        self.scopes[scope] = _Running.of(before.standing.granted(seq, grant, span, paused=paused))
+        _in_force(before.base, at)
+        self._put(before.standing.granted(seq, grant, span, paused=paused))
 
     def _renewal(self, row: dict[str, Any]) -> None:
         running = self._running(row["scope"])
         last, span = running.base.span, (row["window_start"], row["window_end"])
         if last is None or span[0] < last[1] or not span[0] <= row["at"] < span[1]:
             raise Inadmissible("no window begins here")
-        self.scopes[row["scope"]] = _Running.of(running.standing.renewed(row["seq"], span))
+        self._put(running.standing.renewed(row["seq"], span))
 
     def _membership(self, row: dict[str, Any]) -> None:
         self._running(of_project(row["project"]))
-        projects = self.projects.setdefault(row["analyst"], set())
+        projects = self.projects.setdefault(row["analyst"], {})
         if row["action"] not in ("join", "leave") or (row["project"] in projects) == (row["action"] == "join"):
             raise Inadmissible("joined twice, or left without having joined")
-        (projects.add if row["action"] == "join" else projects.remove)(row["project"])
-        self._paying.pop(row["analyst"], None)
+        if row["action"] == "join":
+            projects[row["project"]] = row["seq"]
+        else:
+            del projects[row["project"]]
+        self._payers.pop(row["analyst"], None)
 
     def _charge(self, row: Row) -> None:
         _, seq, at, _, charge_id, analyst, scopes, epsilon, rho, delta, price, request_hash, key, key_use = row[:14]
         publication = row[19]
-        bought = self._bought(charge_id, (epsilon, rho, delta), publication)
-        if scopes != (_CAP_ALONE if publication is not None else self._paid_by(analyst, bought)):
+        bought = None
+        if self._buying is not None:
+            bought = self._bought(charge_id, (epsilon, rho, delta), publication)
+            own, payers = self._buyers(analyst, bought)
+        elif publication is not None:
+            own, payers = _CAP_ALONE, [self._running(CAP)]
+        else:
+            own, payers = self._paying(analyst)
+        if scopes != own:
             raise Inadmissible("charged to other scopes than its own")
         if charge_id in self.charges:
             raise Inadmissible("a charge id that is taken")
-        paying_scopes = [self._running(scope) for scope in _scopes(scopes)]
-        if publication is None and self._running(of_analyst(analyst)).base.suspended:
-            raise Inadmissible("charged while suspended")
-        if not all(running.plainly(epsilon, rho, delta, at) for running in paying_scopes):
-            for running in paying_scopes:
-                self._in_force(running.base, at)
-            standings = [running.standing for running in paying_scopes]
-            admission.admit(standings, Loss(epsilon, rho, delta), price=price, at=at)
-        self._key(analyst, key, key_use, charge_id, bytes(request_hash))
-        sellable = bought is None and publication is None
-        self.charges[charge_id] = _Charge(scopes, (epsilon, rho, delta), seq, sellable=sellable)
+        for running in payers:
+            if not running.plainly(epsilon, rho, delta, at):
+                _admitted(payers, Loss(epsilon, rho, delta), price, at)
+                break
+        if key is not None or key_use != 1:
+            self._key(analyst, key, key_use, charge_id, bytes(request_hash))
+        self.charges[charge_id] = (scopes, epsilon, rho, delta, seq, bought is None and publication is None)
         if bought is not None:
             bought.update(_scopes(scopes))
-        for running in paying_scopes:
+        for running in payers:
             running.add(epsilon, rho, delta, seq)
 
     def _purchase(self, row: dict[str, Any]) -> None:
         """Note which answer the next charge buys: one that was given, fresh, and to an analyst alone."""
         source = self.charges.get(row["source"])
-        if source is None or source.status != "answered" or not source.sellable:
+        if source is None or self.settled.get(row["source"]) != "answered" or not source[5]:
             raise Inadmissible("bought what was not for sale")
         self._buying = (row["charge"], row["source"])
 
-    def _bought(self, charge_id: str, loss: tuple[int | None, int, int], publication: str | None) -> set[str] | None:
-        """Return the scopes that have paid for what a charge buys, None for a fresh one."""
-        if self._buying is None:
-            return None
+    def _bought(self, charge_id: str, loss: tuple[int | None, int, int], publication: str | None) -> set[str]:
+        """Return the scopes that have paid for what a charge buys."""
+        assert self._buying is not None
         bought, source = self._buying
         self._buying = None
         if charge_id != bought or publication is not None:
             raise Inadmissible("a purchase without its charge")
-        if self.charges[source].loss != loss:
+        if self.charges[source][1:4] != loss:
             raise Inadmissible("bought at another price")
-        return self.sold.setdefault(source, {*_scopes(self.charges[source].scopes)})
+        return self.sold.setdefault(source, {*_scopes(self.charges[source][0])})
+
+    def _buyers(self, analyst: str, paid: set[str]) -> tuple[str, list[_Running]]:
+        """Return what ``_paying`` does, less the scopes that have paid; the analyst's own pays once."""
+        if of_analyst(analyst) in paid:
+            raise Inadmissible("bought twice")
+        scopes, _ = self._paying(analyst)
+        unpaid = tuple(sorted(set(_scopes(scopes)) - paid))
+        return scopes_text(unpaid), [self._running(scope) for scope in unpaid]
 
     def _key(self, analyst: str, name: str | None, key_use: int, charge_id: str, request_hash: bytes) -> None:
         """Hold an idempotency key to one request, and to a second charge only after a void one."""
@@ -234,7 +249,7 @@ class Fold:
             if last is not None:
                 if last[2] != request_hash:
                     raise Inadmissible("an idempotency key of another request")
-                if self.charges[last[1]].status != "void":
+                if self.settled.get(last[1]) != "void":
                     raise Inadmissible("charged twice under one idempotency key")
                 use = last[0] + 1
             self.keys[analyst, name] = (use, charge_id, request_hash)
@@ -243,22 +258,21 @@ class Fold:
 
     def _outcome(self, row: Row) -> None:
         seq, charge_id, status = row[1], row[4], row[5]
-        charge = self._open(charge_id)
+        scopes, epsilon, rho, delta, charged, _ = self._unsettled(charge_id)
         if status not in ("answered", "failed", "void"):
             raise Inadmissible("an outcome that is not known")
         if status == "void":
-            if charge.retaken:
+            if charge_id in self.retaken:
                 raise Inadmissible("void although it was taken over")
-            for scope in _scopes(charge.scopes):
-                standing = self._running(scope).standing.refunding(Loss(*charge.loss), charge.seq, seq)
-                self.scopes[scope] = _Running.of(standing)
-        charge.status = status
+            for scope in _scopes(scopes):
+                self._put(self._running(scope).standing.refunding(Loss(epsilon, rho, delta), charged, seq))
+        self.settled[charge_id] = status
 
     def _attempt(self, row: dict[str, Any]) -> None:
-        charge = self._open(row["charge"])
-        if charge.retaken:
+        self._unsettled(row["charge"])
+        if row["charge"] in self.retaken:
             raise Inadmissible("taken over twice")
-        charge.retaken = True
+        self.retaken.add(row["charge"])
 
     def _suspension(self, row: dict[str, Any]) -> None:
         if row["charge"] is not None and row["charge"] not in self.charges:
@@ -268,39 +282,46 @@ class Fold:
             raise Inadmissible("an act that is not known")
         if row["action"] == "clear" and not standing.suspended:
             raise Inadmissible("cleared although not suspended")
-        self.scopes[standing.scope] = _Running.of(
-            replace(standing, seq=row["seq"], suspended=row["action"] == "suspend")
-        )
+        self._put(replace(standing, seq=row["seq"], suspended=row["action"] == "suspend"))
 
-    def _paid_by(self, analyst: str, paid: set[str] | None = None) -> str:
-        """Return the scopes that an analyst's charges fall under, as a charge stores them, less those that have paid;
-        the analyst's own pays once.
-        """
-        if paid is not None:
-            if of_analyst(analyst) in paid:
-                raise Inadmissible("bought twice")
-            unpaid = set(paying(analyst, self.projects.get(analyst, ()))) - paid
-            return scopes_text(tuple(unpaid))
-        if analyst not in self._paying:
-            self._paying[analyst] = scopes_text(paying(analyst, self.projects.get(analyst, ())))
-        return self._paying[analyst]
+    def _paying(self, analyst: str) -> tuple[str, list[_Running]]:
+        """Return the scopes that an analyst's charges fall under, as a charge names them, and their balances."""
+        found = self._payers.get(analyst)
+        if found is None:
+            scopes = paying(analyst, self.projects.get(analyst, ()))
+            found = scopes_text(scopes), [self._running(scope) for scope in scopes]
+            if self._running(of_analyst(analyst)).base.suspended:
+                raise Inadmissible("charged while suspended")
+            self._payers[analyst] = found
+        return found
 
-    def _in_force(self, standing: Standing, at: int) -> None:
-        if standing.span is not None and at >= standing.span[1]:
-            raise Inadmissible("the window had ended, and the next was not begun")
+    def _put(self, standing: Standing) -> None:
+        self.scopes[standing.scope] = _Running.of(standing)
+        self._payers.clear()
 
     def _running(self, scope: str) -> _Running:
         if scope not in self.scopes:
             raise Inadmissible(f"no grant for {scope}")
         return self.scopes[scope]
 
-    def _open(self, charge_id: str) -> _Charge:
+    def _unsettled(self, charge_id: str) -> _Charge:
         charge = self.charges.get(charge_id)
         if charge is None:
             raise Inadmissible("no such charge")
-        if charge.status is not None:
+        if charge_id in self.settled:
             raise Inadmissible("the charge has an outcome already")
         return charge
+
+
+def _admitted(payers: Sequence[_Running], loss: Loss, price: int, at: int) -> None:
+    for running in payers:
+        _in_force(running.base, at)
+    admission.admit([running.standing for running in payers], loss, price=price, at=at)
+
+
+def _in_force(standing: Standing, at: int) -> None:
+    if standing.span is not None and at >= standing.span[1]:
+        raise Inadmissible("the window had ended, and the next was not begun")
 
 
 _CAP_ALONE: Final = scopes_text((CAP,))

@@ -15,8 +15,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select, union_all
 
 from budget import schema, triggers
-from budget.chain import beginning, digest, link
-from budget.entries import Rest, datasets, walk
+from budget.chain import DIGEST, beginning, link
+from budget.entries import Rest, datasets, pages
 from budget.fold import Fold, Inadmissible
 from budget.payloads import altered
 from budget.standing import Standing, columns
@@ -90,7 +90,9 @@ def _verify(conn: Connection, dataset: str, rest: Rest | None) -> DatasetReport:
     if not rows:
         return DatasetReport(dataset, 0, b"", Fault(dataset, "head", dataset, "the chain has no head"))
     first = rows[0]
-    head = (first["head_seq"], first["head_at"], bytes(first["hash"]))
+    head = (first["head_seq"], first["head_at"], first["hash"])
+    if not (isinstance(head[0], int) and head[0] >= 0 and isinstance(head[2], bytes)):
+        return DatasetReport(dataset, 0, b"", Fault(dataset, "head", dataset, "the chain's head is none"))
     # Compared as plain columns: an edited balance need not be one that a Standing could hold.
     held = {row["scope"]: {name: row[name] for name in _BALANCE} for row in rows if row["scope"] is not None}
     count, end, at, fold, fault = _walk(conn, dataset, head[0], rest)
@@ -106,38 +108,43 @@ def _verify(conn: Connection, dataset: str, rest: Rest | None) -> DatasetReport:
 def _walk(conn: Connection, dataset: str, last: int, rest: Rest | None) -> tuple[int, bytes, int, Fold, Fault | None]:
     """Hash and fold the facts; stop at the first that is wrong."""
     fold, end, at, seq = Fold(), beginning(dataset), 0, 0
-    for number, kind, row in walk(conn, dataset, last, rest):
-        problem = None
-        if number != seq + 1:
-            problem = "a fact is missing before it" if number > seq else "its number stands twice"
-        elif row[2] < at:
-            problem = "it is older than the fact before it"
-        elif not _follows(end, kind, row):
-            problem = "its hash does not follow"
-        else:
+    for page in pages(conn, dataset, last, rest):
+        for number, kind, row in page:
             try:
-                fold.apply(kind, row)
-            except Inadmissible as refusal:
-                problem = str(refusal)
-        if problem is not None:
-            return seq, end, at, fold, Fault(dataset, kind, str(number), problem)
-        seq, at, end = number, row[2], bytes(row[3])
+                follows = number == seq + 1 and row[2] >= at and row[3] == _hash(end, kind, row)
+            except (ValueError, TypeError, AttributeError):  # a value that no fact could hold (text instead of bytes)
+                follows = False
+            problem = None if follows else _unfit(seq, at, number, row)
+            if follows:
+                try:
+                    fold.apply(kind, row)
+                except Inadmissible as refusal:
+                    problem = str(refusal)
+            if problem is not None:
+                return seq, end, at, fold, Fault(dataset, kind, str(number), problem)
+            seq, at, end = number, row[2], row[3]
     return seq, end, at, fold, None
 
 
-def _follows(previous: bytes, kind: str, row: Sequence[Any]) -> bool:
-    try:
-        return link(previous, digest(kind, [*row[4:]]), row[1], row[2]) == bytes(row[3])
-    except (ValueError, TypeError, AttributeError):  # a value that no fact could hold (text in the place of bytes)
-        return False
+def _hash(previous: bytes, kind: str, row: Sequence[Any]) -> bytes:
+    return link(previous, DIGEST[kind]([*row[4:]]), row[1], row[2])
+
+
+def _unfit(seq: int, at: int, number: int, row: Sequence[Any]) -> str:
+    """Say why a row does not follow the fact ``seq`` of the time ``at``."""
+    if number != seq + 1:
+        return "a fact is missing before it" if number > seq else "its number stands twice"
+    if isinstance(row[2], int) and row[2] < at:
+        return "it is older than the fact before it"
+    return "its hash does not follow"
 
 
 def _head_fault(
-    dataset: str, walked: tuple[int, int, bytes], head: tuple[int, int, bytes], last_fact: int
+    dataset: str, walked: tuple[int, int, bytes], head: tuple[int, int, bytes], last_fact: Any
 ) -> Fault | None:
     if walked[0] < head[0]:
         return Fault(dataset, "head", str(walked[0] + 1), "the chain's tail is missing")
-    if last_fact > head[0]:
+    if not isinstance(last_fact, int) or last_fact > head[0]:  # text is greater than any number
         return Fault(dataset, "head", str(head[0] + 1), "facts stand beyond the chain's head")
     if walked != head:
         return Fault(dataset, "head", str(head[0]), "the head is not the last fact's")
@@ -145,7 +152,7 @@ def _head_fault(
 
 
 def _balance_fault(dataset: str, folded: Mapping[str, Standing], held: Mapping[str, Mapping[str, Any]]) -> Fault | None:
-    for scope in sorted(folded.keys() | held.keys()):
+    for scope in sorted(folded.keys() | held.keys(), key=str):
         if scope not in held:
             return Fault(dataset, "balance", scope, "the balance is missing")
         if scope not in folded:
@@ -160,16 +167,16 @@ def _member_fault(conn: Connection, dataset: str, fold: Fold, last: int) -> Faul
     head, member, fact = schema.head, schema.member, schema.membership
     newest = select(func.max(fact.c.seq)).where(fact.c.dataset == dataset).scalar_subquery()
     rows = conn.execute(
-        select(member.c.analyst, member.c.project, newest.label("newest"))
+        select(member.c.analyst, member.c.project, member.c.seq, newest.label("newest"))
         .select_from(head.outerjoin(member, member.c.dataset == head.c.dataset))
         .where(head.c.dataset == dataset)
     ).all()
     if rows and (rows[0].newest or 0) > last:
         return None
-    differing = sorted(fold.members ^ {(row.analyst, row.project) for row in rows if row.analyst is not None})
+    differing = fold.members ^ {(row.analyst, row.project, row.seq) for row in rows if row.analyst is not None}
     if not differing:
         return None
-    analyst, project = differing[0]
+    analyst, project, _ = min(differing, key=str)  # names, or whatever stands in their place
     return Fault(dataset, "member", f"{project}/{analyst}", "not what the facts say of who is in the project")
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeAlias
 
 from sqlalchemy import BigInteger, Boolean, Connection, select
 
 from budget import schema
-from budget.entries import Rest, datasets, walk
+from budget.entries import Rest, datasets, pages
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("csv", "jsonl", "parquet")
@@ -44,7 +45,7 @@ def rows(conn: Connection, names: Sequence[str], rest: Rest | None = None) -> It
     """Yield each fact as a mapping of the columns that are not NULL."""
     for dataset in names:
         last = conn.execute(select(schema.head.c.seq).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
-        for _, kind, row in walk(conn, dataset, last or 0, rest):
+        for _, kind, row in chain.from_iterable(pages(conn, dataset, last or 0, rest)):
             said = dict(zip(schema.FACTS[kind].columns.keys(), row, strict=True))
             yield {_KIND: kind} | {
                 _PAYLOAD.get(name, name): _plain(schema.FACTS[kind].c[name].type, value)

@@ -168,15 +168,16 @@ def main() -> None:
 
 
 def verified(name: str, engine: Engine) -> None:
-    """Print how many rows a second verifying takes."""
+    """Print how many rows a second verifying takes, by the clock and by this process's own CPU time."""
     with engine.connect() as conn:
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         report = verify(conn)
-        took = time.perf_counter() - begun
+        took, used = time.perf_counter() - begun, time.process_time() - used
     if not report.ok:
         raise AssertionError(report)
     facts = report.datasets[0].facts
-    sys.stdout.write(f"{name}: verify {facts / took:,.0f} rows/s ({facts:,} rows in {took:.1f} s)\n")
+    rates = f"{facts / took:,.0f} rows/s, {facts / used:,.0f} a CPU second"
+    sys.stdout.write(f"{name}: verify {rates} ({facts:,} rows in {took:.1f} s)\n")
     sys.stdout.flush()
 
 

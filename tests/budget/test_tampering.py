@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from budget import balance, chain, entries, grants, journal, ledger, records, schema, suspensions, triggers
@@ -195,6 +195,16 @@ def test_an_inserted_fact(full: Engine) -> None:
     assert first(tamper(full, act)) == ("head", "19")
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_fact_beyond_all_numbers(full: Engine) -> None:
+    def act(conn: Connection) -> None:
+        columns = ", ".join(column.name for column in schema.grant.columns if column.name != "seq")
+        statement = f"INSERT INTO ledger_grant (seq, {columns}) SELECT 'abc', {columns} FROM ledger_grant WHERE seq = 2"
+        conn.execute(text(statement))
+
+    assert first(tamper(full, act)) == ("head", "19")
+
+
 def test_an_inserted_fact_in_the_middle(full: Engine) -> None:
     def act(conn: Connection) -> None:
         row = dict(conn.execute(select(schema.grant).where(where("grant", 2))).mappings().one())
@@ -213,6 +223,21 @@ def test_a_fact_chained_as_it_should_that_could_not_have_been_admitted(full: Eng
         forged = {name: row[name] for name in row if name not in ("dataset", "seq", "at", "hash")}
         forged |= {"id": "f" * 32, "idempotency_key": None, "analyst": "bob", "epsilon": 4 * EPSILON, "rho": 10**18}
         append(conn, head, "charge", forged | {"scopes": '["analyst:bob","cap"]'})
+
+    assert first(tamper(full, act)) == ("charge", "19")
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_forged_charge_of_less_than_nothing(full: Engine) -> None:
+    """It would make room for others."""
+
+    def act(conn: Connection) -> None:
+        head = chain.lock(conn, "health")
+        assert head is not None
+        row = dict(conn.execute(select(schema.charge).where(where("charge", 8))).mappings().one())
+        said = {name: row[name] for name in row if name not in ("dataset", "seq", "at", "hash")}
+        said |= {"id": "f" * 32, "idempotency_key": None, "analyst": "bob", "epsilon": -EPSILON // 4, "rho": 0}
+        append(conn, head, "charge", said | {"scopes": '["analyst:bob","cap","project:study"]'})
 
     assert first(tamper(full, act)) == ("charge", "19")
 
@@ -264,6 +289,39 @@ def test_a_balance_that_no_integer_is(full: Engine) -> None:
         values = {"spent_rho": "many"}
     report = tamper(full, lambda conn: conn.execute(text("UPDATE ledger_scope SET spent_rho = :spent_rho"), values))
     assert not report.ok
+
+
+WEIRD: list[Any] = ["abc", "99", 2.5, -1, b"\0", 2**62]
+TABLES = (*schema.FACTS.values(), schema.head, schema.scope, schema.member)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.name))
+def test_whatever_stands_in_whatever_column(full: Engine, table: Table) -> None:
+    """SQLite's file holds any value in any column once its rules are off: each is found, and none is an error."""
+    missed = []
+    with full.begin() as conn:  # an answer and who buys it, so that no table is empty
+        grants.set_grant(conn, "health", "eve", Grant(EPSILON), actor="root")
+        made = ledger.charge(conn, request(EPSILON // 10, "eve")).record.charge.id
+        ledger.settle(conn, made, "answered", b"rows")
+        ledger.charge(conn, request(EPSILON // 10, "bob", source=made))
+        grants.set_grant(conn, "health", "zoe", Grant(EPSILON), actor="root")
+
+    def act(conn: Connection) -> None:
+        chosen = conn.execute(select(func.max(table.c.seq)).where(table.c.dataset == "health")).scalar_one()
+        assert chosen is not None
+        for column in table.columns:
+            for value in WEIRD:
+                # Past SQLAlchemy's types, which would not write them.
+                change = f"UPDATE {table.name} SET {column.name} = :value WHERE dataset = 'health' AND seq = :seq"
+                with conn.begin_nested() as undo:
+                    conn.execute(text(change), {"value": value, "seq": chosen})
+                    if verify(conn, "health").datasets[0].fault is None:
+                        missed.append((column.name, value))
+                    undo.rollback()
+
+    tamper(full, act)
+    assert missed == []
 
 
 def test_a_balance_removed_or_made_up(full: Engine) -> None:
