@@ -61,6 +61,6 @@ def test_questions_are_answered(tmp_path: Path) -> None:
             assert [row[0] for row in found["rows"]] == ["x", "y", None]
             assert all(abs(row[1] - expected) < 20 for row, expected in zip(found["rows"], (500, 500, 0), strict=True))
         (home.folder / "files" / "visit.parquet").write_bytes(b"PAR1 half written")
-        body["epsilon"] = 49
+        body["use_cache"] = False
         problem(http.post("/v1/query", json=body, headers=home.bearer("ada")), 503, "engine-unavailable")
         assert home.spent(dataset="files") == 50
