@@ -58,6 +58,14 @@ def test_a_suspended_cap_leaves_nothing_to_anybody(fresh: World) -> None:
     [
         {"epsilon": -1},
         {"epsilon": 1, "window": "hourly"},
+        {"epsilon": 1, "window": ""},
+        {"epsilon": 1, "window": 0},
+        {"epsilon": 1, "delta": 1},
+        {"epsilon": 1, "delta": -1e-9},
+        {"epsilon": 1, "max_epsilon": -1},
+        {"epsilon": 10**7},
+        {"epsilon": 1, "project": ""},
+        {"epsilon": 1, "project": " cohort"},
         {"epsilon": 1, "window": "daily", "timezone": "Nowhere"},
         {"epsilon": 1, "timezone": "UTC"},
         {"epsilon": 1, "expires": "soon"},
@@ -69,6 +77,14 @@ def test_a_suspended_cap_leaves_nothing_to_anybody(fresh: World) -> None:
 def test_bad_terms(fresh: World, terms: dict[str, Any]) -> None:
     before = len(read(fresh, "ledger?dataset=health").json())
     act(fresh, "PUT", "grants", 422, **terms)
+    assert len(read(fresh, "ledger?dataset=health").json()) == before
+
+
+def test_a_grant_for_nobody_and_of_nothing(fresh: World) -> None:
+    before = len(read(fresh, "ledger?dataset=health").json())
+    act(fresh, "PUT", "grants", 404, epsilon=1, analyst="nobody")
+    act(fresh, "PUT", "grants", 404, epsilon=1, dataset="wealth")
+    act(fresh, "POST", "grants/suspend", 404, project="nothing")
     assert len(read(fresh, "ledger?dataset=health").json()) == before
 
 
