@@ -22,6 +22,7 @@ READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order",
     (exp.Intersect, "distinct"),
     (exp.Tuple, "expressions"),
     (exp.Column, "table"),
+    (exp.Star, "except_"),
     (exp.Div, "typed"),  # whether whole numbers divide as such: decided again from the operands' types
     (exp.Div, "safe"),  # whether division by zero is NULL: here it always is
     (exp.Is, "negate"),

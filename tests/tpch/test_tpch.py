@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def test_without_noise_the_answers_are_those_of_the_database(
                 answered = _by_key(shown(found, lambda sql: arrow(full, sql), sandbox), roles)
                 for key, numbers in _by_key(full.execute(QUERIES[name]).fetchall(), roles).items():
                     assert answered[key] == pytest.approx(numbers, rel=1e-4), (name, key)
+
+
+def test_exact_answers_are_those_of_the_database(tmp_path: Path, sandbox: Sandbox) -> None:
+    names = [name for name, word in DESCRIBED.items() if word == "exact"]
+    assert names
+    with generated(tmp_path) as full:
+        for name in names:
+            got = sorted(shown(planned(name), lambda sql: arrow(full, sql), sandbox), key=str)
+            expected = sorted(full.execute(QUERIES[name]).fetchall(), key=str)
+            assert expected
+            assert len(got) == len(expected)
+            for mine, theirs in zip(got, expected, strict=True):
+                assert [_plain(value) for value in mine] == [pytest.approx(_plain(value)) for value in theirs], name
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal | int) else value
 
 
 def _by_key(rows: Sequence[Sequence[Any]], roles: Sequence[str]) -> dict[tuple[Any, ...], list[float]]:

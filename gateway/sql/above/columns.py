@@ -10,7 +10,7 @@ from gateway.sql.above.attached import Attached
 from gateway.sql.algebra import Ref, Scalar
 from gateway.sql.functions import Level
 from gateway.sql.refusals import refuse
-from gateway.sql.scalars.resolve import Context, Scope, matches, only
+from gateway.sql.scalars.resolve import Context, Scope, starred
 from gateway.sql.tables import Public, Shown
 
 
@@ -51,16 +51,7 @@ class TableNames:
 
     def star(self, node: exp.Expression) -> list[tuple[str, Ref]]:
         """Return the columns that a star stands for."""
-        sources = self.scope.sources
-        if type(node) is exp.Star:
-            only(node)
-        else:
-            only(node.this)
-            only(node, "this", "table")
-            sources = tuple(s for s in sources if matches(node.args["table"], s.alias.this))
-        if not any(source.columns for source in sources):
-            refuse("column-unknown", node)
-        return [(name, ref) for source in sources for name, ref in source.columns if name not in source.merged]
+        return starred(node, self.scope)
 
     def table(self) -> Public:
         """Return the rows, with the subqueries read so far attached."""

@@ -19,7 +19,7 @@ from gateway.sql.inference.facts import facts
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.constants import NULL, NUMERIC, as_kind
 from gateway.sql.scalars.names import RowNames
-from gateway.sql.scalars.resolve import Context, Scope, matches, only
+from gateway.sql.scalars.resolve import Context, Scope, only, starred
 from gateway.sql.scalars.resolve import RowNames as ScopeNames
 from gateway.sql.scalars.scalar import predicate, scalar
 
@@ -138,7 +138,7 @@ def items(node: exp.Select, scope: Scope, names: RowNames) -> list[tuple[str, Sc
         if type(item) is exp.Star or (type(item) is exp.Column and type(item.this) is exp.Star):
             if aggregated(node):
                 refuse("not-grouped", item, hint="Name the columns that are grouped by.")
-            found += star(item, scope)
+            found += starred(item, scope)
             continue
         name, inner = named(item, index)
         found.append((name, scalar(inner, names)))
@@ -146,20 +146,6 @@ def items(node: exp.Select, scope: Scope, names: RowNames) -> list[tuple[str, Sc
     if len(set(taken)) != len(taken):
         refuse("column-name-duplicate", node)
     return found
-
-
-def star(node: exp.Expression, scope: Scope) -> list[tuple[str, Scalar]]:
-    """Return the columns that a star stands for, in the order in which FROM names them."""
-    if type(node) is exp.Star:
-        only(node)
-        sources_ = scope.sources
-    else:
-        only(node.this)
-        only(node, "this", "table")
-        sources_ = tuple(s for s in scope.sources if matches(node.args["table"], s.alias.this))
-        if not sources_:
-            refuse("column-unknown", node)
-    return [(name, ref) for source in sources_ for name, ref in source.columns if name not in source.merged]
 
 
 def constants(node: exp.Values, context: Context) -> tuple[Relation, Columns]:

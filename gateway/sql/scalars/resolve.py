@@ -103,6 +103,24 @@ class Scope:
         return found
 
 
+def starred(node: exp.Expression, scope: Scope) -> list[tuple[str, Ref]]:
+    """Return the columns that a star stands for, as FROM names them, without those that EXCEPT or EXCLUDE lists."""
+    star, sources = node, scope.sources
+    if type(node) is not exp.Star:
+        only(node, "this", "table")
+        star, sources = node.this, tuple(s for s in sources if matches(node.args["table"], s.alias.this))
+    only(star, "except_")
+    found = [(name, ref) for source in sources for name, ref in source.columns if name not in source.merged]
+    for column in star.args.get("except_") or []:
+        only(column, "this")
+        if not isinstance(column.this, exp.Identifier) or not any(matches(column.this, name) for name, _ in found):
+            refuse("column-unknown", column)
+        found = [(name, ref) for name, ref in found if not matches(column.this, name)]
+    if not found:
+        refuse("column-unknown", node)
+    return found
+
+
 def natural(join: exp.Join, scope: Scope, source: Source) -> list[exp.Identifier]:
     """Return the columns that a NATURAL JOIN equates: those declared under one name on both sides; none of another."""
     method = join.args.get("method")
