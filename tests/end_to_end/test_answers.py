@@ -337,3 +337,14 @@ def test_the_same_question_at_once_is_the_same_answer(home: Home) -> None:
     first, second = (ask(home, "SELECT COUNT(*) AS again FROM treatment", 0.001) for _ in range(2))
     assert first.to_pandas().equals(second.to_pandas())
     assert second.cached
+
+
+def test_what_is_computed_beside_public_rows_has_intervals(home: Home) -> None:
+    counts = "SELECT site_id, COUNT(*) AS n FROM visit GROUP BY site_id"
+    sql = f"SELECT s.city, 2 * t.n AS d FROM ({counts}) AS t JOIN site AS s ON s.site_id = t.site_id ORDER BY s.city"
+    result = ask(home, sql, 5.0)
+    assert [row[0] for row in result.rows] == ["Aarau", "Bern", "Chur", "Davos"]
+    for (_, value), interval in zip(result.rows, result.intervals["d"], strict=True):
+        assert interval is not None
+        assert isinstance(value, int | float)
+        assert interval[0] < value < interval[1]
