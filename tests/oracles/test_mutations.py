@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from math import prod
 from random import Random
@@ -18,8 +18,9 @@ from gateway.sql import compile as compiling
 from gateway.sql.above import noisy
 from gateway.sql.algebra import Aggregate, Ref
 from gateway.sql.below import spread
-from gateway.sql.planning import choose, layout
+from gateway.sql.planning import choose, layout, twosided
 from gateway.sql.planning.plan import Measure, PlannedRelease, Share
+from gateway.sql.planning.wanted import Wanted
 from gateway.sql.writing import cells, render, rewrite, rows
 from gateway.sql.writing.dialects.writer import Writer
 from mechanisms import thresholds
@@ -41,7 +42,9 @@ NEIGHBOURS = {
         written("SELECT COUNT(*) FROM item WHERE qty > 0"),
         written("SELECT VAR_POP(income), AVG(income) FROM person"),
         written("SELECT COVAR_POP(cost, score) FROM visit"),
+        written("SELECT CORR(age, income) FROM person"),
         written("SELECT CORR(cost, score) FROM visit", "gaussian"),
+        written("SELECT AVG(age), AVG(income) FROM person WHERE age IS NOT NULL AND income IS NOT NULL"),
     ),
     READINGS: (
         written("SELECT COUNT(*), SUM(step) FROM reading"),
@@ -55,6 +58,13 @@ ANSWERS = (
     Asked("person", ("sex",), (Aggregated("COUNT", "age"), Aggregated("AVG", "age"))),
     Asked("person", (), (Aggregated("VAR_SAMP", "age"), Aggregated("COVAR_POP", "age", "income"))),
     Asked("person", (), (Aggregated("REGR_SLOPE", "income", "age"),)),
+    Asked("person", (), (Aggregated("AVG", "age"), Aggregated("AVG", "income"))),
+    Asked(
+        "person",
+        (),
+        (Aggregated("COUNT"), Aggregated("AVG", "age"), Aggregated("SUM", "income")),
+        where="age IS NOT NULL AND income IS NOT NULL",
+    ),
 )
 
 
@@ -199,6 +209,23 @@ def uncentred_products(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cells, "_centred", lambda found, write: f"(4 * {honest(found, write)})")
 
 
+def signs_lost(patch: pytest.MonkeyPatch) -> None:
+    """What a product of places is multiplied out to is added up where it should be taken away."""
+    honest = cells._times
+    patch.setattr(cells, "_times", lambda factor, counted, write: honest(abs(factor), counted, write))
+
+
+def nulls_crossed(patch: pytest.MonkeyPatch) -> None:
+    """Columns that may be NULL share out rows together, so that a row without the one is lost to the other."""
+
+    def crossed(wanted: Wanted, told: Container[str], together: int) -> list[list[str]]:
+        names = [name for name in wanted.measured if name not in told]
+        return [names] if len(names) == together == 2 else []
+
+    for module in (choose, twosided):
+        patch.setattr(module, "crossed", crossed)
+
+
 def samples_read_as_populations(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moments, "_sampled", lambda found, _noisy, _confidence: found)
 
@@ -231,6 +258,7 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
         (no_threshold_reach, "lower than its delta allows"),
         (cells_rounded_apart, "is declared"),
         (uncentred_products, "is declared"),
+        (signs_lost, "is declared"),
     ],
 )
 def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +268,15 @@ def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypa
 
 @pytest.mark.parametrize(
     "mutation",
-    [values_counted_as_rows, ownerless_rows, wrong_join, samples_read_as_populations, arguments_turned_round],
+    [
+        values_counted_as_rows,
+        ownerless_rows,
+        wrong_join,
+        samples_read_as_populations,
+        arguments_turned_round,
+        signs_lost,
+        nulls_crossed,
+    ],
 )
 def test_answers_find(mutation: Mutation, duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)

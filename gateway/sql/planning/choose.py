@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal, NoReturn
 
 from gateway.policy.model import Dataset, Dialect
@@ -32,7 +33,7 @@ from gateway.sql.planning.plan import (
 from gateway.sql.planning.quantum import quantum
 from gateway.sql.planning.shared import shared
 from gateway.sql.planning.split import GRAIN, weights
-from gateway.sql.planning.twosided import two_sided
+from gateway.sql.planning.twosided import crossed, two_sided
 from gateway.sql.planning.wanted import SPREAD, Wanted
 from gateway.sql.refusals import refuse
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
@@ -214,18 +215,18 @@ def _wanted(
 
 def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _Where) -> list[_Candidate]:
     """Return every way to release that the price and the mechanism asked for allow."""
-    ways: list[tuple[Layout, Mechanism]] = []
+    ways: list[tuple[tuple[Layout, ...], Mechanism]] = []
     if not two_sided(wanted).vectors and all(isinstance(part, Quantiles) for part in beside):
         cost = replace(cost, mechanism="laplace")  # where all is selected, there is no noise to choose
     if cost.mechanism != "gaussian":
-        ways += [(two_sided(wanted), "laplace"), (shared(wanted), "laplace")]
+        ways += [(layouts, "laplace") for layouts in _layouts(wanted, where.dialect)]
     if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
         if cost.delta == 0:
             refuse("mechanism-unavailable", hint="Gaussian noise needs a delta, and the policy's per_query.delta is 0.")
-        ways.append((shared(wanted), "gaussian"))
+        ways.append(((shared(wanted),), "gaussian"))
     found: list[_Candidate] = []
-    for layout, mechanism in ways:
-        for widest in clips.WIDEST if wanted.chosen else (None,):
+    for layouts, mechanism in ways:
+        for layout, widest in product(layouts, clips.WIDEST if wanted.chosen else (None,)):
             try:
                 found.append(
                     _priced(layout, mechanism, cost, beside, replace(where, widest=_least(widest, where.rows)))
@@ -240,6 +241,18 @@ def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _W
 
 def _least(widest: int | None, rows: int | None) -> int | None:
     return widest if widest is None or rows is None else min(widest, rows)
+
+
+def _layouts(wanted: Wanted, dialect: Dialect) -> list[tuple[Layout, ...]]:
+    """Return the layouts for Laplace noise; of each, a finer one first where there is any, which may cost too much.
+
+    SQLite's 64 bits hold no products. Where a bound is chosen, a finer layout would leave fewer bounds to choose from.
+    """
+    if wanted.chosen or dialect == "sqlite":
+        return [(two_sided(wanted),), (shared(wanted),)]
+    found = [(two_sided(wanted, fine=True), two_sided(wanted)), (shared(wanted),)]
+    found += [(two_sided(wanted, most, fine=True),) for most in (2, 3) if crossed(wanted, (), most)]
+    return found
 
 
 def _no_scale() -> NoReturn:

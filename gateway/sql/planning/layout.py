@@ -1,9 +1,9 @@
 """Which vectors of exact integers carry the aggregates of a release, and how each aggregate is read off them.
 
-Two layouts. *Two-sided* (``twosided``, for Laplace): a bounded column becomes cells whose sum is the same for every
-row, so that COUNT, SUM, AVG and VAR together cost what the count alone costs. *Shared* (``shared``, for Gaussian, and
-for Laplace with three columns or more): one vector of one count, the columns' distances from their mid-points, and the
-products of these.
+Three layouts. *Two-sided* (``twosided``, for Laplace): a bounded column becomes cells whose sum is the same for every
+row, so that COUNT, SUM, AVG and VAR together cost what the count alone costs. *Crossed*: so do two or three columns
+together. *Shared* (``shared``, for Gaussian, and for Laplace with several columns that may be NULL): one vector of one
+count, the columns' distances from their mid-points, and the products of these.
 
 Why the bounds are sound: a row's cells are bounded by construction (``quantum.Quantum``, ``cells``), and an owner's
 rows count for at most M rows over all groups, cells and columns together, because each row of an owner with n > M rows
@@ -43,7 +43,7 @@ class Vector:
 class Layout:
     """Vectors, the estimator of each aggregate, and the measure (with what one owner adds to it) that counts owners."""
 
-    name: Literal["two-sided", "shared"]
+    name: Literal["two-sided", "crossed", "shared"]
     vectors: tuple[Vector, ...]
     estimators: tuple[tuple[str, Estimator], ...]
     owners: tuple[str, int] | None
@@ -64,6 +64,7 @@ class Builder:
     """A layout in the making: its vectors, and how counts, sums and moments of values are read off them."""
 
     wanted: Wanted
+    fine: bool = False
     vectors: list[Vector] = field(default_factory=list)
     every_row: Terms | None = None
     values: dict[str, Terms] = field(default_factory=dict)
@@ -112,7 +113,7 @@ class Builder:
             # An owner held to one row is one row: the rows need no measure of their own.
             self.every_row = ((name, Fraction(1)),)
 
-    def finished(self, name: Literal["two-sided", "shared"]) -> Layout:
+    def finished(self, name: Literal["two-sided", "crossed", "shared"]) -> Layout:
         """Return the layout with an estimator for each aggregate."""
         estimators = tuple((label, self._estimator(aggregate)) for label, aggregate in self.wanted.aggregates)
         return Layout(name, tuple(self.vectors), estimators, self.owners)

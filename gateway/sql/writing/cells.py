@@ -5,6 +5,9 @@ order and its ends are whole. The Bernstein polynomials of a column are not nega
 products, and the cumulated sums C_1 <= C_2 <= ... <= C_last = D of the products' numerators, each rounded once, differ
 by whole numbers that are not negative and add up to ``whole``: one row adds exactly ``whole`` to the cells together.
 A centred product lies in [-D, D], and rounded onto [-whole, whole].
+
+Where D divides ``whole``, nothing is rounded: a cell is ``whole / D`` times its numerator, itself. Then its sum over
+rows is the same combination of the sums of the products of places, which are the same for all cells.
 """
 
 from __future__ import annotations
@@ -45,6 +48,49 @@ def total(found: Cell, write: Writer) -> str:
     each = found.offset - found.multiplier * found.origin
     parts += [_times(each, present, write)] if each or not parts else []
     return " + ".join(parts)
+
+
+def share_total(found: Share, write: Writer) -> str | None:
+    """Return what rows add to a cell together, from sums of products of places; None where rows are rounded.
+
+    ``2p(G - p)`` of each row → ``2G * SUM(p) - 2 * SUM(p * p)``
+
+    Why it is the sum of the rows: the polynomial is multiplied out in whole numbers; each product of places is at most
+    D < 2^62, each coefficient times it at most 4 D, and over fewer than 2^56 rows no term reaches 2^126.
+    """
+    if not _narrow(found):
+        return None
+    terms: dict[tuple[int, ...], int] = {(): found.whole // _denominator(found.factors)}
+    for factor, at in zip(found.factors, found.at, strict=True):
+        grid = factor.grid
+        powers = {
+            (1, 0): {0: grid, 1: -1},
+            (1, 1): {1: 1},
+            (2, 0): {0: grid**2, 1: -2 * grid, 2: 1},
+            (2, 1): {1: 2 * grid, 2: -2},
+            (2, 2): {2: 1},
+        }[factor.power, at]
+        terms = {(*before, power): c * by for before, c in terms.items() for power, by in powers.items()}
+    written = []
+    for exponents, coefficient in terms.items():
+        places = [
+            f"({factor.column} - ({factor.origin}))"
+            for factor, power in zip(found.factors, exponents, strict=True)
+            for _ in range(power)
+        ]
+        summed = write.total(_where_all(found.factors, " * ".join(places) or "1"))
+        written.append(_times(coefficient, summed, write))
+    return " + ".join(written)
+
+
+def _denominator(factors: tuple[Factor, ...]) -> int:
+    return prod(factor.grid**factor.power for factor in factors)
+
+
+def _narrow(found: Share) -> bool:
+    """Whether cells are whole products of places that are not rounded either, all of which 64 bits hold."""
+    exact = found.whole % _denominator(found.factors) == 0
+    return exact and found.whole < 2**61 and all(factor.grid == factor.width for factor in found.factors)
 
 
 def _times(factor: int, counted: str, write: Writer) -> str:
@@ -109,7 +155,7 @@ def _cumulated(factors: tuple[Factor, ...], at: tuple[int, ...], write: Writer) 
 
 
 def _share(found: Share, write: Writer) -> str:
-    denominator = prod(factor.grid**factor.power for factor in found.factors)
+    denominator = _denominator(found.factors)
     if found.whole % denominator == 0:
         numerators = [_bernstein(factor, at, write) for factor, at in zip(found.factors, found.at, strict=True)]
         return " * ".join([*numerators, str(found.whole // denominator)])
@@ -128,7 +174,7 @@ def _rounded(numerator: str, whole: int, denominator: int, write: Writer) -> str
 
 
 def _centred(found: Centred, write: Writer) -> str:
-    denominator = prod(factor.grid**factor.power for factor in found.factors)
+    denominator = _denominator(found.factors)
     distances = [
         f"(2 * {_place(factor, write)} - {factor.grid})" for factor in found.factors for _ in range(factor.power)
     ]

@@ -37,7 +37,7 @@ from gateway.sql.planning.plan import (
     Share,
 )
 from gateway.sql.refusals import refuse
-from gateway.sql.writing.cells import cell, total
+from gateway.sql.writing.cells import cell, share_total, total
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.render import constant, quantised
 from gateway.sql.writing.rows import Rows, rows
@@ -225,6 +225,8 @@ def _whole_rows(measure: Measure, dialect: Dialect) -> str:
     write = writer(dialect)
     if isinstance(measure.cell, Cell) and write.combines:
         return f"{total(measure.cell, write)} AS {measure.name}"
+    if isinstance(measure.cell, Share) and write.combines and (summed := share_total(measure.cell, write)) is not None:
+        return f"{summed} AS {measure.name}"
     return _summed(measure, _amount(measure, dialect), dialect)
 
 
