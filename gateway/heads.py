@@ -1,7 +1,8 @@
 """The signed head of the ledger: a small file that tells whether a ledger is the one it was.
 
-A gateway signs it when it starts and when it stops, and compares it before it serves. Kept in the home folder it shows
-a control database restored alone; kept elsewhere as well (``discreet ledger head``), it shows a whole home restored.
+A gateway signs it when it starts, every minute and when it stops, and compares it before it serves. Kept in the home
+folder it shows a control database restored alone; kept elsewhere as well (``discreet ledger head``), it shows a whole
+home restored.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -29,6 +32,9 @@ log = logging.getLogger("discreet.heads")
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of a file of signed heads that are read at all."""
+
+AGAIN_SECONDS: Final = 60.0
+"""How often a gateway that serves signs anew."""
 
 
 class HeadInvalid(Exception):
@@ -129,6 +135,28 @@ def keep(reads: Engine, path: Path, key: SigningKey) -> None:
         write(path, signed)
     except (HeadInvalid, SQLAlchemyError, OSError) as error:
         log.warning("the ledger's head was not signed: %s", type(error).__name__)
+
+
+class Keeper:
+    """Keeps the head of a gateway that serves: signed now and then, so that one that is killed leaves a recent one.
+
+    What was spent after the last signature is what a ledger restored from an older copy could grant again unseen.
+    """
+
+    def __init__(self, keep: Callable[[], None], seconds: float = AGAIN_SECONDS) -> None:
+        self._keep, self._seconds = keep, seconds
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="ledger-head", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Sign no more; returns when nothing is being signed."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._seconds):
+            self._keep()
 
 
 def told(each: Behind) -> str:

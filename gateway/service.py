@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,7 @@ class Service:
     slots: Slots
     sandbox: Sandbox
     readiness: Readiness = field(default_factory=Readiness)
+    keeper: heads.Keeper | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -124,6 +125,8 @@ class Service:
 
     def close(self) -> None:
         """Release files and connections; nothing may be executing any more."""
+        if self.keeper is not None:
+            self.keeper.close()
         self.sandbox.close()
         self.engines.close()
         if not self.faults:
@@ -168,8 +171,12 @@ def open_service(settings: Settings) -> Service:
             heads.keep(service.reads, settings.ledger_head_file, key)
         return found
 
+    def keep() -> None:
+        if not service.faults:
+            heads.keep(service.reads, settings.ledger_head_file, key)
+
     service.readiness.begin(check)
     if not service.faults and settings.answers_days is not None:
         expired = expire_answers(control, settings.answers_days)
         log.info("%d stored answers were older than %d days and are deleted", expired, settings.answers_days)
-    return service
+    return replace(service, keeper=heads.Keeper(keep))

@@ -83,6 +83,25 @@ def test_a_gateway_keeps_the_head_and_serves_a_ledger_that_went_on(settings: Set
     assert faults(settings) == ()
 
 
+def test_a_gateway_that_is_killed_leaves_a_recent_head(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was spent since the start is signed while it serves, not only when it stops."""
+    monkeypatch.setattr(heads.Keeper.__init__, "__defaults__", (0.01,))
+    signed, real = Event(), heads.write
+
+    def write(path: Path, found: heads.SignedHeads) -> None:
+        real(path, found)
+        if any(each.seq == 5 for each in found.heads):
+            signed.set()
+
+    monkeypatch.setattr(heads, "write", write)
+    service = open_service(settings)
+    spend(settings)
+    assert signed.wait(60)
+    killed = json.loads(settings.ledger_head_file.read_text())  # the file as a kill would leave it
+    service.close()
+    assert killed["heads"][0]["seq"] == 5
+
+
 def test_a_tail_cut_together_with_its_balances(settings: Settings) -> None:
     spend(settings)
     assert faults(settings) == ()
