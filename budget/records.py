@@ -106,10 +106,12 @@ def held(
 ) -> list[Record]:
     """Return the analyst's answered charges that bear one of these marks, charged since an instant, the last first.
 
-    Deleted ones bear none. They are theirs to have again at no price; ``Suspended`` while their outcomes are withheld.
+    Deleted ones bear none. They are theirs to have again at no price; ``Suspended`` while their outcomes are withheld,
+    whether or not there are any: that a query in flight has come to an answer is what is withheld.
     """
     found = _marked(conn, dataset, marks, since, limit, schema.charge.c.analyst == analyst)
-    if found and read(conn, dataset, [of_analyst(analyst)])[0].suspended:
+    # After the answers: what became one while nobody was suspended may be told.
+    if read(conn, dataset, [of_analyst(analyst)])[0].suspended:
         raise Suspended
     return found
 

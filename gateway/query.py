@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -183,7 +183,7 @@ def _dry(service: Service, principal: Principal, request: wire.QueryRequest) -> 
     dataset, plan, standing = _planned(service, principal, request)
     found: list[Offer] = []
     if not standing.suspended:
-        with service.reads.connect() as conn:
+        with suppress(LedgerSuspended), service.reads.connect() as conn:  # suspended in this very moment
             found = offers(conn, service.settings, principal.name, request, dataset, plan)
     if request.plan_id not in (None, plan.fingerprint, *(offer.id for offer in found)):
         raise _changed()

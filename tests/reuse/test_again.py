@@ -230,3 +230,18 @@ def test_nothing_is_offered_of_or_to_who_is_suspended(here: World) -> None:
     with here.service.control.begin() as conn:
         suspensions.clear(conn, "health", "ann", actor="root")
     assert here.ask(GROUPED, 0.5).cached
+
+
+def test_who_is_suspended_learns_nothing_of_what_is_in_flight_by_naming_a_plan(here: World) -> None:
+    """It was told that the plan is another, instead of the suspension, of what had not come to an answer."""
+    from budget import suspensions
+
+    here.ask(GROUPED, 0.5)
+    with here.service.control.begin() as conn:
+        suspensions.suspend(conn, "health", "ann", actor="gateway")
+    told = []
+    for text in (GROUPED, "SELECT COUNT(*) AS n FROM person WHERE age > 77"):  # answered, and not
+        with pytest.raises(Forbidden) as refusal:
+            here.ask(text, 0.5, plan_id="0" * 32)
+        told.append((refusal.value.code, str(refusal.value)))
+    assert told[0] == told[1]
