@@ -47,9 +47,14 @@ def key_digest(key: Key) -> str:
 
 
 def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:
-    """Return what each aggregate of a release means, by its name."""
+    """Return what each aggregate of a release means, by its name.
+
+    Of a count of different values it is also how many of them one unit adds, which a request may say.
+    """
     found: Mapping[str, Aggregate] = dict(planned.release.aggregates)
-    return {name: digest(aggregate) for name, aggregate in found.items()}
+    distinct = [(part.distinct, part) for part in planned.parts if part.distinct is not None]
+    most = {name: (held.most,) for held, part in distinct for name, _ in part.release.aggregates}
+    return {name: digest(aggregate, *most.get(name, ())) for name, aggregate in found.items()}
 
 
 def same(plan: Plan, planned: PlannedRelease) -> str:

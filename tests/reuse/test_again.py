@@ -245,3 +245,14 @@ def test_who_is_suspended_learns_nothing_of_what_is_in_flight_by_naming_a_plan(h
             here.ask(text, 0.5, plan_id="0" * 32)
         told.append((refusal.value.code, str(refusal.value)))
     assert told[0] == told[1]
+
+
+def test_a_count_of_different_values_is_another_where_a_unit_adds_more_of_them(here: World) -> None:
+    """What was counted of one value a unit stood, unasked, for what counts two."""
+    text = "SELECT COUNT(DISTINCT kind) AS n FROM call"
+    few = here.ask(text, 1.0, max_groups_contributed=1)
+    assert here.ask(text, 1.0, max_groups_contributed=1).rows == few.rows
+    many = here.ask(text, 1.0)
+    assert not many.cached
+    assert [each.plan.releases[0].blocks[0].l1 for each in (few, many)] == [1, 2]
+    assert here.ask(text, 0.5).rows == many.rows

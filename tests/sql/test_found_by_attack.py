@@ -247,3 +247,24 @@ def test_constants_that_no_double_can_say_are_planned(
     tiny: str, attacked: tuple[Dataset, duckdb.DuckDBPyConnection]
 ) -> None:
     assert plan(written(f"SELECT SUM(CASE WHEN age > 5 THEN {tiny} END) FROM person"), attacked[0]).releases
+
+
+def test_a_key_is_never_called_as_a_measure_is_in_letters_of_either_size(tmp_path: Path) -> None:
+    """The stages of a bound that is chosen have M0_0 and m0_0 side by side, which DuckDB takes for one name."""
+    url = f"duckdb:///{tmp_path / 'data.duckdb'}"
+    with duckdb.connect(str(tmp_path / "data.duckdb")) as connection:
+        for statement in (*TABLES[:1], 'CREATE TABLE visit(person_id BIGINT, "M0_0" VARCHAR, "C3" VARCHAR)'):
+            connection.execute(statement)
+        connection.execute("INSERT INTO person SELECT i, i FROM range(20) t(i)")
+        connection.execute("INSERT INTO visit SELECT i % 7, 'a', 'b' FROM range(40) t(i)")
+    policy = POLICY.replace("    max_rows_per_unit: 5\n", "").replace("  pub: {{public: true, key: id}}\n", "")
+    policy = policy.replace(
+        "{{cost: {{type: integer, lower: 0, upper: 1000}}, kind: {{type: text}}}}",
+        "{{M0_0: {{type: text, values: [a]}}, C3: {{type: text, values: [b]}}}}",
+    )
+    dataset = _dataset(policy.format(url=url), url, ("person", "visit"))
+    found = plan(written('SELECT "M0_0", "C3", COUNT(*) FROM visit GROUP BY 1, 2'), dataset).releases[0]
+    assert found.clip is not None
+    with duckdb.connect(str(tmp_path / "data.duckdb")) as connection:
+        table = release(found, connection.sql(found.sql).to_arrow_table())
+    assert ("a", "b") in table.keys

@@ -148,7 +148,9 @@ def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: B
     for name, key in release.keys:
         about = known(key, found.columns)
         label = about.origin[1] if about.origin is not None else name
-        if re.fullmatch(r"[cm]\d+(_\d+)?", label) or any(label.lower() == other.label.lower() for other in keys):
+        if re.fullmatch(r"[cm]\d+(_\d+)?", label, re.IGNORECASE) or any(
+            label.lower() == other.label.lower() for other in keys
+        ):
             label = f"{label}_{name}"
         keys.append(Key(name, label, key, about.kind, domain(key, about, holding, bounds.integer_domain)))
     return tuple(keys)
