@@ -207,14 +207,14 @@ def test_a_higher_price_or_another_analyst_is_another_charge(home: Home) -> None
 
 
 def test_another_analyst_buys_the_stored_answer_and_the_cap_pays_once(home: Home) -> None:
-    home.grant("rosa", 3.0)
+    home.grant("rhea", 3.0)
     home.grant("sven", 3.0)
     text = "SELECT COUNT(*) AS n FROM person WHERE age > 41"
-    mine, cap = ask(home, text, 0.5, "rosa"), cap_spent(home)
+    mine, cap = ask(home, text, 0.5, "rhea"), cap_spent(home)
     theirs = ask(home, text, 0.5, "sven")
     assert (theirs.response.cached, theirs.response.cost.epsilon, theirs.rows) == (True, 0.5, mine.rows)
     assert theirs.response.query_id != mine.response.query_id
-    assert (home.spent("rosa"), home.spent("sven"), cap_spent(home)) == (0.5, 0.5, cap)
+    assert (home.spent("rhea"), home.spent("sven"), cap_spent(home)) == (0.5, 0.5, cap)
 
 
 def test_a_new_data_version_is_a_new_question(home: Home) -> None:
