@@ -20,11 +20,13 @@ from gateway.engines.open import open_engine
 from gateway.engines.sqlite import SqliteBackend
 from gateway.engines.sqlitefunctions import add_functions, instant, weighted
 from gateway.policy.model import Column, ForeignKey, Physical, TableShape
+from gateway.sql.algebra import Call, Constant, Ref
 from gateway.sql.functions import PARTS, UNITS
 from gateway.sql.offered import OFFERED
 from gateway.sql.writing.dialects.depth import parser_depth
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.dialects.sqlite import MOST_DEPTH
+from gateway.sql.writing.render import scalar
 from tests.oracles.clinic import CLINIC
 from tests.oracles.composed import composed
 from tests.oracles.databases import sqlite_dataset
@@ -349,3 +351,26 @@ def test_many_arguments_are_functions_of_functions() -> None:
                 sql = f"SELECT {write.variadic(template, values[:count])}"
                 expected = count - 1 if found else 0
                 assert connection.execute(sql).fetchall() == [(expected,)]
+
+
+@pytest.mark.parametrize(
+    ("function", "others", "expected"),
+    [
+        ("least", ("b",), ["61FF", "62", "61"]),
+        ("greatest", ("a",), ["61FF", "61", "61"]),
+        ("upper", (), ["", "", "41"]),
+    ],
+)
+def test_text_that_is_no_utf_8_is_no_error_where_texts_are_compared(
+    path: Path, engine: AlchemyEngine, function: str, others: tuple[str, ...], expected: list[str]
+) -> None:
+    """LEAST and GREATEST were given it as text, which no function of Python's can take: one row was an error."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE words (w TEXT)")
+        connection.execute("INSERT INTO words VALUES (CAST(x'61ff' AS TEXT)), (NULL), ('a')")
+        connection.commit()
+    call = Call(function, (Ref("w", "text"), *(Constant(other, "text") for other in others)), "text")
+    written_call = scalar(call, str, "sqlite")
+    with engine.session(LIMITS) as session:
+        rows = session.fetch(f"SELECT hex({written_call}) AS h FROM words ORDER BY rowid").to_pylist()
+    assert [row["h"] for row in rows] == expected

@@ -66,6 +66,10 @@ def scalar(found: Scalar, column: Callable[[str], str], dialect: Dialect) -> str
             return column(name)
         case Constant():
             return constant(found, dialect)
+        case Call(function, args, "text") if function in ("least", "greatest"):
+            write = writer(dialect)
+            parts = [write.compared(scalar(arg, column, dialect)) for arg in args]
+            return f"({write.as_text(_applied(function, parts, dialect))})"
         case Call(function, args):
             parts = [scalar(arg, column, dialect) for arg in args]
             return f"({_applied(function, parts, dialect)})"

@@ -181,6 +181,14 @@ class Writer:
         """Return a function of any number of arguments, which stand where its template has ``{*}``."""
         return template.replace("{*}", ", ".join(parts))
 
+    def compared(self, text: str) -> str:
+        """Return a text as LEAST and GREATEST take it."""
+        return text
+
+    def as_text(self, picked: str) -> str:
+        """Return what LEAST or GREATEST picked among texts as ``compared`` gives them."""
+        return picked
+
     def admits(self, sql: str) -> bool:
         """Whether the engine reads a text of that length and depth, decided before anything is charged."""
         return len(sql) <= MOST_SQL
