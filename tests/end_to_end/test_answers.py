@@ -148,14 +148,14 @@ def test_public_tables_alone_are_answered_exactly_at_no_price(home: Home) -> Non
 
 
 def test_released_tables_meet_each_other_and_public_ones_under_one_price(home: Home) -> None:
-    home.grant("rosa", 1.0)
+    home.grant("ruth", 1.0)
     sql = """
         WITH visits AS (SELECT site_id, COUNT(*) AS n FROM visit GROUP BY site_id)
         SELECT s.city, v.n, DP_INTERVAL_LOW(v.n) AS low, v.n / (SELECT COUNT(*) FROM visit) AS part,
           RANK() OVER (ORDER BY v.n DESC) AS place
         FROM visits v JOIN site s ON s.site_id = v.site_id ORDER BY s.city
     """
-    result = ask(home, sql, 0.5, "rosa")
+    result = ask(home, sql, 0.5, "ruth")
     assert [row[0] for row in result.rows] == list(CITIES)
     assert [column.role for column in result.response.columns] == ["public", "noisy", "derived", "derived", "derived"]
     for row, interval in zip(result.rows, result.intervals["n"], strict=True):
@@ -164,10 +164,10 @@ def test_released_tables_meet_each_other_and_public_ones_under_one_price(home: H
     assert sum(float(str(row[3])) for row in result.rows) == pytest.approx(1, abs=0.1)
     counts = [float(str(row[1])) for row in result.rows]
     assert [row[4] for row in result.rows] == [1 + sum(other > count for other in counts) for count in counts]
-    assert home.spent("rosa") == 0.5
+    assert home.spent("ruth") == 0.5
     assert len(result.response.plan.releases) == 2
     assert sum(item.epsilon or 0 for item in result.response.cost.items) == pytest.approx(0.5)
-    again = ask(home, sql, 0.5, "rosa").response
+    again = ask(home, sql, 0.5, "ruth").response
     assert (again.cached, again.rows) == (True, result.response.rows)
 
 
