@@ -131,7 +131,7 @@ def under_answers(
                     raise
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -112,23 +112,22 @@ ANSWERS = tuple(
 )
 
 
-def found_by_neighbours(duckdbs: Bases) -> list[str]:
+def found_by_neighbours(duckdbs: Bases) -> Iterator[str]:
     """What the first oracle says of the dirty example without unit 1; what is refused is no finding."""
     dataset, (first, second) = duckdbs[CLINIC]
     data = _crossed()
     first.fill(data)
     second.fill({name: rows[::-1] for name, rows in without(CLINIC, data, 1).items()})
-    found: list[str] = []
     for sql in NEIGHBOURS:
         try:
             planned = plan(written(sql), dataset)
         except SqlRefused:
             continue
-        found += neighbours.compare(planned, first.fetch, second.fetch)
-    return found + _found_by_keyed_neighbours(duckdbs)
+        yield from neighbours.compare(planned, first.fetch, second.fetch)
+    yield from _found_by_keyed_neighbours(duckdbs)
 
 
-def _found_by_keyed_neighbours(duckdbs: Bases) -> list[str]:
+def _found_by_keyed_neighbours(duckdbs: Bases) -> Iterator[str]:
     """The same where the database enforces keys, and what follows from them is believed."""
     dataset, (first, second) = duckdbs[KEYED_CLINIC]
     day = date(2020, 1, 1)
@@ -137,17 +136,14 @@ def _found_by_keyed_neighbours(duckdbs: Bases) -> list[str]:
     data |= {"item": [], "site": [], "tariff": []}
     first.fill(data)
     second.fill(without(KEYED_CLINIC, data, 1))
-    found: list[str] = []
     for sql in KEYED:
-        found += neighbours.compare(plan(written(sql), dataset), first.fetch, second.fetch)
-    return found
+        yield from neighbours.compare(plan(written(sql), dataset), first.fetch, second.fetch)
 
 
-def found_by_answers(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def found_by_answers(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What the second oracle says of clean rows, beside which the engine holds visits that belong to nobody."""
     neighbours.quiet(monkeypatch)
     dataset, (base, _) = duckdbs[CLINIC]
-    found: list[str] = []
     for seed in range(4):
         data = tidy(CLINIC, Random(seed), 25)  # noqa: S311 - fixed examples, not noise
         nobodys = [(1000 + number, None, *row[2:]) for number, row in enumerate(data["visit"][:4])]
@@ -158,13 +154,12 @@ def found_by_answers(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.Monke
                     planned = plan(replace(written(asked.text), groups=1000), dataset)
                 except SqlRefused:
                     continue
-                found += differences(asked, shown(planned, base.fetch, sandbox), connection)
-    return found
+                yield from differences(asked, shown(planned, base.fetch, sandbox), connection)
 
 
 def test_the_fixed_examples_pass(duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found_by_neighbours(duckdbs) == []
-    assert found_by_answers(duckdbs, sandbox, monkeypatch) == []
+    assert list(found_by_neighbours(duckdbs)) == []
+    assert list(found_by_answers(duckdbs, sandbox, monkeypatch)) == []
 
 
 # --- what is broken on purpose
@@ -416,4 +411,4 @@ def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypa
 )
 def test_answers_find(mutation: Mutation, duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)
-    assert found_by_answers(duckdbs, sandbox, monkeypatch)
+    assert any(found_by_answers(duckdbs, sandbox, monkeypatch))

@@ -169,7 +169,7 @@ def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, aske
             assert differences(whole, world, found, data, base.fetch, sandbox) == ""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=70, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -177,7 +177,7 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=5, deadline=None, suppress_health_check=SLOW)
 @given(case=FOLDER_CASES, random=RANDOM)
 def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case

@@ -99,7 +99,7 @@ FOLDER_CASES = _cases(FOLDER_WORLDS)
 RANDOM = st.randoms(use_true_random=True)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -120,7 +120,7 @@ def test_sqlite(sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]
     check(world, *sqlites[world], sandbox, asked, random)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=5, deadline=None, suppress_health_check=SLOW)
 @given(case=FOLDER_CASES, random=RANDOM)
 def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
