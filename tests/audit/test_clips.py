@@ -33,7 +33,7 @@ CASES = (
     (Case("chosen rows by key", "SELECT label, COUNT(*) FROM item GROUP BY label", 4, dirty=True), 0.2),
     (Case("chosen sum", "SELECT SUM(cost) FROM visit", 4, dirty=True), 0.2),
 )
-"""Questions, and the part of the claim that the audit must see at least: about half of what it sees, since draws differ."""
+"""Questions, and the part of the claim that the audit must see at least: half of what it sees, since draws differ."""
 
 
 def worlds(case: Case, base: DuckdbDatabase) -> tuple[PlannedRelease, list[pa.Table], float]:
