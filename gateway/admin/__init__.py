@@ -36,10 +36,12 @@ from gateway.admin.scopes import (
     set_scope,
     suspend_grant,
 )
+from gateway.admin.suggest import Proposal, suggest_policy
 
 __all__ = [
     "DatasetRecord",
     "Initialised",
+    "Proposal",
     "acknowledge_ledger",
     "add_analyst",
     "apply_dataset",
@@ -70,6 +72,7 @@ __all__ = [
     "set_scope",
     "show_dataset",
     "sign_head",
+    "suggest_policy",
     "suspend_grant",
     "verify_ledger",
 ]

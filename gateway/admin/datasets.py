@@ -70,7 +70,7 @@ def apply_dataset(
         document = _located(policy_text.load(source), folder or settings.home)
         if name is not None and document.dataset != name:
             raise PolicyInvalid([Problem("dataset", "the policy is of another dataset than the address")])
-        with _engine(document.engine, opener) as engine:
+        with opened_engine(document.engine, opener) as engine:
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
         resolved = resolve(document, shapes, dialect, 1)
@@ -131,7 +131,8 @@ def _located(document: Document, folder: Path) -> Document:
 
 
 @contextmanager
-def _engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
+def opened_engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
+    """Open a database that a policy names, in an admin's words for what is wrong; closed again unless it was given."""
     from gateway.engines.open import EngineUrlInvalid, open_engine
     from gateway.service import EngineWritable
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import answers, ask, grants, manage, run
+from gateway.cli import answers, ask, grants, manage, run, suggest
 
 
 def _group(text: str) -> typer.Typer:
@@ -39,6 +39,7 @@ dataset = _group("Datasets and their policies.")
 dataset.command("apply")(manage.dataset_apply)
 dataset.command("list")(manage.dataset_list)
 dataset.command("show")(manage.dataset_show)
+dataset.command("suggest")(suggest.dataset_suggest)
 dataset.command("refresh")(answers.dataset_refresh)
 app.add_typer(dataset, name="dataset")
 

@@ -1,17 +1,18 @@
 """The policy file: YAML text in, a document of checked form out; what it means is resolved against a database later.
 
 The text is read as JSON-like YAML 1.2: only ``true`` and ``false`` are booleans (the country ``no`` is text), ``017``
-is text rather than octal, decimals are exact, and aliases, merge keys and duplicate keys are refused.
+is text rather than octal, decimals are exact, and aliases, merge keys and duplicate keys are refused. A bare ``?``
+stands for what somebody has still to decide (``dataset suggest`` writes it), and every one that is left is a problem.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -160,10 +161,27 @@ class Document(_Part):
     ] = {}
 
 
+class _Undecided:
+    """What a bare ``?`` is read as."""
+
+
+UNDECIDED: Final = _Undecided()
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, merge keys, duplicate keys, octals, sexagesimals or binary floats."""
+    """SafeLoader without aliases, merge keys, duplicate keys, octals, sexagesimals or binary floats.
+
+    Nor with complex keys, whose sign ``?`` is a value here.
+    """
 
     depth = 0
+
+    def fetch_key(self) -> None:
+        self.save_possible_simple_key()
+        self.allow_simple_key = False
+        start = self.get_mark()
+        self.forward()
+        self.tokens.append(yaml.ScalarToken("?", plain=True, start_mark=start, end_mark=self.get_mark()))
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -187,6 +205,9 @@ class _Loader(yaml.SafeLoader):
             seen.add(name)
         return super().construct_mapping(node, deep)
 
+    def construct_undecided(self, _node: yaml.ScalarNode) -> _Undecided:
+        return UNDECIDED
+
     def construct_exact(self, node: yaml.ScalarNode) -> Decimal:
         text = str(self.construct_scalar(node)).lower()
         return Decimal(text.replace(".inf", "inf").replace(".nan", "nan"))
@@ -201,6 +222,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.yaml_implicit_resolvers = {}
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_exact)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_date)
+_Loader.add_constructor("!undecided", _Loader.construct_undecided)
+_Loader.add_implicit_resolver("!undecided", re.compile(r"\A\?\Z"), ["?"])
 for _tag, _pattern, _first in (
     ("bool", r"\A(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
     ("int", r"\A[-+]?(?:0|[1-9][0-9]*)\Z", "-+0123456789"),
@@ -243,10 +266,28 @@ def check(loaded: object) -> Document:
     """Return the document that a loaded mapping is; ``PolicyInvalid`` with every problem of its form."""
     if not isinstance(loaded, dict):
         raise PolicyInvalid([Problem("", "a policy is a mapping: dataset, engine, privacy_unit, tables, …")])
+    undecided = [
+        Problem(path, "still to be decided: put what holds in place of the question mark")
+        for path in _undecided(loaded, "")
+    ]
+    if undecided:
+        raise PolicyInvalid(undecided)
     try:
         return Document.model_validate(loaded)
     except ValidationError as error:
         raise PolicyInvalid(_problems(error)) from None
+
+
+def _undecided(loaded: object, path: str) -> Iterator[str]:
+    """Yield where a bare question mark stands, in the order of the file."""
+    if loaded is UNDECIDED:
+        yield path
+    elif isinstance(loaded, dict):
+        for name, value in loaded.items():
+            yield from _undecided(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(loaded, list):
+        for value in loaded:
+            yield from _undecided(value, path)
 
 
 def _problems(error: ValidationError) -> list[Problem]:

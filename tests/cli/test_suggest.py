@@ -1,0 +1,119 @@
+"""``dataset suggest`` on real databases: the catalogue is read and nothing else, and the proposal can be applied."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+
+from gateway.engines.duckdb import DuckdbSession
+from tests.cli.conftest import Call
+
+TABLES = """
+CREATE TABLE person (person_id INTEGER PRIMARY KEY, sex TEXT, age INTEGER);
+CREATE TABLE visit (
+  visit_id INTEGER PRIMARY KEY, person_id INTEGER REFERENCES person (person_id), site_id INTEGER, cost {double});
+CREATE TABLE site (site_id INTEGER PRIMARY KEY, town TEXT);
+INSERT INTO person VALUES (1, 'F', 4711);
+"""
+
+
+def proposed(call: Call, url: str) -> str:
+    done = call("dataset", "suggest", url)
+    assert done.exit_code == 0, done.stderr
+    assert "4711" not in done.stdout
+    assert "owner: {person_id: person.person_id}" in done.stdout
+    assert "privacy_unit: {table: person, key: person_id}" in done.stdout
+    assert "  site:\n" in done.stdout
+    return done.stdout
+
+
+def decided(policy: str) -> str:
+    for before, after in (
+        ("lower: ?, upper: ?", "lower: 0, upper: 9"),
+        ("public: ?", "public: true"),
+        ("epsilon: ?", "epsilon: 2"),
+    ):
+        policy = policy.replace(before, after)
+    return policy
+
+
+def test_duckdb(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with duckdb.connect(str(tmp_path / "Our Clinic.duckdb")) as connection:
+        connection.execute(TABLES.format(double="DOUBLE"))
+
+    def refuse(self: DuckdbSession, sql: str) -> None:
+        raise AssertionError(sql)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckdbSession, "fetch", refuse)  # no statement reads a table
+        policy = proposed(call, f"duckdb:///{tmp_path}/Our%20Clinic.duckdb")
+    assert "dataset: our_clinic\n" in policy
+    assert "# a declared foreign key" in policy
+    file = tmp_path / "clinic.yaml"
+    file.write_text(policy)
+    call("init")
+    refused = call("dataset", "apply", str(file))
+    assert refused.exit_code == 1
+    assert "tables.person.columns.age.lower: still to be decided" in refused.stderr
+    file.write_text(decided(policy))
+    applied = call("dataset", "apply", str(file))
+    assert (applied.exit_code, applied.stdout) == (0, "our_clinic: version 1 is in force\n"), applied.stderr
+
+
+def test_sqlite(call: Call, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "clinic.sqlite") as connection:
+        connection.executescript(TABLES.format(double="DOUBLE"))
+    connection.close()
+    assert "# a declared foreign key" in proposed(call, f"sqlite:///{tmp_path}/clinic.sqlite")
+
+
+def test_parquet(call: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    with duckdb.connect() as connection:
+        connection.execute(TABLES.format(double="DOUBLE"))
+        for table in ("person", "visit", "site"):
+            connection.execute(f"COPY {table} TO '{folder}/{table}.parquet'")
+    assert "# guessed from the names" in proposed(call, f"parquet:///{folder}")
+
+
+def test_postgres(call: Call, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(TABLES.format(double="DOUBLE PRECISION").encode())
+    server, _, options = postgres_url.partition("?")
+    secret = f"{server}?{options}&password=geheim"
+    policy = proposed(call, secret)
+    assert "geheim" not in policy
+    assert "password is left out" in policy
+
+
+def test_json(call: Call, tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
+        connection.execute(TABLES.format(double="DOUBLE"))
+    found = json.loads(call("dataset", "suggest", f"duckdb:///{tmp_path}/clinic.duckdb", "--json").stdout)
+    assert found["privacy_unit"]["table"] == "person"
+    assert [(table["name"], table["role"]) for table in found["tables"]] == [
+        ("person", "unit"),
+        ("visit", "owned"),
+        ("site", "undecided"),
+    ]
+    assert found["policy"].startswith("# Proposed")
+
+
+@pytest.mark.parametrize("url", ["clinic", "ftp://host/data", "duckdb:///nowhere.duckdb", "sqlite:///nowhere.sqlite"])
+def test_what_is_no_database(call: Call, url: str) -> None:
+    done = call("dataset", "suggest", url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_database_without_tables(call: Call, tmp_path: Path) -> None:
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    done = call("dataset", "suggest", f"duckdb:///{tmp_path}/empty.duckdb")
+    assert done.exit_code == 1
+    assert "no table or view" in done.stderr
