@@ -70,8 +70,8 @@ class Col:
 class Tab:
     """One table; ``path`` is how a row finds its owner: (column, table, key) steps, then the owner's column.
 
-    ``enforced`` is the primary key, whose values then differ; an owner of None is ``unit: row``, or nobody for a
-    ``public`` table.
+    ``enforced`` is the primary key, whose values then differ, and ``together`` a key of several columns; an owner of
+    None is ``unit: row``, or nobody for a ``public`` table.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Tab:
     policy: str = ""
     enforced: str | None = None
     public: bool = False
+    together: tuple[str, ...] = ()
 
     def index(self, column: str) -> int:
         return [col.name for col in self.cols].index(column)
@@ -105,6 +106,8 @@ class World:
             for col in table.cols:
                 key = " PRIMARY KEY" if col.name == table.enforced else ""
                 parts.append(f"{quoted(col.name)} {col.stored(dialect)}{key}")
+            if table.together:
+                parts.append(f"PRIMARY KEY ({', '.join(map(quoted, table.together))})")
             found.append(f"CREATE TABLE {quoted(table.name)} ({', '.join(parts)})")
         return found
 

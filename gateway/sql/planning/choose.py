@@ -18,6 +18,7 @@ from gateway.sql.inference.domains import conditions, domain, groups, never_null
 from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.inference.known import known
 from gateway.sql.planning import clips
+from gateway.sql.planning.apart import apart
 from gateway.sql.planning.errors import log_error
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
@@ -84,12 +85,15 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     holding = conditions(release.source)
     keys = _keys(release, found, holding, bounds)
-    if release.folded:
-        reached = (found.rows, stated, groups([key.values for key in keys], bounds.public_groups))
+    alone = apart(release, keys, found)
+    if release.folded or alone:
+        # One row in each group: an owner has no more rows than groups, of which folds are those that it may reach.
+        held = stated if release.folded else None
+        reached = (found.rows, held, groups([key.values for key in keys], bounds.public_groups))
         found = replace(found, rows=min((most for most in reached if most is not None), default=None))
     about = About(keys, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
     beside = parts(release, about)
-    values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds)
+    values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds, alone=alone)
     private = any(key.values is None for key in keys)
     if private and cost.delta == 0:
         refuse("delta-missing")
@@ -180,6 +184,8 @@ def _wanted(
     holding: tuple[Scalar, ...],
     dataset: Dataset,
     bounds: Bounds,
+    *,
+    alone: bool,
 ) -> tuple[tuple[MeasuredValue, ...], Wanted, Bounding]:
     one_row, rows = found.one_row, found.rows
     private = any(key.values is None for key in keys)
@@ -204,6 +210,7 @@ def _wanted(
         reach=reach,
         threshold=private,
         chosen=chosen,
+        apart=alone and not chosen and not one_row,
     )
     if one_row:
         return values, wanted, Bounding("one_row", None, None)
@@ -310,7 +317,7 @@ def _clip(searched: clips.Searched, layout: Layout, mechanism: Mechanism, shares
 
 
 def _block(vector: Vector, mechanism: Mechanism, share: int) -> Block:
-    if max(measure.linf for measure in vector.measures).bit_length() > MOST_BITS:
+    if max(measure.l1 for measure in vector.measures).bit_length() > MOST_BITS:
         raise ScaleError("bounds out of range")
     sensitivity = vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)
     noise = calibrate(mechanism, sensitivity, share)

@@ -8,7 +8,8 @@ count, the columns' distances from their mid-points, and the products of these.
 Why the bounds are sound: a row's cells are bounded by construction (``quantum.Quantum``, ``cells``), and an owner's
 rows count for at most M rows over all groups, cells and columns together, because each row of an owner with n > M rows
 is weighted M/n, rounded toward zero. So any vector has L1 at most M times the most that one row adds to it, and the L2
-norm of a sum of rows is at most the sum of the rows' L2 norms.
+norm of a sum of rows is at most the sum of the rows' L2 norms; where they are in different groups, it is the root of M
+times a row's, and no number changes by more than one row's part (``apart``).
 """
 
 from __future__ import annotations
@@ -85,13 +86,15 @@ class Builder:
         bound = most * self.wanted.rows
         name = f"m{self.taken}"
         self.taken += 1
+        if self.wanted.apart:
+            return Measure(name, kind, cell, unit, bound, bound * most, most), most
         return Measure(name, kind, cell, unit, bound, bound * bound, bound), most
 
     def vector(self, cells: list[tuple[Measure, int]], row_l1: int | None = None) -> None:
         """Add a vector; ``row_l1`` where one row's cells have a smaller sum than that of their bounds."""
         rows = self.wanted.rows
         l1 = rows * (sum(most for _, most in cells) if row_l1 is None else row_l1)
-        l2_squared = rows * rows * sum(most * most for _, most in cells)
+        l2_squared = (rows if self.wanted.apart else rows * rows) * sum(most * most for _, most in cells)
         self.vectors.append(
             Vector(
                 tuple(measure for measure, _ in cells),

@@ -30,7 +30,8 @@ class Wanted:
 
     ``rows`` is the bound M on an owner's rows, ``weighted`` whether weights enforce it, ``reach`` the most groups that
     one owner may be counted in, ``threshold`` whether owners must be counted to decide which groups appear. ``chosen``:
-    the bound is a clip still to be chosen, and ``rows`` the one row that bounds are multiples of.
+    the bound is a clip still to be chosen, and ``rows`` the one row that bounds are multiples of. ``apart``: no two
+    rows of one owner are in the same group (``apart.py``).
     """
 
     aggregates: tuple[tuple[str, Aggregate], ...]
@@ -43,6 +44,7 @@ class Wanted:
     reach: int
     threshold: bool
     chosen: bool = False
+    apart: bool = False
 
     def of(self, kind: str, name: str) -> bool:
         """Whether an aggregate of that kind over that value is asked for."""

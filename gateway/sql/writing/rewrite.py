@@ -289,8 +289,8 @@ def _full_and_excess(planned: PlannedRelease, most: int, dialect: Dialect) -> st
     excess = []
     for measure in planned.measures:
         amount = _amount(measure, dialect)
-        # ``linf`` is the most that one row adds times the rows of an owner: the product that is divided.
-        narrow = measure.linf < 2**63
+        # ``l1`` is the most that one row adds times the rows of an owner: the product that is divided.
+        narrow = measure.l1 < 2**63
         weighted = (write.narrowly_weighted if narrow else write.weighted)(amount, "n", most)
         excess.append(_summed(measure, f"{weighted} - ({amount})", dialect))
     return (
