@@ -71,7 +71,7 @@ def test_the_fixed_examples_pass(duckdbs: Bases, sandbox: Sandbox, monkeypatch: 
     assert found_by_answers(duckdbs, sandbox) == []
 
 
-def _rewritten(patch: pytest.MonkeyPatch, *changes: tuple[str, str]) -> None:
+def rewritten(patch: pytest.MonkeyPatch, *changes: tuple[str, str]) -> None:
     """Write the SQL of chosen bounds otherwise."""
     honest = rewrite.rewrite
 
@@ -91,7 +91,7 @@ def no_weights(patch: pytest.MonkeyPatch) -> None:
 def each_group_for_itself(patch: pytest.MonkeyPatch) -> None:
     """The norm is of one group's part, not of the owner's vector over all groups."""
     sizes = ("n", "ABS(m0)", "ABS(m1)")
-    _rewritten(patch, *((f"SUM({size}) OVER (PARTITION BY o) AS t", f"{size} AS t") for size in sizes))
+    rewritten(patch, *((f"SUM({size}) OVER (PARTITION BY o) AS t", f"{size} AS t") for size in sizes))
 
 
 def signed_norms(patch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def signed_norms(patch: pytest.MonkeyPatch) -> None:
 
 
 def groups_counted_as_owners(patch: pytest.MonkeyPatch) -> None:
-    _rewritten(patch, ("(SELECT o, MAX(t) AS t FROM discreet_w GROUP BY o)", "(SELECT o, t FROM discreet_w)"))
+    rewritten(patch, ("(SELECT o, MAX(t) AS t FROM discreet_w GROUP BY o)", "(SELECT o, t FROM discreet_w)"))
 
 
 def bounds_of_the_step_below(patch: pytest.MonkeyPatch) -> None:
@@ -131,12 +131,12 @@ def test_neighbours_find(mutation: Mutation, said: str, duckdbs: Bases, monkeypa
 
 
 def all_weighted(patch: pytest.MonkeyPatch) -> None:
-    _rewritten(patch, ("CASE WHEN t > 1 THEN 1 ELSE 0 END", "0"))
+    rewritten(patch, ("CASE WHEN t > 1 THEN 1 ELSE 0 END", "0"))
 
 
 def heavy_left_out(patch: pytest.MonkeyPatch) -> None:
     of_owner = "SELECT o, {} AS t FROM discreet_w GROUP BY o"
-    _rewritten(patch, (of_owner.format("MAX(t)"), of_owner.format("MIN(0)")))
+    rewritten(patch, (of_owner.format("MAX(t)"), of_owner.format("MIN(0)")))
 
 
 @pytest.mark.parametrize("mutation", [all_weighted, heavy_left_out])

@@ -278,7 +278,9 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
     searched = None
     if where.widest is not None:
-        searched = clips.searched(clips.candidates(layout, where.dialect, where.widest), mechanism, total)
+        groups = where.reach if where.private else where.groups
+        looked_at = clips.candidates(layout, where.dialect, where.widest, mechanism, groups)
+        searched = clips.searched(looked_at, mechanism, total)
         total = searched.left
         layout = replace(layout, vectors=tuple(clips.bounded(each, searched.candidates) for each in layout.vectors))
     parts = weights(layout, mechanism, threshold=where.private)

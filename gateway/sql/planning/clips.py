@@ -47,6 +47,13 @@ ROWS_BITS = 37
 WIDEST_BITS = 126
 """A product of a sum over 2^37 rows and a bound stays below 2^126."""
 
+ROOTED: frozenset[Dialect] = frozenset({"duckdb", "postgres"})
+"""Where the bounded SQL takes roots of whole numbers of 126 bits."""
+
+OWN_BITS = 36
+LENGTH_BITS = 27
+"""The squares of what 2^36 rows of one owner add, each of a norm below 2^27, add up to less than 2^126."""
+
 FEW = (
     " That is the least bound there is: there may be too few units to choose at this price, and much may be left out; "
     "pay more, or ask an administrator to declare max_rows_per_unit."
@@ -69,20 +76,26 @@ def wanted(found: Facts) -> bool:
 class Candidates:
     """What is bounded, and the bounds that are looked at; see ``plan.Clip``."""
 
-    norm: Literal["rows", "values"]
+    norm: Literal["rows", "values", "rows_l2", "values_l2"]
     first: int
     steps: tuple[int, ...]
     unit: Fraction
+    cells: int = 1
 
 
-def candidates(layout: Layout, dialect: Dialect, widest: int) -> Candidates:
+def candidates(layout: Layout, dialect: Dialect, widest: int, mechanism: Mechanism, groups: int) -> Candidates:
     """Return the bounds that are looked at for a layout whose vectors are those of one row an owner.
 
     A sum alone is bounded by the owner's own values, which need not be as large as their bounds allow; everything else
-    by rows. SQLite's 64 bits do not compare sums.
+    by rows. SQLite's 64 bits do not compare sums. For Gaussian noise a vector over several numbers or ``groups`` is
+    bounded by its own length: an owner of n rows in as many groups is as long as one of the root of n rows in one.
     """
     scaled = [vector for vector in layout.vectors if scales(vector)]
     measures = [measure for vector in scaled for measure in vector.measures]
+    if mechanism == "gaussian" and dialect in ROOTED and len(scaled) == 1 and len(measures) * groups > 1:
+        found = _lengths(scaled[0], widest, groups)
+        if found is not None:
+            return found
     if len(measures) == 1 and measures[0].kind == "sum" and dialect != "sqlite":
         [measure] = measures
         assert isinstance(measure.cell, Cell)
@@ -90,6 +103,23 @@ def candidates(layout: Layout, dialect: Dialect, widest: int) -> Candidates:
         most = min(measure.linf * widest, 2 ** (WIDEST_BITS - ROWS_BITS - measure.linf.bit_length()))
         return Candidates("values", first, _steps(max(most // first, 1), 1), measure.unit)
     return Candidates("rows", 1, _steps(widest, len(measures)), Fraction(1))
+
+
+def _lengths(vector: Vector, widest: int, groups: int) -> Candidates | None:
+    """Return the bounds on a vector's length that are looked at, None where squares would be beyond 128 bits.
+
+    Where rows are counted, the first is about that of one row; else it may be far shorter than the bounds allow.
+    """
+    row = math.ceil(norm(vector.l2_squared))
+    if row.bit_length() > LENGTH_BITS:
+        return None
+    counted = [measure.linf for measure in vector.measures if measure.kind in ("rows", "values")]
+    first = min(counted, default=max(row // FINEST, 1))
+    most = min(row * widest, 2 ** (WIDEST_BITS - OWN_BITS - row.bit_length()))
+    steps, cells = _steps(max(most // first, 1), len(vector.measures)), len(vector.measures) * groups
+    if not counted and len(vector.measures) == 1:
+        return Candidates("values_l2", first, steps, vector.measures[0].unit, cells)
+    return Candidates("rows_l2", first, steps, Fraction(1, first if counted else row), cells)
 
 
 def scales(vector: Vector) -> bool:
@@ -139,9 +169,16 @@ def noises(vector: Vector, mechanism: Mechanism, share: int, found: Candidates) 
 
 
 def bounded(vector: Vector, found: Candidates) -> Vector:
-    """Return a layout's vector with its bounds for one unit of the norm: one row, or one of the sum's integers."""
+    """Return a layout's vector with its bounds for one unit of the norm: one row, or one of the sum's integers.
+
+    Why the L1 of a length is bounded: of so many numbers it is at most their root times the L2.
+    """
     if found.norm == "rows" or not scales(vector):
         return vector
+    if found.norm != "values":
+        l1 = math.ceil(norm(found.cells))
+        measures = tuple(replace(measure, l1=l1, l2_squared=1, linf=1) for measure in vector.measures)
+        return Vector(measures, l1, 1, 1)
     [measure] = vector.measures
     return Vector((replace(measure, l1=1, l2_squared=1, linf=1),), 1, 1, 1)
 
@@ -200,10 +237,18 @@ def column(measure: str, place: int) -> str:
     return f"{measure}_{place}"
 
 
+_OF = {
+    "rows": "rows",
+    "values": "in the sum of all its values",
+    "rows_l2": "rows, as the root of the sum of its groups' squares",
+    "values_l2": "in value, as the root of the sum of its groups' squares",
+}
+
+
 def told(clip: Clip, place: int) -> str:
     """Say to what an answer was clipped: a function of what was released."""
     bound = float(clip.bounds[place] * clip.unit)
-    what = "in the sum of all its values" if clip.norm == "values" else "row" if bound == 1 else "rows"
+    what = "row" if bound == 1 and clip.norm == "rows" else _OF[clip.norm]
     said = f"A unit counts for at most {bound:,g} {what}, chosen privately for {100 // PART} % of the price."
     return said + FEW * (place == 0)
 
@@ -211,9 +256,8 @@ def told(clip: Clip, place: int) -> str:
 def note(clip: Clip) -> str:
     """Say beforehand how the bound will come about."""
     ends = [float(bound * clip.unit) for bound in (clip.bounds[0], clip.bounds[-1])]
-    what = "rows" if clip.norm == "rows" else "in the sum of its values"
     return (
-        f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {what}, is chosen privately for "
+        f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {_OF[clip.norm]}, is chosen privately for "
         f"{100 // PART} % of the price: the least that about {clip.search.level} units or fewer exceed, who are "
         "weighted down."
     )

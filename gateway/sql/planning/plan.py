@@ -235,15 +235,16 @@ class Bounding:
 class Clip:
     """The bound on an owner's part, chosen privately among ``first`` times each of ``steps``.
 
-    ``norm`` says of what: an owner's number of rows, or the L1 norm of its sums over all groups (in the integers of
-    the one measure there is); ``unit`` is one of it as an analyst reads it. Steps are 2^k and 3 * 2^k: ``noises`` are
+    ``norm`` says of what: an owner's number of rows, the L1 norm of its sums over all groups (in the integers of the
+    one measure there is), or the L2 norm of its whole vector; ``unit`` is one of it as an analyst reads it, in rows or
+    in values. Steps are 2^k and 3 * 2^k: ``noises`` are
     those of the first bound and of three times that, block by block, None for one that no clip bounds.
 
     Why a noise may be scaled: b at sensitivity s and 2^k b at 2^k s are the same quotient in floating point too, and
     the price is a function of it.
     """
 
-    norm: Literal["rows", "values"]
+    norm: Literal["rows", "values", "rows_l2", "values_l2"]
     first: int
     steps: tuple[int, ...]
     unit: Fraction

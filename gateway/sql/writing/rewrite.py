@@ -353,9 +353,18 @@ def _chosen(planned: PlannedRelease, clip: Clip, selected: str, dataset: Dataset
     write = writer(dataset.dialect)
     stages, last = _by_owner(planned, selected, dataset)
     scaled = [measure for measure in planned.measures if measure.cell is not None]
-    size = "n" if clip.norm == "rows" else write.magnitude(scaled[0].name)
+    match clip.norm:
+        case "rows":
+            size = "n"
+        case "values":
+            size = write.magnitude(scaled[0].name)
+        case "rows_l2" | "values_l2":
+            size = " + ".join(f"{write.wide(each.name)} * {write.wide(each.name)}" for each in scaled)
     if planned.keys:
         size = f"SUM({size}) OVER (PARTITION BY o)"
+    if clip.norm in ("rows_l2", "values_l2"):
+        stages.append(f"discreet_q AS (SELECT *, {size} AS q FROM {last})")
+        size, last = write.root("q"), "discreet_q"
     stages.append(f"discreet_w AS (SELECT *, {size} AS t FROM {last})")
     named, grouped = _keys(planned, dataset.dialect)
     named += [f"COUNT(*) AS {measure.name}" for measure in planned.measures if measure.cell is None]

@@ -54,6 +54,13 @@ class PostgresWriter(Writer):
         """Return ``amount * rows / total``, which PostgreSQL cuts toward zero in BIGINT."""
         return f"(({self.whole(amount)} * {rows}) / {total})"
 
+    def root(self, whole: str) -> str:
+        """Return the root rounded up: that of NUMERIC is rounded at some digit, and where that is a whole number whose
+        square is less, the next one is above the root.
+        """
+        low = f"FLOOR(SQRT({whole}))"
+        return f"CASE WHEN {low} * {low} >= {whole} THEN {low} ELSE {low} + 1 END"
+
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero, in NUMERIC."""
         return f"div(CAST({amount} AS NUMERIC) * {rows}, CAST({total} AS NUMERIC))"

@@ -152,6 +152,17 @@ class Writer:
         """Return the absolute value of one owner's exact sum."""
         return f"ABS({part})"
 
+    def root(self, whole: str) -> str:
+        """Return the root of an owner's whole number below 2^126, rounded up; ``whole`` is a column where this is asked.
+
+        Why it is no less than the root: the cast, the root and the product each err by 2^-52 of it at most, and the
+        factor adds 2^-50, so that the next whole number above ``low`` is above the root; ``low`` itself is taken where
+        its square is no less. It is a function of the exact number alone, the same whoever else is in the data.
+        """
+        factor = self.double(1 + 2.0**-50)
+        low = self.wide(f"FLOOR(SQRT({self.to_double(whole)}) * {factor})")
+        return f"CASE WHEN {low} * {low} >= {whole} THEN {low} ELSE {low} + 1 END"
+
     def folded_sum(self, whole: str, step: int, over: str = "") -> str:
         """Return the sum of an owner's whole numbers, each of that many units; 0 over nothing; ``over`` as a window."""
         return f"COALESCE(SUM({whole}){over} * {step}, 0)"
