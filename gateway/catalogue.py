@@ -15,9 +15,11 @@ from sqlalchemy import Connection
 from gateway import wire
 from gateway.errors import NotFound
 from gateway.policy import model
-from gateway.policy.resolve import resolve
+from gateway.policy.document import PolicyInvalid
+from gateway.policy.resolve import resolve, scheduled
 from gateway.policy.snapshot import document_from_json, shapes_from_json
 from gateway.store import policies
+from gateway.versions import due
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 
 
@@ -35,6 +37,14 @@ def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
     return resolve(document, shapes, dialect, stored.version, data_version)
 
 
+def schedule_of(stored: policies.Version) -> model.Schedule | None:
+    """Return the schedule of a stored policy version, also of one that today's rules would not apply any more."""
+    try:
+        return scheduled(document_from_json(stored.document), [])
+    except PolicyInvalid:
+        return None
+
+
 class Catalogue:
     """Resolved datasets by (name, policy version, data version), shared by threads; the least used is let go first."""
 
@@ -48,7 +58,9 @@ class Catalogue:
         versions = policies.current(conn, name) if "\0" not in name else None
         if versions is None:
             raise unknown(name)
-        return self.at(conn, name, *versions)
+        found = self.at(conn, name, *versions)
+        passed = len(due(conn, found))
+        return found if not passed else self.at(conn, name, versions[0], versions[1] + passed)
 
     def at(self, conn: Connection, name: str, version: int, data_version: int) -> model.Dataset:
         """Return a dataset under a certain policy and data version, as an earlier charge was made under it."""

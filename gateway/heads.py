@@ -138,19 +138,20 @@ def keep(reads: Engine, path: Path, key: SigningKey) -> None:
 
 
 class Keeper:
-    """Keeps the head of a gateway that serves: signed now and then, so that one that is killed leaves a recent one.
+    """Does something now and then while a gateway serves; first of all keeps the signed head, which is then recent also
+    where the gateway is killed.
 
     What was spent after the last signature is what a ledger restored from an older copy could grant again unseen.
     """
 
-    def __init__(self, keep: Callable[[], None], seconds: float = AGAIN_SECONDS) -> None:
+    def __init__(self, keep: Callable[[], None], seconds: float = AGAIN_SECONDS, *, name: str = "ledger-head") -> None:
         self._keep, self._seconds = keep, seconds
         self._ended = Event()
-        self._thread = Thread(target=self._run, name="ledger-head", daemon=True)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Sign no more; returns when nothing is being signed."""
+        """Do it no more; returns when nothing is being done."""
         self._ended.set()
         self._thread.join()
 

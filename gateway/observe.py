@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -64,6 +64,12 @@ class Metrics:
         self._seconds = Histogram(
             "discreet_request_seconds", "Time to the answer.", ["route"], buckets=_SECONDS, registry=self.registry
         )
+        self._changed = Gauge(
+            "discreet_dataset_files_changed",
+            "Whether a dataset's files differ from what an admin vouched for.",
+            ["dataset"],
+            registry=self.registry,
+        )
         gauge = Gauge("discreet_queries_in_flight", "Queries in flight.", registry=self.registry)
         gauge.set_function(lambda: float(in_flight()))
 
@@ -72,6 +78,9 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def text(self) -> bytes:
-        """Return the metrics in Prometheus' text format."""
+    def text(self, changed: Mapping[str, bool]) -> bytes:
+        """Return the metrics in Prometheus' text format; ``changed`` says of which datasets the files have changed."""
+        self._changed.clear()
+        for dataset, differs in changed.items():
+            self._changed.labels(dataset).set(float(differs))
         return generate_latest(self.registry)

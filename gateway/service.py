@@ -30,6 +30,7 @@ from gateway.store.engine import reader
 
 if TYPE_CHECKING:
     from gateway.sandbox import Sandbox
+    from gateway.upkeep import Upkeep
 
 log = logging.getLogger("discreet.service")
 
@@ -109,6 +110,7 @@ class Service:
     sandbox: Sandbox
     readiness: Readiness = field(default_factory=Readiness)
     keeper: heads.Keeper | None = None
+    upkeep: Upkeep | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -125,8 +127,9 @@ class Service:
 
     def close(self) -> None:
         """Release files and connections; nothing may be executing any more."""
-        if self.keeper is not None:
-            self.keeper.close()
+        for running in (self.keeper, self.upkeep):
+            if running is not None:
+                running.close()
         self.sandbox.close()
         self.engines.close()
         if not self.faults:
@@ -145,6 +148,7 @@ def open_service(settings: Settings) -> Service:
     from gateway.admin.answers import expire_answers
     from gateway.engines.open import open_engine
     from gateway.sandbox import Sandbox
+    from gateway.upkeep import Upkeep
 
     key = keys.load(settings.signing_key_file)
     control = open_control(settings)
@@ -179,4 +183,11 @@ def open_service(settings: Settings) -> Service:
     if not service.faults and settings.answers_days is not None:
         expired = expire_answers(control, settings.answers_days)
         log.info("%d stored answers were older than %d days and are deleted", expired, settings.answers_days)
-    return replace(service, keeper=heads.Keeper(keep))
+    upkeep = Upkeep(
+        control,
+        service.reads,
+        service.catalogue,
+        answers_days=settings.answers_days,
+        ready=lambda: not service.faults,
+    )
+    return replace(service, keeper=heads.Keeper(keep), upkeep=upkeep)

@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=36_500,
-        description="Days after which a stored answer is not given again, and is deleted when the gateway next starts;"
+        description="Days after which a stored answer is not given again, and is deleted within the hour;"
         " without it, never.",
     )
     suspend_on_failure: bool = Field(

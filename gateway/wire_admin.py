@@ -20,6 +20,11 @@ class DatasetAdmin(Response):
     applied_by: str
     policy: str
     info: DatasetInfo
+    files_changed: bool | None = Field(
+        None,
+        description="Whether the data's files differ from what they were when the policy was applied or the data "
+        "version raised; null where there are no files to compare. Never shown to analysts.",
+    )
 
 
 class DataVersion(Response):

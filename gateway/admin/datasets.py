@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine
@@ -17,11 +18,12 @@ from sqlalchemy.exc import IntegrityError
 from budget import balance, grants
 from budget.errors import NoGrant
 from budget.scopes import CAP
-from gateway import wire
-from gateway.catalogue import describe, rebuild, unknown
+from gateway import versions, wire
+from gateway.catalogue import describe, rebuild, schedule_of, unknown
 from gateway.engines import base
 from gateway.errors import Conflict, RequestInvalid, Unavailable
 from gateway.policy import document as policy_text
+from gateway.policy import model
 from gateway.policy.document import Document, PolicyInvalid, Problem
 from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
@@ -31,12 +33,18 @@ from gateway.sql.relations.lower import refused_views
 from gateway.store import acts, policies
 from gateway.store.engine import reader
 
+SEEN: Final = "data-seen"
+"""The act that notes the fingerprint of a dataset's files as they were when an admin vouched for them."""
+
 Opener = Callable[[str], base.Engine]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """A dataset as admins see it; ``engine`` without its password, ``at`` in microseconds since 1970."""
+    """A dataset as admins see it; ``engine`` without its password, ``at`` in microseconds since 1970.
+
+    ``files_changed`` if the data's files are others than when the policy was applied or the data version raised.
+    """
 
     name: str
     version: int
@@ -46,6 +54,7 @@ class DatasetRecord:
     actor: str
     info: wire.DatasetInfo
     source: str
+    files_changed: bool | None = None
 
 
 def apply_dataset(
@@ -71,6 +80,7 @@ def apply_dataset(
         if name is not None and document.dataset != name:
             raise PolicyInvalid([Problem("dataset", "the policy is of another dataset than the address")])
         with opened_engine(document.engine, opener) as engine:
+            seen = _looked(document.engine)  # before the catalogue is read: a change in between is one
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
         resolved = resolve(document, shapes, dialect, 1)
@@ -81,6 +91,7 @@ def apply_dataset(
         raise _invalid(error) from None
     try:
         with control.begin() as conn:
+            before, since = policies.latest(conn, document.dataset), policies.changed(conn, document.dataset)
             stored = policies.append(
                 conn,
                 document.dataset,
@@ -90,6 +101,9 @@ def apply_dataset(
                 dialect=dialect,
                 actor=actor,
             )
+            if before is not None:
+                versions.succeed(conn, document.dataset, schedule_of(before), since, stored.at)
+            _note_seen(conn, actor, document.dataset, seen)
             _set_cap(conn, document.dataset, resolved.cap, actor, stored.version)
             acts.note(conn, actor, "dataset-apply", document.dataset, f"version {stored.version}")
             return _record(conn, document.dataset)
@@ -113,13 +127,41 @@ def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
     """Say that the data changed: answers stored for the version before no longer stand for it. Spending stays."""
     try:
         with control.begin() as conn:
-            if policies.current(conn, name) is None:
+            stored = policies.latest(conn, name)
+            if stored is None:
                 raise unknown(name)
+            dataset = rebuild(stored, 1)
+            versions.record(conn, dataset)
             version = policies.bump(conn, name, actor=actor)
+            _note_seen(conn, actor, name, _looked(dataset.engine))
             acts.note(conn, actor, "data-version", name, str(version))
             return version
     except IntegrityError:
         raise Conflict("changed-meanwhile", "Somebody else did this at the same moment.") from None
+
+
+def data_changed(conn: Connection, dataset: model.Dataset) -> bool | None:
+    """Return whether the files of a dataset differ from what they were when an admin last vouched for the data.
+
+    None where there is nothing to compare: a server, files that are gone, or nothing noted. Told to admins alone:
+    when files change is a fact about data, and hangs on no instant that is public.
+    """
+    noted, found = acts.last(conn, SEEN, dataset.name), _looked(dataset.engine)
+    return None if noted is None or found is None else noted.detail != found
+
+
+def _looked(url: str) -> str | None:
+    from gateway.engines.fingerprint import fingerprint
+
+    try:
+        return fingerprint(url)
+    except OSError:
+        return None
+
+
+def _note_seen(conn: Connection, actor: str, dataset: str, fingerprint: str | None) -> None:
+    if fingerprint is not None:
+        acts.note(conn, actor, SEEN, dataset, fingerprint)
 
 
 def _located(document: Document, folder: Path) -> Document:
@@ -187,21 +229,23 @@ def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int)
 
 
 def _record(conn: Connection, name: str) -> DatasetRecord:
-    stored, versions = policies.latest(conn, name), policies.current(conn, name)
-    if stored is None or versions is None:
+    stored, recorded = policies.latest(conn, name), policies.current(conn, name)
+    if stored is None or recorded is None:
         raise unknown(name)
     from gateway.engines.open import redacted
 
-    dataset = rebuild(stored, versions[1])
+    dataset = rebuild(stored, recorded[1])
+    version = recorded[1] + len(versions.due(conn, dataset))
     return DatasetRecord(
         name,
         stored.version,
-        versions[1],
+        version,
         redacted(dataset.engine),
         stored.at,
         stored.actor,
-        describe(dataset),
+        describe(replace(dataset, data_version=version)),
         stored.source,
+        data_changed(conn, dataset),
     )
 
 

@@ -93,7 +93,7 @@ def dataset_list(as_json: Json = False) -> None:
 
 
 def dataset_show(name: Name, as_json: Json = False) -> None:
-    """Show one dataset as analysts see it: tables, bounds, declared values; never data."""
+    """Show one dataset as analysts see it (tables, bounds, declared values; never data), and if its files changed."""
     from gateway import admin
 
     with control(settings()) as engine:
@@ -103,6 +103,8 @@ def dataset_show(name: Name, as_json: Json = False) -> None:
         return
     info = record.info
     say(f"{record.name}, version {record.version}, data version {record.data_version}, {record.engine}")
+    if record.files_changed:
+        say("the data's files have CHANGED since the policy was applied or the data version raised: `dataset refresh`")
     say(f"privacy unit {info.privacy_unit}; at most ε = {info.max_epsilon:g} a query, δ = {info.delta:g}")
     for table in info.tables:
         say("")

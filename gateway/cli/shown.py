@@ -25,6 +25,7 @@ def dataset(record: DatasetRecord) -> wire_admin.DatasetAdmin:
         applied_by=record.actor,
         policy=record.source,
         info=record.info,
+        files_changed=record.files_changed,
     )
 
 

@@ -263,6 +263,7 @@ def _dataset(record: DatasetRecord) -> wire_admin.DatasetAdmin:
         applied_by=record.actor,
         policy=record.source,
         info=record.info,
+        files_changed=record.files_changed,
     )
 
 

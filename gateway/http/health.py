@@ -45,7 +45,8 @@ async def readyz(services: Services) -> Status:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request, services: Services) -> Response:
     """Return the gateway's counters."""
     found: Metrics = request.app.state.metrics
-    return Response(found.text(), media_type="text/plain; version=0.0.4")
+    upkeep = services[0].upkeep
+    return Response(found.text({} if upkeep is None else upkeep.changed), media_type="text/plain; version=0.0.4")

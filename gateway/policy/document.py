@@ -144,6 +144,14 @@ class PerQuerySpec(_Part):
     delta: Figure = 0
 
 
+class DataVersionSpec(_Part):
+    """When the data count as changed by themselves: at the start of each day, Monday or month, at a time of day."""
+
+    every: Literal["day", "week", "month"]
+    at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "00:00"
+    time_zone: Name = "UTC"
+
+
 class Document(_Part):
     """A policy file of checked form; nothing is known yet of the database that it speaks of."""
 
@@ -156,6 +164,7 @@ class Document(_Part):
     budget: BudgetSpec
     per_query: PerQuerySpec
     max_groups_contributed: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    data_version: DataVersionSpec | None = None
     views: Annotated[
         dict[Name, Annotated[str, Field(min_length=1, max_length=MAX_VIEW)]], Field(max_length=MAX_TABLES)
     ] = {}

@@ -167,6 +167,15 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When the next data version begins by itself: each day, Monday or first of a month, at a minute of the day."""
+
+    every: Literal["day", "week", "month"]
+    minute: int
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One dataset as planning sees it: a policy version resolved against the schema that ``apply`` found.
 
@@ -184,6 +193,7 @@ class Dataset:
     per_query: PerQuery
     max_groups_contributed: int | None = None
     data_version: int = 1
+    schedule: Schedule | None = None
     shapes: tuple[tuple[str, TableShape], ...] = ()
     views: tuple[tuple[str, str], ...] = ()
 

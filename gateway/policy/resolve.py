@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 
+from budget.windows import checked_timezone
 from gateway.policy.document import Document, PolicyInvalid, Problem, TableSpec, UnitSpec, exact
-from gateway.policy.model import Cap, Column, Dataset, Dialect, PerQuery, Table, TableShape
+from gateway.policy.model import Cap, Column, Dataset, Dialect, PerQuery, Schedule, Table, TableShape
 from gateway.policy.owners import find_owners, names_units
 from gateway.policy.typed import declared, undeclared
 from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
@@ -41,6 +42,7 @@ def resolve(
         about = tuple(spec.also_about)
         tables.append(Table(name, columns, owners.get(name), rows, shape.unique, spec.key, about))
     cap, per_query = _amounts(document, problems)
+    schedule = scheduled(document, problems)
     if problems:
         raise PolicyInvalid(list(dict.fromkeys(problems)))
     return Dataset(
@@ -53,6 +55,7 @@ def resolve(
         per_query=per_query,
         max_groups_contributed=document.max_groups_contributed,
         data_version=data_version,
+        schedule=schedule,
         shapes=tuple((name, shapes[name]) for name in document.tables),
         views=tuple(document.views.items()),
     )
@@ -157,6 +160,20 @@ def _rows(document: Document, table: str, spec: TableSpec) -> int | None:
     unit = document.privacy_unit
     alone = not spec.public and (not isinstance(unit, UnitSpec) or unit.table == table)
     return spec.max_rows_per_unit or (1 if alone else None)
+
+
+def scheduled(document: Document, problems: list[Problem]) -> Schedule | None:
+    """Return when data versions begin by themselves, None if never; a problem is added to those given."""
+    stated = document.data_version
+    if stated is None:
+        return None
+    try:
+        zone = checked_timezone(stated.time_zone)
+    except ValueError as error:
+        problems.append(Problem("data_version.time_zone", str(error)))
+        return None
+    hours, _, minutes = stated.at.partition(":")
+    return Schedule(stated.every, int(hours) * 60 + int(minutes), zone)
 
 
 def _amounts(document: Document, problems: list[Problem]) -> tuple[Cap, PerQuery]:

@@ -33,6 +33,14 @@ def note(conn: Connection, actor: str, name: str, subject: str, detail: str | No
     )
 
 
+def last(conn: Connection, name: str, subject: str) -> Act | None:
+    """Return the last act of a kind upon a subject, None if there was none."""
+    row = conn.execute(
+        select(act).where(act.c.act == name, act.c.subject == subject).order_by(act.c.at.desc(), act.c.id).limit(1)
+    ).one_or_none()
+    return None if row is None else Act(row.at, row.actor, row.act, row.subject, row.detail)
+
+
 def listed(conn: Connection, limit: int = 100) -> list[Act]:
     """Return the last acts, newest first."""
     rows = conn.execute(select(act).order_by(act.c.at.desc(), act.c.id).limit(limit))

@@ -78,15 +78,27 @@ def current(conn: Connection, dataset: str) -> tuple[int, int] | None:
     return None if row[0] is None else (row[0], row[1])
 
 
+def changed(conn: Connection, dataset: str) -> int:
+    """Return when a dataset's policy or its recorded data version last changed, in microseconds since 1970."""
+    row = conn.execute(
+        select(
+            select(func.max(policy.c.at)).where(policy.c.dataset == dataset).scalar_subquery(),
+            select(func.max(data_version.c.at)).where(data_version.c.dataset == dataset).scalar_subquery(),
+        )
+    ).one()
+    return max(row[0] or 0, row[1] or 0)
+
+
 def names(conn: Connection) -> list[str]:
     """Return the names of all datasets."""
     return list(conn.execute(select(policy.c.dataset).distinct().order_by(policy.c.dataset)).scalars())
 
 
-def bump(conn: Connection, dataset: str, *, actor: str) -> int:
-    """Open the next data version of a dataset that exists, and return its number."""
+def bump(conn: Connection, dataset: str, *, actor: str, at: int | None = None) -> int:
+    """Open the next data version of a dataset that exists, now or as of an instant, and return its number."""
     last = conn.execute(select(func.max(data_version.c.version)).where(data_version.c.dataset == dataset)).scalar_one()
-    conn.execute(insert(data_version).values(dataset=dataset, version=last + 1, at=chain.now(conn), actor=actor))
+    begun = chain.time(conn, dataset) if at is None else at
+    conn.execute(insert(data_version).values(dataset=dataset, version=last + 1, at=begun, actor=actor))
     return int(last) + 1
 
 

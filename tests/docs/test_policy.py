@@ -18,7 +18,7 @@ def test_every_field_is_described() -> None:
 
 
 def test_the_fields_of_parts_are_named() -> None:
-    for part in (document.BudgetSpec, document.PerQuerySpec, document.UnitSpec):
+    for part in (document.BudgetSpec, document.PerQuerySpec, document.UnitSpec, document.DataVersionSpec):
         for name in part.model_fields:
             assert re.search(rf"`[^`]*{name}[^`]*`", SECTIONS["At the top"]), name
 
