@@ -153,7 +153,7 @@ class Writer:
         return f"ABS({part})"
 
     def root(self, whole: str) -> str:
-        """Return the root of an owner's whole number below 2^126, rounded up; ``whole`` is a column where this is asked.
+        """Return the root of an owner's whole number below 2^126, rounded up; ``whole`` is a column.
 
         Why it is no less than the root: the cast, the root and the product each err by 2^-52 of it at most, and the
         factor adds 2^-50, so that the next whole number above ``low`` is above the root; ``low`` itself is taken where
