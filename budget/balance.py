@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, literal, literal_column, or_, select, true
+from sqlalchemy import Connection, TextClause, bindparam, select, text
 
 from budget import chain, schema
 from budget.admission import fits
 from budget.chain import Head
 from budget.errors import NoGrant
 from budget.scopes import CAP, of_analyst, of_project, paying
-from budget.standing import Standing, from_row
+from budget.standing import Standing, from_values
 from mechanisms.loss import LIMIT, Loss, Mechanism
 
 UNLIMITED = LIMIT
 """The number of queries that stands for no end: what costs nothing can be asked for ever."""
 
 
-_scope, _member = schema.scope, schema.member
+_HELD: Final = tuple(column.name for column in schema.scope.columns if column.name != "dataset")
 
-# Made once, as every charge needs them: see ``chain.py``.
-_PAID_BY: Final = (
-    select(_scope, _member.c.analyst.label("member"), _member.c.project)
-    .select_from(
-        _scope.outerjoin(
-            _member,
-            and_(
-                _member.c.dataset == _scope.c.dataset,
-                _scope.c.scope == literal(of_project("")) + _member.c.project,
-                _member.c.analyst.in_(bindparam("analysts", expanding=True)),
-            ),
-        )
-    )
-    .where(
-        _scope.c.dataset == bindparam("dataset"),
-        or_(_scope.c.scope.in_(bindparam("scopes", expanding=True)), _member.c.analyst.is_not(None)),
-    )
-)
-_READ: Final = select(_scope).where(
-    _scope.c.dataset == bindparam("dataset"), _scope.c.scope.in_(bindparam("scopes", expanding=True))
+_READ: Final = select(schema.scope).where(
+    schema.scope.c.dataset == bindparam("dataset"), schema.scope.c.scope.in_(bindparam("scopes", expanding=True))
 )
 
 
-def _locked(dialect: str) -> Select[Any]:
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How a database says what the statements below need: JSON arrays, and the members of a list that is given."""
+
+    array: str
+    gather: str
+    members: str
+    first: str
+
+
+_WORDS: Final[Mapping[str, _Words]] = {
+    "sqlite": _Words("json_array", "json_group_array", "SELECT value FROM json_each(:{name})", "held AS"),
+    "postgresql": _Words(
+        "json_build_array", "json_agg", "SELECT unnest(CAST(:{name} AS text[]))", "held AS MATERIALIZED"
+    ),
+}
+
+
+def _paid(words: _Words) -> str:
+    """Return what reads the scopes that charges of analysts fall under, and who of them is in which project."""
+    analysts, scopes = (words.members.format(name=name) for name in ("analysts", "scopes"))
+    mine = f"FROM ledger_member m WHERE m.dataset = :dataset AND m.analyst IN ({analysts})"
+    projects = f"SELECT '{of_project('')}' || m.project {mine}"
+    values = ", ".join(f"s.{name}" for name in _HELD)
+    return (
+        f"(SELECT CAST({words.gather}({words.array}({values})) AS text) FROM ledger_scope s"  # noqa: S608 - our own
+        f" WHERE s.dataset = :dataset AND s.scope IN ({scopes} UNION ALL {projects})) AS scopes,"
+        f" (SELECT CAST({words.gather}({words.array}(m.analyst, m.project)) AS text) {mine}) AS members"
+    )
+
+
+def _locked(dialect: str) -> TextClause:
     """Return the statement that locks a chain and reads head, time and balances; the clock is read after the lock."""
-    head, seen, paid = schema.head, schema.head.alias("seen"), _PAID_BY.subquery("paid")
-    named = (head.c.seq.label("held_seq"), head.c.at.label("held_at"), head.c.hash.label("held_hash"))
-    mine = select(*named).where(head.c.dataset == bindparam("dataset")).with_for_update()
-    held = mine.cte("held").prefix_with("MATERIALIZED", dialect="postgresql")
-    clock = literal_column(chain.TIME[dialect], BigInteger).label("now")
-    return select(held, clock, seen.c.seq.label("seen_seq"), paid).select_from(
-        held.join(seen, seen.c.dataset == bindparam("dataset")).outerjoin(paid, true())
+    words, lock = _WORDS[dialect], " FOR UPDATE" if dialect == "postgresql" else ""
+    return text(
+        f"WITH {words.first} (SELECT seq, at, hash FROM ledger_head WHERE dataset = :dataset{lock})"  # noqa: S608
+        f" SELECT held.seq, held.at, held.hash, {chain.TIME[dialect]} AS now, seen.seq AS seen, {_paid(words)}"
+        " FROM held JOIN ledger_head seen ON seen.dataset = :dataset"
     )
 
 
-_LOCKED: Final[Mapping[str, Select[Any]]] = {dialect: _locked(dialect) for dialect in ("sqlite", "postgresql")}
+# Made once, as every charge needs them, and each a single row of few columns: what SQLAlchemy and the driver do for
+# every column of every row costs more than the reading.
+_PAID_BY: Final = {dialect: text(f"SELECT {_paid(words)}") for dialect, words in _WORDS.items()}
+_LOCKED: Final = {dialect: _locked(dialect) for dialect in _WORDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +145,9 @@ class Held:
 
 def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
     """Return, in one statement, every scope that charges of these analysts fall under."""
-    named = {"dataset": dataset, "analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
-    return _held(conn.execute(_PAID_BY, named))
+    dialect = conn.dialect.name
+    row = conn.execute(_PAID_BY[dialect], _asked(dialect, dataset, analysts)).one()
+    return _held(row.scopes, row.members)
 
 
 def locked(conn: Connection, dataset: str, analysts: Sequence[str]) -> tuple[Head, int, Held] | None:
@@ -145,31 +161,37 @@ def locked(conn: Connection, dataset: str, analysts: Sequence[str]) -> tuple[Hea
     waited. But whoever writes anything about the dataset moves its head; so if the head as locked is the head of the
     snapshot, nothing lies between the two. Otherwise everything is read again, under the lock.
     """
-    named = {"dataset": dataset, "analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
-    statement = _LOCKED[conn.dialect.name]
-    rows = conn.execute(statement, named).all()
-    if rows and rows[0].seen_seq != rows[0].held_seq:
-        rows = conn.execute(statement, named).all()
-    if not rows:
+    dialect = conn.dialect.name
+    statement, asked = _LOCKED[dialect], _asked(dialect, dataset, analysts)
+    row = conn.execute(statement, asked).one_or_none()
+    if row is not None and row.seen != row.seq:
+        row = conn.execute(statement, asked).one_or_none()
+    if row is None:
         return None
-    first = rows[0]
-    head = Head(dataset, first.held_seq, first.held_at, bytes(first.held_hash))
-    return head, int(first.now), _held(row for row in rows if row.scope is not None)
+    head = Head(dataset, row.seq, row.at, bytes(row.hash))
+    return head, int(row.now), _held(row.scopes, row.members)
 
 
-def _held(rows: Iterable[Row[Any]]) -> Held:
-    held = Held({}, {})
-    for row in rows:
-        held.standings[row.scope] = from_row(row)
-        if row.member is not None:
-            held.projects.setdefault(row.member, []).append(row.project)
-    return held
+def _asked(dialect: str, dataset: str, analysts: Sequence[str]) -> dict[str, Any]:
+    lists = {"analysts": list(analysts), "scopes": [CAP, *map(of_analyst, analysts)]}
+    if dialect == "sqlite":  # it has no lists
+        return {"dataset": dataset, **{name: json.dumps(each) for name, each in lists.items()}}
+    return {"dataset": dataset, **lists}
+
+
+def _held(scopes: str | None, members: str | None) -> Held:
+    """Read JSON as a database wrote it: integers are exact in it, whatever their size."""
+    standings = [from_values(values) for values in json.loads(scopes or "[]")]
+    projects: dict[str, list[str]] = {}
+    for analyst, project in json.loads(members or "[]"):
+        projects.setdefault(analyst, []).append(project)
+    return Held({standing.scope: standing for standing in standings}, projects)
 
 
 def read(conn: Connection, dataset: str, scopes: Sequence[str]) -> tuple[Standing, ...]:
     """Return the standings of those scopes in the order given; ``NoGrant`` names the first that has no row."""
     rows = conn.execute(_READ, {"dataset": dataset, "scopes": list(scopes)}).all()
-    held = Held({row.scope: from_row(row) for row in rows}, {})
+    held = Held({row.scope: from_values(row[1:]) for row in rows}, {})
     return tuple(held.standing(scope) for scope in scopes)
 
 
@@ -185,7 +207,7 @@ def all_of(conn: Connection, dataset: str | None = None, analyst: str | None = N
     for row in conn.execute(query).all():
         if row.dataset not in times:
             times[row.dataset] = chain.time(conn, row.dataset)
-        found.append((row.dataset, from_row(row).as_of(times[row.dataset])))
+        found.append((row.dataset, from_values(row[1:]).as_of(times[row.dataset])))
     return found
 
 

@@ -6,11 +6,12 @@ already; the conditions catch a transaction that did not take it, and then nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, TextClause, bindparam, insert, text, update
+from sqlalchemy import Connection, bindparam, insert, text, update
 
 from budget import schema
 from budget.chain import Head
@@ -39,6 +40,7 @@ _MOVE: Final = text(
     "UPDATE ledger_head SET seq = :seq_after, at = :at_after, hash = :hash_after"
     " WHERE dataset = :dataset AND seq = :seq_before AND hash = :hash_before"
 )
+_DRIVER_MOVE: Final = re.sub(r":(\w+)", r"%(\1)s", _MOVE.text)
 
 
 def write(
@@ -89,31 +91,33 @@ def _at_once(conn: Connection, before: Head, after: Head, fact: Fact, changed: S
     changes a row returns it, and one that found its row changed returns none.
     """
     kind, row = fact
-    named: dict[str, Any] = {f"fact_{name}": value for name, value in row.items()} | _moved(before, after)
-    for number, (old, new) in enumerate(changed):
-        said = {"scope": old.scope, "before": old.seq, "seq": new.seq} | sums(new)
-        named |= {f"{name}_{number}": value for name, value in said.items()}
-    moved = conn.execute(_statement(kind, tuple(row), len(changed)), named).scalar_one()
+    said = {f"fact_{name}": value for name, value in row.items()} | _moved(before, after)
+    said["scope"] = [old.scope for old, _ in changed]
+    said["before"] = [old.seq for old, _ in changed]
+    said["seq"] = [new.seq for _, new in changed]
+    said |= {name: [added[name] for added in (sums(new) for _, new in changed)] for name in schema.SUMS}
+    moved = conn.exec_driver_sql(_statement(kind, tuple(row)), said).scalar_one()
     if moved != len(changed) + 1:
         raise Contended("a balance or the dataset's chain moved on")
 
 
-@lru_cache(maxsize=256)
-def _statement(kind: str, names: tuple[str, ...], changed: int) -> TextClause:
-    said = ", ".join(f":fact_{name}" for name in names)
-    parts = [
-        f"fact AS (INSERT INTO {schema.FACTS[kind].name} ({', '.join(names)}) VALUES ({said}))",  # noqa: S608 - our own
-        f"head AS ({_MOVE.text} RETURNING 1)",
-    ]
-    for number in range(changed):
-        sets = ", ".join(f"{name} = :{name}_{number}" for name in ("seq", *schema.SUMS))
-        parts.append(
-            f"scope_{number} AS (UPDATE ledger_scope SET {sets} WHERE dataset = :dataset"  # noqa: S608 - our own
-            f" AND scope = :scope_{number} AND seq = :before_{number} RETURNING 1)"
-        )
-    named = ["head", *(f"scope_{number}" for number in range(changed))]
-    counted = " + ".join(f"(SELECT count(*) FROM {name})" for name in named)  # noqa: S608 - our own
-    return text(f"WITH {', '.join(parts)} SELECT {counted}")
+@lru_cache(maxsize=64)
+def _statement(kind: str, names: tuple[str, ...]) -> str:
+    """Return the statement in the words of PostgreSQL's driver, since nothing of it needs SQLAlchemy's.
+
+    Scopes are given as arrays: one UPDATE prepares the many rules of their table once, and a charge names a scope once.
+    """
+    figures = ("seq", *schema.SUMS)
+    given = ", ".join(f"%({name})s::bigint[]" for name in ("before", *figures))
+    return (
+        f"WITH fact AS (INSERT INTO {schema.FACTS[kind].name} ({', '.join(names)})"  # noqa: S608 - our own names
+        f" VALUES ({', '.join(f'%(fact_{name})s' for name in names)})),"
+        f" head AS ({_DRIVER_MOVE} RETURNING 1),"
+        f" scopes AS (UPDATE ledger_scope s SET {', '.join(f'{name} = given.{name}' for name in figures)}"
+        f" FROM unnest(%(scope)s::text[], {given}) AS given (scope, before, {', '.join(figures)})"
+        " WHERE s.dataset = %(dataset)s AND s.scope = given.scope AND s.seq = given.before RETURNING 1)"
+        " SELECT (SELECT count(*) FROM head) + (SELECT count(*) FROM scopes)"
+    )
 
 
 def _moved(before: Head, after: Head) -> dict[str, Any]:

@@ -5,10 +5,9 @@ Exact integers throughout: epsilon in 1e-9, rho in 1e-12, delta in 1e-18, times 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-from sqlalchemy import Row
 
 from budget.schema import SUMS
 from budget.windows import Window, checked_timezone, checked_window, span
@@ -209,20 +208,21 @@ class Standing:
         return max(life.epsilon, life.rho, life.delta, life.gaussians) <= LIMIT
 
 
-def from_row(row: Row[Any]) -> Standing:
-    """Read one derived row."""
-    grant = Grant(row.epsilon, row.delta, row.gaussian, row.max_epsilon, row.renews, row.timezone, row.expires)
+def from_values(values: Sequence[Any]) -> Standing:
+    """Read one derived row: what it holds, in the order of its table's columns after the dataset."""
+    scope, seq, epsilon, delta, gaussian, paused, max_epsilon, expires, renews, timezone, start, end, *rest = values
+    suspended, opened, windows, *figures = rest
     return Standing(
-        row.scope,
-        row.seq,
-        grant,
-        None if row.renews is None else (row.window_start, row.window_end),
-        Totals(row.spent_epsilon, row.spent_gaussian, row.spent_rho, row.spent_delta),
-        Totals(row.life_epsilon, row.life_gaussian, row.life_rho, row.life_delta),
-        row.opened,
-        row.windows,
-        row.paused,
-        row.suspended,
+        scope,
+        seq,
+        Grant(epsilon, delta, bool(gaussian), max_epsilon, renews, timezone, expires),
+        None if renews is None else (start, end),
+        Totals(*figures[:4]),
+        Totals(*figures[4:]),
+        opened,
+        windows,
+        bool(paused),
+        bool(suspended),
     )
 
 
