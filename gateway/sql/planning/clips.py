@@ -257,7 +257,7 @@ def note(clip: Clip) -> str:
     """Say beforehand how the bound will come about."""
     ends = [float(bound * clip.unit) for bound in (clip.bounds[0], clip.bounds[-1])]
     return (
-        f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {_OF[clip.norm]}, is chosen "
-        f"privately for {100 // PART} % of the price: the least that about {clip.search.level} units or fewer exceed, who are "
+        f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {_OF[clip.norm]}, is chosen privately "
+        f"for {100 // PART} % of the price: the least that about {clip.search.level} units or fewer exceed, who are "
         "weighted down."
     )
