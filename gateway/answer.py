@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from types import NoneType
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -76,9 +77,9 @@ def compose(
     if any(len(columns[column.column]) > most_groups for column in outputs):
         columns = {name: values[:most_groups] for name, values in columns.items()}
         warnings.append(f"Only the first {most_groups} rows are shown.")
-    shown = [[_shown(value, column) for value in columns[column.column]] for column in outputs]
+    shown = [_column(columns[column.column], column) for column in outputs]
     intervals: dict[str, Intervals] = {
-        column.name: [_interval(*ends) for ends in zip(*(columns[end] for end in column.interval), strict=True)]
+        column.name: _intervals(*(columns[end] for end in column.interval))
         for column in outputs
         if column.interval is not None
     }
@@ -90,8 +91,20 @@ def compose(
     return Answer(rows=[list(row) for row in zip(*shown, strict=True)], intervals=intervals, warnings=warnings)
 
 
-def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
-    return None if low is None or high is None else (low, high)
+def _intervals(lows: Sequence[float | None], highs: Sequence[float | None]) -> Intervals:
+    return [None if low is None or high is None else (low, high) for low, high in zip(lows, highs, strict=True)]
+
+
+_AS_IT_IS: Final = frozenset({int, str, bool, NoneType})
+
+
+def _column(values: Sequence[Any], column: OutputColumn) -> list[wire.JsonValue]:
+    """Return a column as JSON; of the types that JSON has too, nothing is asked value by value."""
+    types = set(map(type, values))
+    plain_floats = types == {float} and column.type != "integer" and all(map(math.isfinite, values))
+    if plain_floats or types <= _AS_IT_IS:
+        return list(values)
+    return [_shown(value, column) for value in values]
 
 
 def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:

@@ -7,6 +7,7 @@ not vary where they would have to, zero stands for the statistic, and for an int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +21,8 @@ from mechanisms.noise import Noise
 from mechanisms.tails import Floats
 
 Terms = tuple[tuple[str, Fraction], ...]
+Columns = Mapping[str, Sequence[int]]
+"""The noisy integers of each measure, group by group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,9 @@ class Statistic:
     undefined: tuple[bool, ...]
 
 
-def statistic(
-    moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise], confidence: float
-) -> Statistic:
+def statistic(moments: Moments, columns: Columns, noises: Mapping[str, Noise], confidence: float) -> Statistic:
     """Return a statistic of second moments, group by group."""
-    noisy = noisy_moments(moments, rows, noises)
+    noisy = noisy_moments(moments, columns, noises)
     match moments.statistic:
         case "variance_population" | "variance_sample" | "deviation_population" | "deviation_sample":
             return _variance(moments, noisy, confidence)
@@ -93,17 +94,32 @@ def moment_terms(moments: Moments) -> dict[str, Terms]:
     return {name: found for name, found in terms.items() if found}
 
 
-def noisy_moments(moments: Moments, rows: Sequence[Mapping[str, int]], noises: Mapping[str, Noise]) -> Noisy:
+def weighted(terms: Terms, columns: Columns) -> tuple[list[int], int]:
+    """Return the weighted sum of each group, exactly, as whole numbers over one denominator.
+
+    Whole numbers throughout, since a fraction for each group takes longer than its noise; ``/`` of two of them is the
+    nearest double, as it is of a fraction.
+    """
+    below = math.lcm(*(weight.denominator for _, weight in terms))
+    (first, start), *rest = [(int(weight * below), columns[name]) for name, weight in terms]
+    sums = [first * value for value in start]
+    for factor, column in rest:
+        sums = [total + factor * value for total, value in zip(sums, column, strict=True)]
+    return sums, below
+
+
+def noisy_moments(moments: Moments, columns: Columns, noises: Mapping[str, Noise]) -> Noisy:
     """Return the moments as doubles: sums are exact until here."""
     terms = moment_terms(moments)
     return Noisy(
-        {
-            name: np.array([float(sum(weight * row[key] for key, weight in found)) for row in rows], dtype=np.float64)
-            for name, found in terms.items()
-        },
+        {name: _doubles(*weighted(found, columns)) for name, found in terms.items()},
         {name: tuple((key, float(weight)) for key, weight in found) for name, found in terms.items()},
         noises,
     )
+
+
+def _doubles(sums: list[int], below: int) -> Floats:
+    return np.array([total / below for total in sums], dtype=np.float64)
 
 
 def _of_y(moments: Moments) -> Variable:

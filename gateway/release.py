@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.moments import statistic
+from gateway.moments import Columns, statistic, weighted
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order, combinations
@@ -259,38 +259,25 @@ def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> d
     """Return every aggregate of a release, group by group, with intervals that cover the noise at ``confidence``."""
     planned = planned.at(table.clip)
     names, noises = planned.integers, planned.noises
-    rows = [dict(zip(names, row, strict=True)) for row in table.measures]
-    return {name: _estimated(found, rows, noises, confidence) for name, found in planned.estimators}
+    columns = dict(zip(names, zip(*table.measures, strict=True) if table.measures else [()] * len(names), strict=True))
+    return {name: _estimated(found, columns, noises, confidence) for name, found in planned.estimators}
 
 
-def _estimated(
-    estimator: Estimator, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float
-) -> Estimated:
+def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise], confidence: float) -> Estimated:
     if isinstance(estimator, Linear):
         width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
-        sums, below = _sums(estimator.terms, rows)
+        sums, below = weighted(estimator.terms, columns)
         centres = [total / below for total in sums]
         intervals = tuple((centre - width, centre + width) for centre in centres)
         return Estimated(_stepped(sums, below, estimator.step), intervals, None)
     if isinstance(estimator, Picked):
-        exact = [estimator.grid.value(row[estimator.bucket]) for row in rows]
+        exact = [estimator.grid.value(bucket) for bucket in columns[estimator.bucket]]
         picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
         return Estimated(picked, (None,) * len(picked), None)
     if isinstance(estimator, Moments):
-        found = statistic(estimator, rows, noises, confidence)
+        found = statistic(estimator, columns, noises, confidence)
         return Estimated(found.values, found.intervals, UNDEFINED if any(found.undefined) else None)
-    return _means(estimator, rows, noises, confidence)
-
-
-def _sums(terms: tuple[tuple[str, Fraction], ...], rows: list[dict[str, int]]) -> tuple[list[int], int]:
-    """Return the weighted sum of each row, exactly, as whole numbers over one denominator.
-
-    Whole numbers throughout, since a fraction for each group takes longer than its noise; ``/`` of two of them is the
-    nearest double, as it is of a fraction.
-    """
-    below = math.lcm(*(weight.denominator for _, weight in terms))
-    weights = [(name, int(weight * below)) for name, weight in terms]
-    return [sum(weight * row[name] for name, weight in weights) for row in rows], below
+    return _means(estimator, columns, noises, confidence)
 
 
 def _stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:
@@ -309,12 +296,12 @@ def _nearest(above: int, below: int) -> int:
     return quotient + (2 * rest > below or (2 * rest == below and quotient % 2 == 1))
 
 
-def _means(mean: Mean, rows: list[dict[str, int]], noises: dict[str, Noise], confidence: float) -> Estimated:
+def _means(mean: Mean, columns: Columns, noises: dict[str, Noise], confidence: float) -> Estimated:
     """Return means within their bounds, their intervals, and whether some noisy count was too small for one.
 
     Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
     """
-    (spreads, of_spread), (counts, of_count) = _sums(mean.spread, rows), _sums(mean.count, rows)
+    (spreads, of_spread), (counts, of_count) = weighted(mean.spread, columns), weighted(mean.count, columns)
     centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
     intervals = ratio_intervals(
         [spread / of_spread for spread in spreads],

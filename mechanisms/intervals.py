@@ -35,7 +35,7 @@ _STEPS = 48  # halvings: to 4e-15 of the range searched
 _SHARE = 128  # the part of the allowed probability that pays for the way from a corner
 _ULPS = 2.0**-50
 _ROUNDING = 1e-12
-_ELEMENTS = 2**18  # of one intermediate array: 2 MB
+_ELEMENTS = 2**16  # of one intermediate array: half a megabyte, so that the few that there are stay in a cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import date
+from datetime import date, datetime
 from fractions import Fraction
 from hashlib import sha256
+from types import NoneType
 from typing import Any
 
 from gateway.sql.algebra import Aggregate
 from gateway.sql.planning.plan import Key, Plan, PlannedRelease
+
+_LITERALS = frozenset({NoneType, bool, int, str, Fraction, date, datetime})
+"""Types whose values are said by ``repr``; none of them is subclassed here."""
 
 
 def text(value: Any) -> str:
@@ -28,7 +32,10 @@ def text(value: Any) -> str:
         return f"{type(value).__name__}({','.join(said)})"
     match value:
         case tuple():
-            return f"[{','.join(text(each) for each in value)}]"
+            # A public domain is a long one of such values.
+            if _LITERALS.issuperset(map(type, value)):
+                return f"[{','.join(map(repr, value))}]"
+            return f"[{','.join(map(text, value))}]"
         case frozenset():
             return f"{{{','.join(sorted(text(each) for each in value))}}}"
         case None | bool() | int() | str() | Fraction() | date():
