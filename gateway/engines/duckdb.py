@@ -183,11 +183,11 @@ class DuckdbEngine:
             # a cursor apart: a collation shows in a binding error, and an error aborts the session's transaction
             cursor = self._cursor(Limits(60))
             with _translated():
-                shape = _shape(cursor, table)
+                found = shape(cursor, table)
             cursor.close()
-            if shape is None:
+            if found is None:
                 return None
-            self._shapes[table] = shape
+            self._shapes[table] = found
         return self._shapes[table]
 
 
@@ -251,7 +251,8 @@ def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:2_000]}"
 
 
-def _shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
+def shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
+    """Return what the catalogue of a cursor's database says of a table or view, None if there is none."""
     columns: list[tuple[str, Physical | None, bool]] = []
     for name, data_type, scale, not_null in cursor.execute(_COLUMNS, {"table": table}).fetchall():
         physical = _KINDS.get(data_type)

@@ -5,7 +5,7 @@ Everything here is immutable and public to analysts (columns, bounds, domains), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Literal, TypeAlias, get_args
@@ -116,6 +116,19 @@ class RowOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What holds by construction of a table's copy in a prepared dataset (``gateway.policy.prepared``).
+
+    ``owner`` is the column that holds each row's owner; ``most`` how many rows one owner has at most, all others having
+    been left out; ``unique`` the column sets that the catalogue of the copy enforces.
+    """
+
+    owner: str | None
+    most: int | None
+    unique: frozenset[frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One declared table: private with an owner, or public without one.
 
@@ -123,7 +136,8 @@ class Table:
     column sets that the database's catalogue enforces as unique; ``unique_owner`` is whether the catalogue makes the
     owner's own column one of them, so that an owner has at most one row by construction. ``key`` is the declared key
     of a public table (its uniqueness is checked for each data version, not known from here); ``also_about`` names
-    columns that lead to further people whom the promise does not cover in this table.
+    columns that lead to further people whom the promise does not cover in this table. Of a prepared dataset ``copy``
+    says what is read in place of the table, whose rows' owners are found already.
     """
 
     name: str
@@ -133,6 +147,7 @@ class Table:
     unique: frozenset[frozenset[str]] = frozenset()
     key: str | None = None
     also_about: tuple[str, ...] = ()
+    copy: Copy | None = None
 
     @property
     def public(self) -> bool:
@@ -142,7 +157,14 @@ class Table:
     @property
     def unique_owner(self) -> bool:
         """Whether the catalogue enforces at most one row an owner."""
+        if self.copy is not None:
+            return self.copy.most == 1
         return isinstance(self.owner, Owner) and not self.owner.hops and frozenset({self.owner.column}) in self.unique
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """The joins by which a row of what is read finds its owner: none where a copy holds the owner."""
+        return self.owner.hops if isinstance(self.owner, Owner) and self.copy is None else ()
 
     def column(self, name: str) -> Column | None:
         """Return the declared column of that exact name."""
@@ -181,7 +203,8 @@ class Dataset:
 
     ``shapes`` are the catalogue entries of all tables that plans may touch; execution compares them again inside the
     reading transaction, since a fact that the catalogue no longer enforces is no fact. ``views`` are named queries in
-    the dataset's dialect, each of which may use those before it.
+    the dataset's dialect, each of which may use those before it. ``preparation`` names the copy that ``engine`` holds
+    in place of the data, None where it is the data itself.
     """
 
     name: str
@@ -196,6 +219,7 @@ class Dataset:
     schedule: Schedule | None = None
     shapes: tuple[tuple[str, TableShape], ...] = ()
     views: tuple[tuple[str, str], ...] = ()
+    preparation: str | None = None
 
     def table(self, name: str) -> Table | None:
         """Return the table that an unquoted or exact name means, None if there is none or more than one."""
@@ -203,3 +227,15 @@ class Dataset:
         loose = [table for table in self.tables if table.name.lower() == name.lower()]
         found = exact or loose
         return found[0] if len(found) == 1 else None
+
+    def owner_column(self, table: Table) -> Column:
+        """Return the column that holds the owner of an owned table's rows: of the last table that its path reaches.
+
+        A copy holds the same values in a column of its own.
+        """
+        assert isinstance(table.owner, Owner)
+        reached = self.table(table.owner.hops[-1].table) if table.owner.hops else table
+        assert reached is not None
+        found = reached.column(table.owner.column)
+        assert found is not None
+        return found if table.copy is None or table.copy.owner is None else replace(found, name=table.copy.owner)

@@ -15,7 +15,7 @@ from gateway.sql.above.sizes import check
 from gateway.sql.algebra import Ref, feeds
 from gateway.sql.planning import clips
 from gateway.sql.planning.choose import Bounds, Price
-from gateway.sql.planning.plan import MeasuredValue, Plan, PlannedRelease, PublicRead
+from gateway.sql.planning.plan import Bounding, MeasuredValue, Plan, PlannedRelease, PublicRead
 from gateway.sql.planning.shares import share
 from gateway.sql.position import DIALECT, INSTANT
 from gateway.sql.reading.parse import TextLimits, parse
@@ -151,7 +151,7 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     """Return what a reader of the answer has to know, from the plan alone."""
     found = []
     if planned.bounding.rows is not None:
-        found.append(f"A unit's rows count for at most {planned.bounding.rows} rows in all; more are weighted down.")
+        found.append(_counted(planned.bounding))
     if planned.clip is not None:
         found.append(clips.note(planned.clip))
     if planned.bounding.groups is not None:
@@ -170,6 +170,12 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
 
 
+def _counted(bounding: Bounding) -> str:
+    """Say how many rows of a unit count, which the policy says whatever the rows are."""
+    more = "no more are in the prepared copy" if bounding.held else "more are weighted down"
+    return f"A unit's rows count for at most {bounding.rows} rows in all; {more}."
+
+
 def _held(value: MeasuredValue) -> str:
     """Say to what a summed value is clipped, which the intervals know nothing of."""
     assert value.quantum is not None
@@ -184,7 +190,7 @@ def _part_notes(part: PlannedRelease) -> list[str]:
         return [f"A unit adds at most {part.distinct.most} to a count of different values, over all groups together."]
     found = []
     if part.bounding.rows is not None:
-        found.append(f"A unit's rows count for at most {part.bounding.rows} rows in all; more are weighted down.")
+        found.append(_counted(part.bounding))
     assert part.histogram is not None
     found.append("A quantile is one of public values, drawn so that few rows lie between; without rows it is any.")
     inside = [Fraction(abs(rank.offset), rank.denominator) * part.measures[0].unit for rank in part.histogram.ranks]

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.sandbox import Sandbox
 from tests.oracles.clinic import CLINICS
+from tests.oracles.copies import DuckdbCopies, PostgresCopies, copied
 from tests.oracles.databases import (
     Bases,
     DuckdbDatabase,
@@ -42,6 +43,38 @@ def duckdbs() -> Iterator[Bases]:
     for bases in opened.values():
         for base in bases:
             base.close()
+
+
+@pytest.fixture(scope="session")
+def duckdb_copies() -> Bases:
+    """Two prepared copies of each world."""
+    found = Bases()
+    for world in WORLDS:
+        source = duckdb_dataset(world)
+        first, second = DuckdbCopies(world, source), DuckdbCopies(world, source)
+        found[world] = copied(source, first), (first, second)
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres_copies(postgres_server: str) -> Iterator[Bases]:
+    """The same in schemas of one database."""
+    with postgres_connection(postgres_server) as connection:
+        found = Bases()
+        for world in WORLDS:
+            names = [f"source_{world.name}_{number}" for number in (0, 1)]
+            connection.execute(f"CREATE SCHEMA shape_{world.name}".encode())
+            connection.execute(f"SET search_path TO shape_{world.name}".encode())
+            for statement in world.ddl("postgres"):
+                connection.execute(statement.encode())
+            source = postgres_dataset(world, postgres_server, f"shape_{world.name}")
+            first, second = (PostgresCopies(world, connection, name, source) for name in names)
+            found[world] = copied(source, first), (first, second)
+        yield found
+        for world in WORLDS:
+            kept = [f"source_{world.name}_{number}{copy}" for number in (0, 1) for copy in ("", "_copy")]
+            for name in (f"shape_{world.name}", *kept):
+                connection.execute(f"DROP SCHEMA {name} CASCADE".encode())
 
 
 @pytest.fixture(scope="session")

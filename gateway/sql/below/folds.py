@@ -18,7 +18,8 @@ from sqlglot import exp
 from gateway.errors import SqlRefused
 from gateway.sql.algebra import Call, Constant, FoldAggregate, Kind, Ref, Scalar, references
 from gateway.sql.functions import Level
-from gateway.sql.inference.facts import Facts, fold_known, is_owned_thing
+from gateway.sql.inference.facts import Facts, fold_known
+from gateway.sql.inference.keys import is_owned_thing
 from gateway.sql.inference.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.constants import NUMERIC, ONE

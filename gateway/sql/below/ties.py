@@ -13,7 +13,8 @@ from collections.abc import Iterable
 
 from gateway.policy.model import Dataset, Owner
 from gateway.sql.algebra import Call, Ref, Scalar, conjuncts
-from gateway.sql.inference.facts import Facts, is_owned_key
+from gateway.sql.inference.facts import Facts
+from gateway.sql.inference.keys import is_owned_key
 
 
 def tied(on: Iterable[Scalar], left: Facts, right: Facts, dataset: Dataset, holding: Iterable[Scalar] = ()) -> bool:

@@ -37,6 +37,7 @@ from gateway.sql.algebra import (
     inputs,
 )
 from gateway.sql.functions import repeats
+from gateway.sql.inference.keys import is_key
 from gateway.sql.inference.known import Known, declared_bounds, known, picked
 from gateway.sql.refusals import refuse
 from gateway.sql.remember import remembered
@@ -55,7 +56,8 @@ class Facts:
 
     ``private`` if a private table stands below it, ``owner`` its column that names the owner (None for ``unit: row``,
     where each row is its own). ``rows`` is how many rows one owner is meant to have, which bounding SQL enforces;
-    ``one_row`` that it has at most one by construction or by the catalogue. ``unique`` are sets of columns of which no
+    ``one_row`` that it has at most one by construction or by the catalogue, ``most`` that it has no more than so many,
+    since a prepared copy holds no more. ``unique`` are sets of columns of which no
     two rows of this very relation hold the same values, NULL being none: by construction, or a table's that the
     catalogue enforces, as long as nothing multiplies its rows; ``keys`` those of which the policy says so.
     ``multiplied`` counts the joins below of which nothing says how many pairs a row finds; ``product`` says that
@@ -71,6 +73,12 @@ class Facts:
     keys: Sets = frozenset()
     multiplied: int = 0
     product: bool = False
+    most: int | None = None
+
+    @property
+    def held(self) -> int | None:
+        """How many rows one owner has by construction, where they are no more than it is meant to have."""
+        return self.most if self.most is not None and self.rows is not None and self.most <= self.rows else None
 
 
 @remembered
@@ -187,7 +195,15 @@ def _combined(combine: Combine, left: Facts, right: Facts) -> Facts:
         every,
         multiplied=left.multiplied + right.multiplied,
         product=left.product or right.product,
+        most=_most(combine, left.most, right.most),
     )
+
+
+def _most(combine: Combine, left: int | None, right: int | None) -> int | None:
+    """Return how many rows an owner has at most of both sides together, or of the left where no others stay."""
+    if combine.kind in ("except", "intersect"):
+        return left
+    return None if left is None or right is None else left + right
 
 
 def combined_owner(combine: Combine) -> str:
@@ -219,29 +235,27 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     """Return what the policy and the catalogue say of a table.
 
     Why ``one_row`` is sound: either every row is its own unit, or the catalogue holds a validated PRIMARY KEY or UNIQUE
-    constraint on the owner's own column; execution looks it up again inside the reading transaction.
+    constraint on the owner's own column; execution looks it up again inside the reading transaction. Why ``most`` is:
+    the copy that is read in place of the table holds no further rows, by a rank under a constraint of its own.
     """
     table = dataset.table(scan.table)
     assert table is not None
     columns = {scan.name(column.name): _declared(column, table) for column in table.columns}
-    unique = frozenset(
-        frozenset(map(scan.name, found)) for found in table.unique if {c.name for c in table.columns} >= found
-    )
-    if isinstance(table.owner, Owner) and not _single(table.owner, dataset):
-        unique = frozenset()
+    enforced = table.unique if table.copy is None else table.copy.unique
+    if table.copy is None and isinstance(table.owner, Owner) and not _single(table.owner, dataset):
+        enforced = frozenset()
+    named = {column.name for column in table.columns}
+    unique = frozenset(frozenset(map(scan.name, found)) for found in enforced if named >= found)
     keys = unique | {frozenset({scan.name(c.name)}) for c in table.columns if is_key((table.name, c.name), dataset)}
     if table.public:
         return Facts(MappingProxyType(columns), False, None, None, one_row=False, unique=unique, keys=keys)
     if not isinstance(table.owner, Owner):
         return Facts(MappingProxyType(columns), True, None, 1, one_row=True, unique=unique, keys=keys)
     name = owner_name(scan)
-    reached = dataset.table(table.owner.hops[-1].table) if table.owner.hops else table
-    assert reached is not None
-    key = reached.column(table.owner.column)
-    assert key is not None
-    columns[name] = Known(key.physical.kind, nullable=False, owner=True)
+    columns[name] = Known(dataset.owner_column(table).physical.kind, nullable=False, owner=True)
     rows = 1 if table.unique_owner else table.max_rows_per_unit
-    return Facts(MappingProxyType(columns), True, name, rows, table.unique_owner, unique, keys)
+    most = None if table.copy is None else table.copy.most
+    return Facts(MappingProxyType(columns), True, name, rows, table.unique_owner, unique, keys, most=most)
 
 
 def _single(owner: Owner, dataset: Dataset) -> bool:
@@ -280,7 +294,8 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar]) -> Facts:
 
     Why ``one_row`` is sound: it stays only where a row finds at most one pair on the other side, by columns of which
     the catalogue or the construction of that side enforces that no two rows hold the same values; where both sides are
-    owned, the owner is among the columns that are equated.
+    owned, the owner is among the columns that are equated. Why ``most`` is: each row finds at most one pair then, and
+    else at most as many as its owner has rows on the other side.
     """
     on = tuple(part for condition in on for part in implied(condition))
     added = right.columns
@@ -305,7 +320,10 @@ def joined(kind: str, left: Facts, right: Facts, on: Iterable[Scalar]) -> Facts:
     fans_out = own.private and not right_once and not left_once and rows is None
     multiplied = left.multiplied + right.multiplied + fans_out
     wide = several or left.product or right.product
-    return Facts(columns, own.private, own.owner, rows, one_row, unique, keys, multiplied, wide)
+    most = own.most if (at_most_one if own is left else found_once) else None
+    if both and most is None and left.most is not None and right.most is not None:
+        most = right.most if found_once else left.most * right.most
+    return Facts(columns, own.private, own.owner, rows, one_row, unique, keys, multiplied, wide, most)
 
 
 def _equated(side: Facts, on: Iterable[Scalar], *, owned: bool) -> frozenset[str]:
@@ -338,33 +356,6 @@ def finds_one(side: Facts, on: Iterable[Scalar], *, owned: bool) -> bool:
     return (owned and side.one_row) or any(found <= equated for found in side.keys | side.unique)
 
 
-def is_key(origin: tuple[str, str], dataset: Dataset) -> bool:
-    """Whether a column is a key of its table: declared for a public one, referenced by an owner path, or unique."""
-    table = dataset.table(origin[0])
-    assert table is not None
-    if table.key == origin[1] or frozenset({origin[1]}) in table.unique:
-        return True
-    owners = (found.owner for found in dataset.tables)
-    hops = (hop for owner in owners if isinstance(owner, Owner) for hop in owner.hops)
-    return any((hop.table, hop.key) == origin for hop in hops)
-
-
-def is_owned_thing(found: Known, dataset: Dataset) -> bool:
-    """Whether a column names one owner's thing: by its key, or by the very foreign key of the owner path."""
-    table = None if found.origin is None else dataset.table(found.origin[0])
-    if table is None or found.origin is None or not isinstance(table.owner, Owner):
-        return False
-    return is_key(found.origin, dataset) or any(hop.column == found.origin[1] for hop in table.owner.hops[:1])
-
-
-def is_owned_key(found: Known, dataset: Dataset) -> bool:
-    """Whether a column is a key of one owner's things: of a private table, since those of a public one are shared."""
-    table = None if found.origin is None else dataset.table(found.origin[0])
-    if table is None or found.origin is None or not isinstance(table.owner, Owner):
-        return False
-    return is_key(found.origin, dataset)
-
-
 def _folded(fold: Fold, below: Facts) -> Facts:
     """Return what is known of one owner's folds: no two hold the same keys, and with no key but the owner it has one.
 
@@ -381,7 +372,8 @@ def _folded(fold: Fold, below: Facts) -> Facts:
         columns[below.owner] = replace(below.columns[below.owner], size=1)
     rows, one_row = 1 if alone else below.rows, alone or below.one_row
     owned = (below.private, below.owner, rows, one_row)
-    return Facts(MappingProxyType(columns), *owned, unique, keys, below.multiplied, below.product)
+    most = 1 if alone and below.most is not None else below.most
+    return Facts(MappingProxyType(columns), *owned, unique, keys, below.multiplied, below.product, most)
 
 
 def fold_known(aggregate: FoldAggregate, below: Facts) -> Known:
@@ -439,6 +431,5 @@ def tables_read(relation: Relation, dataset: Dataset) -> tuple[str, ...]:
     if isinstance(relation, Scan):
         table = dataset.table(relation.table)
         assert table is not None
-        hops = table.owner.hops if isinstance(table.owner, Owner) else ()
-        return tuple(dict.fromkeys((table.name, *(hop.table for hop in hops))))
+        return tuple(dict.fromkeys((table.name, *(hop.table for hop in table.hops))))
     return tuple(dict.fromkeys(name for below in inputs(relation) for name in tables_read(below, dataset)))

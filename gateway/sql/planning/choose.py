@@ -197,6 +197,7 @@ def _wanted(
     reach = 1 if one_row else most if private else min(most, public or 1)
     counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
     chosen = counts_rows and not one_row and clips.wanted(found)
+    held = None if chosen else found.held
     values = _values(release, found)
     scalars = {value.name: value.scalar for value in values}
     wanted = Wanted(
@@ -204,8 +205,8 @@ def _wanted(
         values={value.scalar: value.name for value in values},
         quanta={value.name: value.quantum for value in values if value.quantum is not None},
         present=lambda name: never_null(scalars[name], known(scalars[name], found.columns), holding),
-        rows=1 if chosen or rows is None else rows,
-        weighted=not one_row,
+        rows=1 if chosen or rows is None else held or rows,
+        weighted=not one_row and held is None,
         one_row=one_row,
         reach=reach,
         threshold=private,
@@ -218,8 +219,9 @@ def _wanted(
     if wanted.chosen:
         return values, wanted, Bounding("chosen", None, reach if capped else None)
     if not wanted.separate_owners:
-        return values, wanted, Bounding("weights", rows, None)
-    return values, wanted, Bounding("owners", rows if counts_rows else None, reach if capped else None)
+        return values, wanted, Bounding("weights", held or rows, None, held is not None)
+    bounded = (held or rows) if counts_rows else None
+    return values, wanted, Bounding("owners", bounded, reach if capped else None, held is not None)
 
 
 def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _Where) -> list[_Candidate]:
@@ -336,7 +338,8 @@ def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) 
         "one_row": "the database enforces one row a unit, so that nothing is clipped",
         "chosen": "how much a unit counts for is chosen privately, and weighted down to"
         + (f"; it reaches at most {bounding.groups} groups" if bounding.groups is not None else ""),
-        "weights": f"the rows of a unit count for at most {bounding.rows} rows in all",
+        "weights": f"the rows of a unit count for at most {bounding.rows} rows in all"
+        + (", since the prepared copy holds no more" if bounding.held else ""),
         "owners": "a unit's rows are summed by group"
         + (f", count for at most {bounding.rows} rows in all" if bounding.rows is not None else "")
         + (f", and reach at most {bounding.groups} groups" if bounding.groups is not None else ""),

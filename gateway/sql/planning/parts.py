@@ -252,7 +252,9 @@ def _quantiles(release: Release, value: Scalar, named: list[Named], draws: int, 
     if buckets.size * draws > MOST_DRAWN:
         refuse("groups-too-many", hint="Ask for fewer quantiles at once, or group by fewer columns.")
     one_row = about.found.one_row
-    bounding = Bounding("one_row", None, None) if one_row else Bounding("weights", rows, None)
+    held = about.found.held
+    rows = held or rows
+    bounding = Bounding("one_row", None, None) if one_row else Bounding("weights", rows, None, held is not None)
     reason = (
         f"one of {buckets.size} buckets is drawn for each group and quantile by the exponential mechanism; "
         + ("the database enforces one row a unit" if one_row else f"a unit's rows count for at most {rows} rows in all")

@@ -223,12 +223,20 @@ class Bounding:
 
     ``one_row``: by construction. ``weights``: each row of an owner with more than ``rows`` rows counts for
     ``rows``/n. ``owners``: the same after summing per owner and group, an owner reaching at most ``groups`` groups.
-    ``chosen``: likewise, to each bound of a ``Clip``, of which one is read.
+    ``chosen``: likewise, to each bound of a ``Clip``, of which one is read. ``held`` where no owner has more than
+    ``rows`` rows in the copy that is read, so that nothing is left to weight; the question is the same either way, and
+    so are its answers.
     """
 
     how: Literal["one_row", "weights", "owners", "chosen"]
     rows: int | None
     groups: int | None
+    held: bool = field(default=False, compare=False)
+
+    @property
+    def flat(self) -> bool:
+        """Whether rows are summed as they are, whosever they are."""
+        return self.how == "one_row" or (self.how == "weights" and self.held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
     match planned.bounding.how:
         case "one_row":
             return _one_row(planned, selected, dataset.dialect)
+        case "weights" if planned.bounding.held:
+            return _one_row(planned, selected, dataset.dialect)
         case "weights":
             return _weights(planned, selected, dataset.dialect)
         case "owners":
@@ -76,7 +78,7 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
 def _bucketed(planned: PlannedRelease, histogram: Histogram, selected: str, dialect: Dialect) -> str:
     """Return the first stage with the bucket of each row's integer in its place; rows without a value have none."""
     [value] = planned.values
-    names = [] if planned.bounding.how == "one_row" else ["o"]
+    names = [] if planned.bounding.flat else ["o"]
     names += [key.name for key in planned.keys]
     bucket = histogram.grid.written(value.name, writer(dialect).divided)
     names.append(f"{bucket} AS b")
@@ -118,7 +120,7 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     owner = facts(source, dataset).owner
     counted = () if planned.distinct is None else (planned.distinct.key,)
     keys = (*planned.keys, *counted)
-    owned = {} if planned.bounding.how == "one_row" or owner is None else {"o": found.columns[owner]}
+    owned = {} if planned.bounding.flat or owner is None else {"o": found.columns[owner]}
     written = {key.name: found.write(key.scalar, dialect) for key in keys}
     # Values are computed in a stage of their own, since clamping and rounding write them several times.
     values = {f"x{value.name}": _value(value, found, dialect) for value in planned.values}
@@ -135,7 +137,7 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *within))}"
     if not planned.values:
         return stage
-    names = [] if planned.bounding.how == "one_row" or owner is None else ["o"]
+    names = [] if planned.bounding.flat or owner is None else ["o"]
     names += [key.name for key in planned.keys]
     names += [f"{_integer(value, found, dialect)} AS {value.name}" for value in planned.values]
     integers = f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
@@ -323,7 +325,7 @@ def _by_owner(planned: PlannedRelease, selected: str, dataset: Dataset) -> tuple
 def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
     dialect, bounding = dataset.dialect, planned.bounding
     stages, last = _by_owner(planned, selected, dataset)
-    if bounding.rows is not None:
+    if bounding.rows is not None and not bounding.held:
         stages.append(f"discreet_w AS (SELECT *, SUM(n) OVER (PARTITION BY o) AS t FROM {last})")
         last = "discreet_w"
     named, grouped = _keys(planned, dialect)
@@ -334,6 +336,8 @@ def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
 def _owned(measure: Measure, bounding: Bounding, dialect: Dialect) -> str:
     if measure.cell is None:
         return f"COUNT(*) AS {measure.name}"
+    if bounding.held:
+        return _summed(measure, measure.name, dialect)
     assert bounding.rows is not None
     heavy = writer(dialect).weighted(measure.name, "t", bounding.rows)
     return _summed(measure, f"CASE WHEN t > {bounding.rows} THEN {heavy} ELSE {measure.name} END", dialect)

@@ -109,15 +109,15 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
     if not isinstance(table.owner, Owner):
         return Rows(source, (), columns, stored=doubles)
     last = table
-    for step, hop in enumerate(table.owner.hops, 1):
+    for step, hop in enumerate(table.hops, 1):
         there = f"t{scan.number}_{step}"
         reached = dataset.table(hop.table)
         assert reached is not None
         equal = f"{_key(last, hop.column, here, dataset)} = {_key(reached, hop.key, there, dataset)}"
         source += f" JOIN {identifier(hop.table, dataset.dialect)} AS {there} ON {equal}"
         last, here = reached, there
-    owner = _key(last, table.owner.column, here, dataset)
-    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, bool(table.owner.hops), doubles)
+    owner = canonical(dataset.owner_column(table), here, dataset.dialect)
+    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, bool(table.hops), doubles)
 
 
 def _key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
