@@ -136,6 +136,10 @@ def data(random: Random, size: int) -> Data:
     return {"hostile": [(number, *(column[number] for column in columns)) for number in range(size)]}
 
 
+E = "GREATEST(LEAST(e, DATE '9999-12-31'), DATE '0001-01-01')"
+W = "GREATEST(LEAST(w, TIMESTAMP '9999-12-31 23:59:59'), TIMESTAMP '0001-01-01 00:00:00')"
+"""Bounded by hand at the ends of the calendar."""
+
 EXPRESSIONS: tuple[tuple[str, str], ...] = tuple(
     (dialect, expression)
     for dialect, some in {
@@ -310,6 +314,21 @@ EXPRESSIONS: tuple[tuple[str, str], ...] = tuple(
             "YEAR(e)",
             "YEAR(w)",
             "DATE_PART('year', e)",
+            f"DATE_DIFF('second', d, {W})",
+            f"DATE_DIFF('minute', {W}, {E})",
+            f"DATE_DIFF('hour', {E}, {W})",
+            f"DATE_DIFF('week', {E}, {W})",
+            "DATE_DIFF('quarter', e, TIMESTAMP '2024-05-31 23:00:00')",
+            f"DATE_SUB('week', d, {E})",
+            "DATE_SUB('month', DATE '2024-02-29', w)",
+            "STRFTIME(w, '%d.%m.%y %H:%M:%S, %j, week %V of %G')",
+            "STRFTIME(e, '%A %-d %B %Y (%u, %a, %b) %%')",
+            "STRFTIME(d, '%Y-%m')",
+            "MONTHNAME(e) || DAYNAME(w)",
+            "LAST_DAY(e)",
+            "LAST_DAY(w)",
+            "d > TIMESTAMP '2024-05-31 23:59:59'",
+            "DATE_TRUNC('month', DATE '2024-05-31') < e",
             "EXTRACT(QUARTER FROM e)",
             "MONTH(d)",
             "EXTRACT(WEEK FROM e)",
@@ -407,6 +426,11 @@ EXPRESSIONS: tuple[tuple[str, str], ...] = tuple(
         ),
         "mysql": (
             "i DIV j",
+            "TIMESTAMPDIFF(MONTH, d, e)",
+            "TIMESTAMPDIFF(YEAR, e, w)",
+            f"TIMESTAMPDIFF(HOUR, {W}, d)",
+            "TIMESTAMPDIFF(QUARTER, w, d)",
+            "WEEKDAY(e)",
             "DATEDIFF(e, d)",
             "CHAR_LENGTH(t)",
             "DAYOFMONTH(e)",

@@ -21,6 +21,8 @@ _WHOLE = (
     "SIGN(x)",
     "STRPOS(t, 'a')",
     "CAST(b AS INTEGER)",
+    "DATE_DIFF('month', d, e)",
+    "DATE_SUB('year', e, d)",
 )
 _REAL = (
     "f",
@@ -90,7 +92,19 @@ def _text(draw: Any, depth: int) -> str:
     form = draw(st.integers(0, 9 if depth else 0))
     if form == 0:
         return str(
-            draw(st.sampled_from(("t", "s", "t", "CAST(i AS VARCHAR)", "CAST(e AS VARCHAR)", "CAST(b AS VARCHAR)")))
+            draw(
+                st.sampled_from(
+                    (
+                        "t",
+                        "s",
+                        "t",
+                        "CAST(i AS VARCHAR)",
+                        "CAST(e AS VARCHAR)",
+                        "CAST(b AS VARCHAR)",
+                        "STRFTIME(e, '%d.%m')",
+                    )
+                )
+            )
         )
     inner = _text(draw, depth - 1)
     return str(
@@ -109,7 +123,7 @@ def _text(draw: Any, depth: int) -> str:
 
 
 def _date(draw: Any, depth: int) -> str:
-    form = draw(st.integers(0, 5 if depth else 0))
+    form = draw(st.integers(0, 6 if depth else 0))
     if form == 0:
         return str(draw(st.sampled_from(("d", "e", "CAST(w AS DATE)", "CAST(t AS DATE)"))))
     inner = _date(draw, depth - 1)
@@ -121,6 +135,7 @@ def _date(draw: Any, depth: int) -> str:
             f"({inner} - INTERVAL '{draw(st.integers(0, 400))}' {unit})",
             f"LEAST({inner}, {_date(draw, depth - 1)})",
             f"CASE WHEN {_condition(draw, depth - 1)} THEN {inner} END",
+            f"LAST_DAY({inner})",
         ][form - 1]
     )
 

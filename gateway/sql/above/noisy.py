@@ -23,10 +23,11 @@ from gateway.sql.inference.intervals import Bounds
 from gateway.sql.inference.known import known, moment
 from gateway.sql.reading.grammar import Bounded
 from gateway.sql.refusals import refuse
-from gateway.sql.scalars.dates import MOMENTS, between
+from gateway.sql.scalars.dates import MOMENTS
 from gateway.sql.scalars.instead import instead
 from gateway.sql.scalars.resolve import RowNames, only
 from gateway.sql.scalars.scalar import different, predicate, scalar
+from gateway.sql.scalars.spans import between
 
 MOST_AGGREGATES = 100
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from sqlglot import exp
 
+from gateway.sql.reading.moments import MOMENTS
 from gateway.sql.refusals import refuse
 
 MOST_WRITTEN = 20_000
@@ -67,6 +68,53 @@ def _inherit(window: exp.Window, windows: Mapping[str, exp.Window]) -> None:
         if told:
             window.set(part, [each.copy() for each in told] if isinstance(told, list) else told.copy())
     window.set("alias", None)
+
+
+# --- GROUP BY ALL
+
+
+def everything(select: exp.Select) -> None:
+    """Write GROUP BY ALL and ORDER BY ALL out as positions of the select list.
+
+    Groups are the items that read a column and hold no aggregate, window, subquery, nor the alias of an item that does.
+    """
+    group, order = select.args.get("group"), select.args.get("order")
+    if group is not None and group.args.get("all") is True and _bare(group, "all"):
+        keys = [exp.Literal.number(at) for at in _grouped(select)]
+        select.set("group", exp.Group(expressions=keys) if keys else None)
+    items = [] if order is None else order.expressions
+    [only] = items if len(items) == 1 else [None]
+    if order is None or type(only) is not exp.Ordered or type(only.this) is not exp.Var:
+        return
+    if only.this.name.upper() == "ALL":
+        written = []
+        for at, item in enumerate(select.expressions, 1):
+            _not_starred(item, "order by")
+            written.append(only.copy())
+            written[-1].set("this", exp.Literal.number(at))
+        order.set("expressions", written)
+
+
+def _not_starred(item: exp.Expr, what: str) -> None:
+    if item.is_star and isinstance(item, exp.Expression):
+        refuse("not-supported", item, message="ALL stands for no star.", hint=f"Name the columns to {what}.")
+
+
+def _grouped(select: exp.Select) -> list[int]:
+    """Return the positions of the items that GROUP BY ALL groups by."""
+    computed: set[str] = set()
+    found = []
+    for at, item in enumerate(select.expressions, 1):
+        if type(item) is not exp.Count:
+            _not_starred(item, "group by")
+        meant = item.this if type(item) is exp.Alias else item
+        columns = [node for node in meant.walk() if type(node) is exp.Column]
+        named = any(node.args.get("table") is None and node.name.lower() in computed for node in columns)
+        if named or meant.find(exp.AggFunc, exp.Window, exp.Query) is not None:
+            computed.add(item.alias.lower())
+        elif columns:
+            found.append(at)
+    return found
 
 
 # --- rows and lists
@@ -132,6 +180,36 @@ def _compared(node: exp.Expr) -> exp.Expr | None:
         return None
     member = exp.In(this=left.copy(), expressions=listed)
     return member if equal else exp.Not(this=member)
+
+
+_STRICT: Mapping[type[exp.Expr], type[exp.Expr]] = MappingProxyType(
+    {exp.GT: exp.GT, exp.GTE: exp.GT, exp.LT: exp.LT, exp.LTE: exp.LT}
+)
+
+
+def _before(node: exp.Expr) -> exp.Expr | None:
+    """Return ``(a, b) < (c, d)`` as ``a < c OR (a = c AND b < d)``."""
+    left, right = node.this, node.expression
+    rows = type(left) is exp.Tuple and type(right) is exp.Tuple and _equal(left, right) is not None
+    if not rows:
+        return None
+    pairs = list(zip(left.expressions, right.expressions, strict=True))
+    here, there = pairs[-1]
+    found: exp.Expr = type(node)(this=here.copy(), expression=there.copy())
+    for here, there in reversed(pairs[:-1]):
+        same = exp.EQ(this=here.copy(), expression=there.copy())
+        strict = _STRICT[type(node)](this=here.copy(), expression=there.copy())
+        found = exp.Paren(this=exp.Or(this=strict, expression=exp.And(this=same, expression=found)))
+    return found
+
+
+def _symmetric(node: exp.Expr) -> exp.Expr | None:
+    """Return BETWEEN SYMMETRIC as BETWEEN in either order."""
+    if not node.args.get("symmetric"):
+        return None
+    ends = (node.args["low"], node.args["high"])
+    both = [exp.Between(this=node.this.copy(), low=a.copy(), high=b.copy()) for a, b in (ends, ends[::-1])]
+    return _all(both, exp.Or)
 
 
 def _patterns(node: exp.Expr) -> exp.Expr | None:
@@ -216,6 +294,11 @@ def _unparsed(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
+def _distinct(node: exp.Expr) -> exp.Expr | None:
+    """APPROX_COUNT_DISTINCT(x), whose accuracy is that of the noise here."""
+    return exp.Count(this=exp.Distinct(expressions=[node.this.copy()]))
+
+
 def _rolled(node: exp.Expr) -> exp.Expr | None:
     """GROUP BY a, b WITH ROLLUP (or WITH CUBE)."""
     for name in ("rollup", "cube"):
@@ -233,6 +316,9 @@ _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
         exp.In: (_member, ("this", "expressions", "unnest")),
         exp.EQ: (_compared, ("this", "expression")),
         exp.NEQ: (_compared, ("this", "expression")),
+        **dict.fromkeys(_STRICT, (_before, ("this", "expression"))),
+        exp.Between: (_symmetric, ("this", "low", "high", "symmetric")),
+        exp.ApproxDistinct: (_distinct, ("this", "accuracy")),
         exp.Like: (_patterns, ("this", "expression")),
         exp.ILike: (_patterns, ("this", "expression")),
         exp.Nvl2: (_either, ("this", "true", "false")),
@@ -254,16 +340,24 @@ _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
 )
 
 
-def write_out(tree: exp.Expr) -> None:
+def _long(node: exp.Expr, dialect: str) -> exp.Expr | None:
+    """Return the long form of a node, None of what is no abbreviation."""
+    found, rewrite, dated = None, _LONG.get(type(node)), MOMENTS.get(type(node))
+    if rewrite is not None and _bare(node, *rewrite[1]):
+        found = rewrite[0](node)
+    if found is None and dated is not None and _bare(node, *dated[1]):
+        found = dated[0](node, dialect)
+    return found
+
+
+def write_out(tree: exp.Expr, dialect: str) -> None:
     """Rewrite a tree in place, inner abbreviations first."""
     for select in list(tree.find_all(exp.Select)):
         named_windows(select)
+        everything(select)
     written = 0
     for node in reversed(list(tree.walk())):
-        rewrite = _LONG.get(type(node))
-        if rewrite is None or not _bare(node, *rewrite[1]):
-            continue
-        found = rewrite[0](node)
+        found = _long(node, dialect)
         if found is None:
             continue
         written += sum(1 for _ in found.walk())

@@ -64,7 +64,7 @@ def parse(text: str, dialect: str, limits: TextLimits) -> exp.Expression:
     spell(tree, dialect)
     tree.meta[TEXT] = text
     _complete(tree)
-    write_out(tree)
+    write_out(tree, dialect)
     return tree
 
 

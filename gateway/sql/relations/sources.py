@@ -86,9 +86,7 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
     rows = read(node, found, context)
     about = facts(rows.relation, context.dataset)
     if top and node.args.get("distinct") is not None and not aggregated(node):
-        refuse(
-            "distinct-unsupported", node.args["distinct"], hint="Write GROUP BY; groups of few people do not appear."
-        )
+        node = _listed_groups(node)
     apart = stated is None and not top and folds(node, about, RowNames(rows.scope), context)
     if top or (about.private and aggregated(node) and not apart):
         only(node, *CLAUSES, *hint)
@@ -96,6 +94,19 @@ def query(node: exp.Expression, context: Context, *, top: bool = False) -> Liste
     if stated is not None:
         refuse("clause-misplaced", stated)
     return nested.select(node, rows.relation, rows.scope, context)
+
+
+def _listed_groups(node: exp.Select) -> exp.Select:
+    """Return ``SELECT DISTINCT a, b`` as ``SELECT a, b … GROUP BY a, b``: those of its groups that are released."""
+    distinct = node.args["distinct"]
+    only(distinct, code="distinct-unsupported")
+    for item in node.expressions:
+        if item.is_star or item.find(exp.Window, exp.Query) is not None:
+            refuse("distinct-unsupported", item, hint="Write GROUP BY; groups of few people do not appear.")
+    keys = [exp.Literal.number(at) for at in range(1, len(node.expressions) + 1)]
+    node.set("distinct", None)
+    node.set("group", exp.Group(expressions=keys))
+    return node
 
 
 def _combined(node: exp.SetOperation, context: Context) -> Listed | Rows:
@@ -269,14 +280,10 @@ def _joined(
 def _item(node: exp.Expression, context: Context) -> Owned | Placed:
     if type(node) is exp.Subquery:
         only(node, "this", "alias")
-        if node.args.get("alias") is None:
-            refuse("subquery-unsupported", node, message="A subquery in FROM needs a name.")
-        return _named(query(node.this, context), node.args["alias"], context)
+        return _named(query(node.this, context), node.args.get("alias") or _UNNAMED, context)
     if type(node) is exp.Values:
         only(node, "expressions", "alias")
-        if node.args.get("alias") is None:
-            refuse("subquery-unsupported", node, message="VALUES in FROM needs a name.")
-        return _named(query(node, context), node.args["alias"], context)
+        return _named(query(node, context), node.args.get("alias") or _UNNAMED, context)
     if type(node) is exp.Lateral:
         refuse("join-unsupported", node, message="LATERAL is not supported.", hint=_LATERAL)
     if type(node) is not exp.Table or not isinstance(node.this, exp.Identifier):
@@ -306,6 +313,9 @@ def _named(found: Listed | Rows, alias: exp.Expression, context: Context) -> Own
         return placed(found, alias.this, context)
     return Owned(found[0], Source(alias.this, found[1]))
 
+
+_UNNAMED = exp.TableAlias(this=exp.to_identifier("", quoted=True))
+"""The name of a query in FROM that has none: no text can say it."""
 
 _SAMPLE = "A sample drawn by the database is no function of one person's rows."
 

@@ -23,6 +23,7 @@ from gateway.sql.refusals import refuse
 from gateway.sql.scalars import constants
 from gateway.sql.scalars.names import Arm, Lower, Names, about, call, literal, number
 
+_BOUNDED = (*constants.NUMERIC, "date", "timestamp")
 _PICKING = ("case", "coalesce")
 _NARROW = ("case", "coalesce", "least", "greatest")
 _EXACT: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
@@ -99,7 +100,7 @@ def near(found: Scalar, node: exp.Expression) -> Scalar:
 
 
 def _unbounded(found: Scalar, node: exp.Expression, names: Names) -> NoReturn:
-    origins = {about(part, names).origin for part in _columns(found) if part.kind in constants.NUMERIC}
+    origins = {about(part, names).origin for part in _columns(found) if part.kind in _BOUNDED}
     listed = ", ".join(sorted(origin[1] for origin in origins if origin is not None))
     hint = "Hold it between two numbers with LEAST and GREATEST."
     if listed:

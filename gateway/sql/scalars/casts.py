@@ -30,9 +30,13 @@ TARGETS: dict[object, Kind] = {
     _WORD.DECIMAL: "decimal",
     _WORD.BOOLEAN: "boolean",
     _WORD.DATE: "date",
-    **dict.fromkeys((_WORD.TIMESTAMP, _WORD.TIMESTAMPNTZ, _WORD.DATETIME), "timestamp"),
+    **dict.fromkeys((_WORD.TIMESTAMP, _WORD.TIMESTAMPNTZ, _WORD.DATETIME, _WORD.DATETIME2), "timestamp"),
+    **dict.fromkeys((_WORD.TIMESTAMPTZ, _WORD.TIMESTAMPLTZ), "timestamp"),
 }
-"""The kind of each type that a value may be cast to; every whole type means 64 bits, every float type a double."""
+"""The kind of each type that a value may be cast to; every whole type means 64 bits, every float type a double.
+
+A timestamp of a zone is one of UTC, as all are here; a text that names another zone is refused.
+"""
 
 
 def cast(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
@@ -101,6 +105,8 @@ def as_text(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
             return Constant(str(found.value), "text")
         case "integer":
             return call("whole_text", (found,), "text", node, names)
+        case "date" if isinstance(found, Constant):
+            return Constant(str(found.value), "text")
         case "date":
             return call("date_text", (found,), "text", node, names)
         case "boolean":

@@ -73,6 +73,8 @@ def compare(op: str, left: Scalar, right: Scalar, node: exp.Expression, names: N
     if isinstance(left, Constant):
         left, right, op = right, left, FLIPPED[op]
     if isinstance(right, Constant):
+        if left.kind == "date" and right.kind == "timestamp":
+            left = Call("as_timestamp", (left,), "timestamp")
         right = constants.as_kind(right, left.kind, node)
         scale = _grid(left, names)
         if scale is not None:

@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from gateway.sql.algebra import Call, Constant, Kind, Scalar
 from gateway.sql.functions import PARTS, UNITS
+from gateway.sql.inference.images import cut
 from gateway.sql.inference.known import moment, position
 from gateway.sql.position import dialect, instant
 from gateway.sql.refusals import refuse
@@ -36,7 +37,7 @@ _FROM_ONE = ("bigquery", "spark", "mysql", "tsql")
 """Dialects in which the days of a week are counted from 1 on Sunday; in others from 0."""
 
 
-def _moment(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
+def bounded(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
     """Return a date or timestamp as it enters a function: behind a clamp to its declared bounds, if it has any."""
     if found.kind not in MOMENTS:
         refuse("type-mismatch", node, message="A date or timestamp is needed here.", hint="DATE '2024-12-31'")
@@ -55,12 +56,12 @@ def within_calendar(found: Scalar, node: exp.Expression, names: Names) -> Scalar
     So an analyst may bound a column that the policy does not: ``GREATEST(LEAST(day, '2024-12-31'), '2024-01-01')``.
     """
     if isinstance(found, Constant) or about(found, names).bounds is not None:
-        return _moment(found, node, names)
+        return bounded(found, node, names)
     ends = (_FIRST, _LAST) if found.kind == "date" else (datetime.min, datetime.max)  # noqa: DTZ901
     return Call("clamp", (found, *(Constant(end, found.kind) for end in ends)), found.kind)
 
 
-def _unit(node: exp.Expression | None, at: exp.Expression) -> str:
+def unit_of(node: exp.Expression | None, at: exp.Expression) -> str:
     """Return the unit that a node names, in the singular."""
     name = node.this if isinstance(node, exp.Var | exp.Literal) else None
     if node is None or not isinstance(name, str):
@@ -73,7 +74,7 @@ def _part(name: str, found: Scalar, node: exp.Expression, names: Names) -> Scala
     part_ = _SAME.get(name, name)
     if part_ not in PARTS:
         refuse("not-supported", node, message=f"These parts of a date are known: {', '.join(PARTS)}.")
-    whole = call(part_, (_moment(found, node, names),), "integer", node, names)
+    whole = call(part_, (bounded(found, node, names),), "integer", node, names)
     if part_ == "dow" and (dialect(node) in _FROM_ONE):
         return binary("add", whole, Constant(1, "integer"), node, names) if names.level == "row" else _no(node)
     return whole
@@ -94,29 +95,42 @@ def part(name: str) -> Arm:
 
 def extract(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return EXTRACT(part FROM x) or DATE_PART."""
-    return _part(_unit(node.this, node), lower(node.expression), node, names)
+    return _part(unit_of(node.this, node), lower(node.expression), node, names)
 
 
 def named_part(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return DATE_PART('year', x) where the parser knows no function of that name."""
     if len(node.expressions) != 2:
         refuse("function-unknown", node)
-    return _part(_unit(node.expressions[0], node), lower(node.expressions[1]), node, names)
+    return _part(unit_of(node.expressions[0], node), lower(node.expressions[1]), node, names)
 
 
 def truncated(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return a date or timestamp cut to the start of a unit, of the same type; weeks start on Monday."""
-    named = _started(node.args.get("unit")) or _unit(node.args.get("unit"), node)
+    named = started(node.args.get("unit")) or unit_of(node.args.get("unit"), node)
     unit = {"mm": "month", "mon": "month", "yyyy": "year", "yy": "year"}.get(named, _SAME.get(named, named))
-    found = _moment(lower(node.this), node, names)
+    found = bounded(lower(node.this), node, names)
     if unit not in UNITS or (named == "week" and dialect(node) == "bigquery"):
         refuse("not-supported", node, message=f"Dates are cut to one of: {', '.join(UNITS)}.")
     if isinstance(found, Constant):
-        refuse("not-supported", node, message="Write the result of this out.")
+        return _cut(found, unit)
     return call(f"{found.kind}_trunc_{unit}", (found,), found.kind, node, names)
 
 
-def _started(node: exp.Expression | None) -> str | None:
+def _cut(found: Constant, unit: str) -> Constant:
+    """Return a constant cut to the start of a unit."""
+    value = found.value
+    if isinstance(value, datetime):
+        if unit in _SECONDS:
+            since = (value - datetime.min) // timedelta(seconds=_SECONDS[unit])  # noqa: DTZ901
+            return Constant(datetime.min + since * timedelta(seconds=_SECONDS[unit]), found.kind)  # noqa: DTZ901
+        first = cut(value.date(), unit)
+        return Constant(datetime(first.year, first.month, first.day), found.kind)  # noqa: DTZ001
+    assert isinstance(value, date)
+    return Constant(cut(value, unit), found.kind)
+
+
+def started(node: exp.Expression | None) -> str | None:
     """Return the unit of a week that is said to start on a Monday, as all weeks do here."""
     if type(node) is not exp.WeekStart or type(node.this) is not exp.Var:
         return None
@@ -125,47 +139,9 @@ def _started(node: exp.Expression | None) -> str | None:
     return "isoweek" if node.this.name.upper() == "MONDAY" else None
 
 
-def difference(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
-    """Return DATE_DIFF: how many starts of a unit lie between two dates."""
-    unit = "day" if node.args.get("unit") is None else _unit(node.args["unit"], node)
-    return between(lower(node.expression), lower(node.this), unit, node, names)
-
-
-def between(first: Scalar, last: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
-    """Return the number of days, months, quarters or years from one date to another."""
-    sides = [_moment(_dated(side, node), node, names) for side in (first, last)]
-    if names.level == "post" or all(isinstance(side, Constant) for side in sides):
-        _no(node)
-    if unit == "day":
-        days = tuple(to_kind(side, "date", node, names) if side.kind != "date" else side for side in sides)
-        return call("days_between", tuple(_day(side) for side in days), "integer", node, names)
-    if unit not in _MONTHS:
-        refuse("not-supported", node, message="Dates are subtracted in days, months, quarters or years.")
-    counts = [_counted(side, unit, node, names) for side in sides]
-    return binary("subtract", counts[1], counts[0], node, names)
-
-
-def _dated(found: Scalar, node: exp.Expression) -> Scalar:
+def dated(found: Scalar, node: exp.Expression) -> Scalar:
+    """Return a text that is written out as the date that it writes; anything else as it is."""
     return constants.as_kind(found, "date", node) if isinstance(found, Constant) and found.kind == "text" else found
-
-
-def _day(found: Scalar) -> Scalar:
-    if isinstance(found, Constant) and isinstance(found.value, datetime):
-        return Constant(found.value.date(), "date")
-    return found
-
-
-def _counted(found: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
-    """Return how many units lie before a date since the year 0."""
-    if isinstance(found, Constant):
-        assert isinstance(found.value, date)
-        months = found.value.year * 12 + found.value.month - 1
-        return Constant(months // _MONTHS[unit], "integer")
-    year: Scalar = Call("year", (found,), "integer")
-    if unit == "year":
-        return year
-    per_year = Constant(12 // _MONTHS[unit], "integer")
-    return binary("add", binary("multiply", year, per_year, node, names), Call(unit, (found,), "integer"), node, names)
 
 
 def interval(node: exp.Expression) -> tuple[int, str]:
@@ -183,7 +159,7 @@ def interval(node: exp.Expression) -> tuple[int, str]:
     alone = re.fullmatch(r"\s*([+-]?\d{1,7})\s*", written)
     if alone is None or unit is None:
         refuse("constant-invalid", node, message="An interval is a whole number of one unit: INTERVAL '3' DAY.")
-    return int(alone[1]), _unit(unit, node)
+    return int(alone[1]), unit_of(unit, node)
 
 
 def shift(found: Scalar, amount: int, unit: str, node: exp.Expression, names: Names) -> Scalar:
@@ -206,7 +182,7 @@ def shift(found: Scalar, amount: int, unit: str, node: exp.Expression, names: Na
         function, count = "date_plus_days", amount * _DAYS[unit]
     else:
         function, count = "timestamp_plus_seconds", amount * (_DAYS.get(unit, 0) * 86_400 or _SECONDS[unit])
-    inside = _inside(_moment(found, node, names), amount, unit, names)
+    inside = _inside(bounded(found, node, names), amount, unit, names)
     return call(function, (inside, Constant(count, "integer")), found.kind, node, names)
 
 
@@ -248,11 +224,11 @@ def added(sign: int) -> Arm:
     """Return the arm of DATE_ADD or DATE_SUB with a constant interval or number of a unit."""
 
     def arm(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
-        found = _dated(lower(node.this), node)
+        found = dated(lower(node.this), node)
         if type(node.expression) is exp.Interval:
             amount, unit = interval(node.expression)
         else:
-            unit = "day" if node.args.get("unit") is None else _unit(node.args["unit"], node)
+            unit = "day" if node.args.get("unit") is None else unit_of(node.args["unit"], node)
             written = node.expression
             if isinstance(written, exp.Literal) and written.args.get("is_string"):
                 amount, unit = interval(exp.Interval(this=written.copy(), unit=exp.var(unit)))

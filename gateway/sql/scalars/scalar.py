@@ -17,7 +17,7 @@ from sqlglot import exp
 from gateway.sql.algebra import Constant, Scalar
 from gateway.sql.position import dialect
 from gateway.sql.refusals import refuse
-from gateway.sql.scalars import casts, choices, comparisons, constants, dates, powers, texts
+from gateway.sql.scalars import casts, choices, comparisons, constants, dates, powers, spans, texts
 from gateway.sql.scalars.arithmetic import absolute, arithmetic, computed, negative, rounding, sign
 from gateway.sql.scalars.bind import Given
 from gateway.sql.scalars.comparisons import compare, comparison, condition, logic
@@ -111,7 +111,7 @@ def _additive(function: str) -> Arm:
             return dates.shift(lower(left), sign_ * amount, unit, node, names)
         first, second = lower(left), lower(right)
         if first.kind in dates.MOMENTS and second.kind in dates.MOMENTS and sign_ == -1:
-            return dates.between(second, first, "day", node, names)
+            return spans.between(second, first, "day", node, names)
         if sign_ == 1 and first.kind == second.kind == "text" and dialect(node) == "tsql":
             return texts.concat(node, names, lower)
         if first.kind == "date" and isinstance(second, Constant) and type(second.value) is int:
@@ -165,6 +165,8 @@ _TIME: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = {
             (exp.Day, "day"),
             (exp.DayOfMonth, "day"),
             (exp.DayOfWeek, "dow"),
+            (exp.DayOfWeekIso, "isodow"),
+            (exp.YearOfWeekIso, "isoyear"),
             (exp.DayOfYear, "doy"),
             (exp.Hour, "hour"),
             (exp.Minute, "minute"),
@@ -173,7 +175,9 @@ _TIME: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = {
     },
     exp.TimestampTrunc: (dates.truncated, ("this", "unit", "input_type_preserved")),
     exp.DateTrunc: (dates.truncated, ("this", "unit", "input_type_preserved")),
-    exp.DateDiff: (dates.difference, (*_TWO, "unit", "date_part_boundary", "big_int")),
+    exp.DateDiff: (spans.difference, (*_TWO, "unit", "date_part_boundary", "big_int")),
+    exp.DatetimeDiff: (spans.difference, (*_TWO, "unit", "date_part_boundary")),
+    exp.TimestampDiff: (spans.completed, (*_TWO, "unit")),
     exp.DateAdd: (dates.added(1), (*_TWO, "unit")),
     exp.DateSub: (dates.added(-1), (*_TWO, "unit")),
     exp.TsOrDsAdd: (dates.added(1), (*_TWO, "unit")),
