@@ -58,6 +58,7 @@ READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order",
     (exp.DateDiff, "big_int"),  # how wide a number of days is: all are wide enough
     (exp.Corr, "null_on_zero_variance"),  # a parser's flag for what Snowflake's CORR means
     (exp.TimestampTrunc, "input_type_preserved"),  # it always is
+    (exp.DateTrunc, "input_type_preserved"),
     (exp.TryCast, "requires_string"),  # whatever is cast is cast as if it were
 }
 """Arguments that lowering reads, or knows to mean nothing."""

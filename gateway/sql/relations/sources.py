@@ -209,6 +209,7 @@ def _parts(node: exp.Expression) -> list[exp.Expression]:
     while rest:
         top = rest.pop()
         while type(top) is exp.Paren:
+            only(top, "this")
             top = top.this
         if type(top) is exp.And:
             only(top, "this", "expression")
