@@ -10,7 +10,7 @@ LedgerError
 ├── KeyReused          the idempotency key belongs to another request
 ├── NotRefundable      the charge cannot be void: a statement may have been handed to the engine
 ├── UnknownCharge      no such charge
-├── NotForSale         no stored answer that may be sold: none, failed, deleted, or of a suspended analyst
+├── NotForSale         no stored answer that may be sold so: none, failed, deleted, at another price, of a suspended one
 ├── NotSuspended       there is nothing to clear
 ├── NoChange           the act would change nothing: suspended already, no member, a grant not suspended
 ├── CommitUnknown      the connection broke during COMMIT and nothing could be read back

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from budget import admission, schema
 from budget.errors import LedgerError
 from budget.records import scopes_from, scopes_text
-from budget.scopes import CAP, checked_scope, of_analyst, of_project, paying
+from budget.scopes import CAP, analyst_of, checked_scope, of_analyst, of_project, paying
 from budget.standing import Grant, Standing, Totals
 from mechanisms.loss import LIMIT, Loss
 
@@ -148,6 +148,11 @@ class Fold:
         except (LedgerError, ValueError, TypeError) as problem:
             raise Inadmissible(str(problem)) from problem
 
+    def end(self) -> None:
+        """Say that there are no more facts; ``Inadmissible`` if the last one cannot be the last."""
+        if self._buying is not None:
+            raise Inadmissible("a purchase without its charge")
+
     def _grant(self, row: dict[str, Any]) -> None:
         scope, seq, at = checked_scope(row["scope"]), row["seq"], row["at"]
         grant = Grant(
@@ -194,7 +199,7 @@ class Fold:
         bought = None
         if self._buying is not None:
             bought = self._bought(charge_id, (epsilon, rho, delta), publication)
-            own, payers = self._buyers(analyst, bought)
+            own, payers = self._buyers(analyst, bought, at)
         elif publication is not None:
             own, payers = _CAP_ALONE, [self._running(CAP)]
         else:
@@ -220,6 +225,8 @@ class Fold:
         source = self.charges.get(row["source"])
         if source is None or self.settled.get(row["source"]) != "answered" or not source[5]:
             raise Inadmissible("bought what was not for sale")
+        if any(analyst_of(scope) is not None and self._running(scope).base.suspended for scope in _scopes(source[0])):
+            raise Inadmissible("bought of somebody who was suspended")
         self._buying = (row["charge"], row["source"])
 
     def _bought(self, charge_id: str, loss: tuple[int | None, int, int], publication: str | None) -> set[str]:
@@ -233,11 +240,15 @@ class Fold:
             raise Inadmissible("bought at another price")
         return self.sold.setdefault(source, {*_scopes(self.charges[source][0])})
 
-    def _buyers(self, analyst: str, paid: set[str]) -> tuple[str, list[_Running]]:
-        """Return what ``_paying`` does, less the scopes that have paid; the analyst's own pays once."""
+    def _buyers(self, analyst: str, paid: set[str], at: int) -> tuple[str, list[_Running]]:
+        """Return what ``_paying`` does, less the scopes that have paid; the analyst's own pays once.
+
+        Those that have paid must be in force all the same: who is suspended, or over, receives nothing.
+        """
         if of_analyst(analyst) in paid:
             raise Inadmissible("bought twice")
-        scopes, _ = self._paying(analyst)
+        scopes, running = self._paying(analyst)
+        admission.in_force([each.base for each in running], at=at)
         unpaid = tuple(sorted(set(_scopes(scopes)) - paid))
         return scopes_text(unpaid), [self._running(scope) for scope in unpaid]
 

@@ -21,7 +21,7 @@ from budget import admission, records, sales
 from budget.balance import Balance
 from budget.book import Book, opened
 from budget.chain import canonical_json
-from budget.errors import KeyReused, NotRefundable, Suspended, UnknownCharge
+from budget.errors import KeyReused, NotForSale, NotRefundable, Suspended, UnknownCharge
 from budget.payloads import EMPTY, digest
 from budget.records import Charge, Outcome, Record
 from budget.rules import NAME_LENGTH, RECORD_LENGTH, TEXT_LENGTH
@@ -47,7 +47,7 @@ class ChargeRequest:
     ``request_hash`` the SHA-256 of the whole request, 32 bytes; ``mechanism`` the canonical JSON of what will run, so
     that it can be accounted anew later; ``process`` the identity that executes it (``process.py``).
 
-    ``source`` buys the stored answer of that charge, whose loss it states (``sales.py``).
+    ``source`` buys the stored answer of that charge, whose loss it states, or else it is not for sale (``sales.py``).
 
     ``publication`` makes it public loss: what an admin (then named by ``analyst``) buys for everybody and publishes, in
     words. It is charged to the cap alone, and adds to what every analyst was promised.
@@ -172,7 +172,7 @@ def post(book: Book, request: ChargeRequest) -> Receipt:
     if request.source is not None:
         sale = sales.open_sale(book, request.source)
         if sale.source.charge.loss != request.loss:
-            raise ValueError("a stored answer is sold at its own price")
+            raise NotForSale(request.source)  # at another price than its own
         holding = sale.holder(request.analyst)
         if holding is not None:
             shown = tuple(standing.as_of(book.at) for standing in standings)

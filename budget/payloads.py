@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from budget import schema
+from budget import chain, schema
 
 EMPTY: Final = sha256(b"").digest()
 """The digest of what a void outcome holds."""
@@ -59,7 +59,12 @@ def remove(conn: Connection, charges: Sequence[str]) -> int:
 
     A purchase holds nothing of its own: it ends with the answer that was bought. What feeds a charge that is not
     settled yet stays: without it the charge's noise could be drawn twice.
+
+    The chains are locked first: a purchase that is under way is through, and goes with what it bought, or comes later
+    and is refused; nobody pays for what is gone.
     """
+    for dataset in _datasets(conn, charges):
+        chain.lock(conn, dataset)
     removed = 0
     for start in range(0, len(charges), _PAGE):
         page = list(charges[start : start + _PAGE])
@@ -70,6 +75,14 @@ def remove(conn: Connection, charges: Sequence[str]) -> int:
         conn.execute(delete(schema.inner).where(schema.inner.c.charge.in_(settled)))
         removed += conn.execute(delete(schema.payload).where(schema.payload.c.charge.in_(settled))).rowcount
     return removed
+
+
+def _datasets(conn: Connection, charges: Sequence[str]) -> list[str]:
+    found: set[str] = set()
+    for start in range(0, len(charges), _PAGE):
+        chosen = schema.charge.c.id.in_(charges[start : start + _PAGE])
+        found.update(conn.execute(select(schema.charge.c.dataset).where(chosen).distinct()).scalars())
+    return sorted(found)
 
 
 def altered(conn: Connection, dataset: str) -> Iterator[str]:

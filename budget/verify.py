@@ -107,7 +107,7 @@ def _verify(conn: Connection, dataset: str, rest: Rest | None) -> DatasetReport:
 
 def _walk(conn: Connection, dataset: str, last: int, rest: Rest | None) -> tuple[int, bytes, int, Fold, Fault | None]:
     """Hash and fold the facts; stop at the first that is wrong."""
-    fold, end, at, seq = Fold(), beginning(dataset), 0, 0
+    fold, end, at, seq, kind = Fold(), beginning(dataset), 0, 0, "head"
     for page in pages(conn, dataset, last, rest):
         for number, kind, row in page:
             try:
@@ -123,6 +123,10 @@ def _walk(conn: Connection, dataset: str, last: int, rest: Rest | None) -> tuple
             if problem is not None:
                 return seq, end, at, fold, Fault(dataset, kind, str(number), problem)
             seq, at, end = number, row[2], row[3]
+    try:
+        fold.end()
+    except Inadmissible as refusal:
+        return seq, end, at, fold, Fault(dataset, kind, str(seq), str(refusal))
     return seq, end, at, fold, None
 
 

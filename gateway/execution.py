@@ -100,9 +100,14 @@ def _void(service: Service, record: Record, error: EngineUnavailable) -> NoRetur
     log.error("charge %s is taken back: %s", record.charge.id, error)
     with service.control.begin() as conn:
         ledger.void(conn, record.charge.id, process=service.process.id, reason="the database was not reached")
-    raise Unavailable(
+    raise not_reached() from None
+
+
+def not_reached() -> Unavailable:
+    """Return what whoever asked is told of a charge that was taken back."""
+    return Unavailable(
         "engine-unavailable", "The database of this dataset cannot be used now.", hint="Nothing was charged."
-    ) from None
+    )
 
 
 def _settle(service: Service, execution: Execution, payload: bytes) -> None:

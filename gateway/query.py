@@ -37,7 +37,7 @@ from gateway.errors import (
     PostProcessingFailed,
     Unavailable,
 )
-from gateway.execution import Execution, execute, fail
+from gateway.execution import Execution, execute, fail, not_reached
 from gateway.policy.model import Dataset
 from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
@@ -300,6 +300,8 @@ def _replayed(
         claim = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=is_dead)
         if claim.turn == "taken":
             held.add(charge.id)
+    if claim.record.outcome is not None and claim.record.outcome.status == "void":
+        raise not_reached()  # taken back in this very moment
     if claim.turn == "running" or not shows(claim.record, service.settings.latency_quantum_ms):
         raise _still_running()
     if claim.turn == "lost" or (claim.turn == "taken" and plan is None):

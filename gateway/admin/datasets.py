@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from budget import balance, grants
+from budget import balance, chain, grants
 from budget.errors import NoGrant
 from budget.scopes import CAP
 from gateway import versions, wire
@@ -104,7 +104,7 @@ def apply_dataset(
             if before is not None:
                 versions.succeed(conn, document.dataset, schedule_of(before), since, stored.at)
             _note_seen(conn, actor, document.dataset, seen)
-            _set_cap(conn, document.dataset, resolved.cap, actor, stored.version)
+            _set_cap(conn, document.dataset, resolved.cap, before, actor, stored.version)
             acts.note(conn, actor, "dataset-apply", document.dataset, f"version {stored.version}")
             return _record(conn, document.dataset)
     except IntegrityError:
@@ -211,11 +211,16 @@ def _writable() -> RequestInvalid:
     )
 
 
-def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int) -> None:
-    """Set the cap that the policy states, unless it stands already; what is spent stays spent either way.
+def _set_cap(
+    conn: Connection, dataset: str, cap: Cap, before: policies.Version | None, actor: str, version: int
+) -> None:
+    """Set the cap that the policy states, unless the version before stated the same; what is spent stays spent.
 
-    Its other terms (a window, an end, a highest price) are an admin's to set, and stay as they are.
+    Why not again: an admin may have lowered the cap since (for what is missing in a ledger that was restored), and an
+    edit of something else must not raise it. Its other terms (a window, an end, a highest price) are an admin's to
+    set, and stay as they are. The lock comes before the reading: no admin's act lies in between.
     """
+    chain.lock(conn, dataset)
     wanted = grants.Grant(cap.epsilon, cap.delta, cap.gaussian)
     try:
         (standing,) = balance.read(conn, dataset, [CAP])
@@ -223,9 +228,17 @@ def _set_cap(conn: Connection, dataset: str, cap: Cap, actor: str, version: int)
         pass
     else:
         wanted = replace(standing.grant, epsilon=cap.epsilon, delta=cap.delta, gaussian=cap.gaussian)
-        if standing.grant == wanted:
+        if standing.grant == wanted or (before is not None and _stated_cap(before) == cap):
             return
     grants.set_cap(conn, dataset, wanted, actor=actor, reason=f"policy version {version}")
+
+
+def _stated_cap(stored: policies.Version) -> Cap | None:
+    """Return the cap that a stored policy version states; None for one that today's rules would not apply any more."""
+    try:
+        return rebuild(stored, 1).cap
+    except PolicyInvalid:
+        return None
 
 
 def _record(conn: Connection, name: str) -> DatasetRecord:

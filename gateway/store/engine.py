@@ -14,6 +14,8 @@ the power fails.
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -23,6 +25,9 @@ from sqlalchemy.exc import ArgumentError
 
 WAIT_SECONDS: Final = 20
 """How long a transaction waits for another's lock before it fails; nothing is charged then."""
+
+LOOK_SECONDS: Final = 0.002
+"""How long who waits for the turn on SQLite sleeps between two looks: a fraction of a durable commit."""
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = TRUNCATE",
@@ -92,10 +97,43 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:
-        reads_only = conn.get_execution_options().get("discreet_reads_only", False)
-        conn.exec_driver_sql("BEGIN DEFERRED" if reads_only else "BEGIN IMMEDIATE")
+        if conn.get_execution_options().get("discreet_reads_only", False):
+            conn.exec_driver_sql("BEGIN DEFERRED")
+        else:
+            _take_turn(conn)
 
     return engine
+
+
+def _take_turn(conn: Connection) -> None:
+    """Begin a transaction that writes, waiting for the turn as long as the connection's timeout says.
+
+    Why not SQLite's own waiting: it sleeps longer the longer it has waited, up to a tenth of a second, so that those
+    who come later pass; among many processes one may starve. All who wait here look equally often.
+    """
+    raw = conn.connection.cursor()
+    try:
+        (milliseconds,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        until = time.monotonic() + milliseconds / 1000
+        raw.execute("PRAGMA busy_timeout = 0").fetchall()
+        try:
+            while not _begun(raw) and time.monotonic() < until:
+                time.sleep(LOOK_SECONDS)
+            if not raw.connection.in_transaction:
+                conn.exec_driver_sql("BEGIN IMMEDIATE")  # for the error, as the driver says it
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {milliseconds}").fetchall()
+    finally:
+        raw.close()
+
+
+def _begun(cursor: Any) -> bool:
+    """Try to begin; False if it is another's turn. Another error would come again: looking ends."""
+    try:
+        cursor.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY
+    return True
 
 
 def _postgresql(url: URL) -> Engine:

@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from budget import balance, ledger, records
 from budget.errors import BudgetExhausted, NotRefundable
@@ -22,17 +21,10 @@ from mechanisms.loss import Loss
 Done = TypeVar("Done")
 
 
-def patiently(engine: Engine, act: Callable[[Connection], Done]) -> Done:
-    """Act in a transaction, and again if the turn did not come in time: SQLite's waiting is not fair, and a process
-    among sixteen may be passed over for longer than it waits. Nothing was written then.
-    """
-    while True:
-        try:
-            with engine.begin() as conn:
-                return act(conn)
-        except OperationalError as error:
-            if "lock" not in str(error.orig):
-                raise
+def acted(engine: Engine, act: Callable[[Connection], Done]) -> Done:
+    """Act in a transaction: nobody among sixteen is passed over for longer than a transaction waits."""
+    with engine.begin() as conn:
+        return act(conn)
 
 
 def run(url: str, seed: int, rounds: int) -> None:
@@ -60,7 +52,7 @@ def run(url: str, seed: int, rounds: int) -> None:
             idempotency_key=f"shared-{turn}-{analyst}" if turn % 5 == 0 else None,
         )
         try:
-            receipt = patiently(engine, partial(ledger.charge, request=request))
+            receipt = acted(engine, partial(ledger.charge, request=request))
         except BudgetExhausted as refusal:
             refused += 1
             with engine.begin() as conn:  # spending only grows here, refunds aside: the refusal was right
@@ -72,7 +64,7 @@ def run(url: str, seed: int, rounds: int) -> None:
         if not receipt.replayed and choose.random() < 0.1:
             take_back = partial(ledger.void, charge_id=charge.id, process=process, reason="storm")
             try:
-                patiently(engine, take_back)
+                acted(engine, take_back)
             except NotRefundable:
                 # Right only if another process, given this charge by its key, answered it first; and so it stands.
                 with engine.begin() as conn:
@@ -83,7 +75,7 @@ def run(url: str, seed: int, rounds: int) -> None:
                 standing[charge.id] = (analyst, charge.price)
             continue
         settle = partial(ledger.settle, charge_id=charge.id, status="answered", payload=mine)
-        settlement = patiently(engine, settle)
+        settlement = acted(engine, settle)
         if settlement.outcome.status == "answered":  # another process may have taken back the charge that was shared
             standing[charge.id] = (analyst, charge.price)
     engine.dispose()

@@ -118,8 +118,10 @@ def test_a_purchase_is_admitted_like_a_charge_by_those_who_pay(engine: Engine) -
     noisy = answered(engine, loss=gaussian(EPSILON // 10))
     with pytest.raises(GaussianRefused):
         buy(engine, noisy)
-    with pytest.raises(ValueError, match="its own price"), engine.begin() as conn:
-        ledger.charge(conn, replace(buying(source, "ann"), loss=pure(1)))
+    with engine.begin() as conn:  # what is offered at another price than its own hurts nobody beside it
+        wrong, right = do_all(conn, [replace(buying(source, "bob"), loss=pure(1)), request(pure(1))])
+    assert isinstance(wrong, NotForSale)
+    assert isinstance(right, Receipt)
 
 
 def test_what_is_never_sold(engine: Engine) -> None:
@@ -194,7 +196,11 @@ def test_deleting_an_answer_leaves_the_ledger_whole(engine: Engine) -> None:
 
 def ledger_charge(engine: Engine) -> str:
     with engine.begin() as conn:
-        return ledger.charge(conn, request(LOSS, process=DEAD)).record.charge.id
+        return ledger_charge_of(conn)
+
+
+def ledger_charge_of(conn: Connection) -> str:
+    return ledger.charge(conn, request(LOSS, process=DEAD)).record.charge.id
 
 
 def ledger_head(conn: Connection) -> Head:
@@ -270,6 +276,34 @@ def test_a_purchase_without_its_charge_or_of_nothing_is_found(engine: Engine) ->
             assert found.fault is not None
             assert problem in found.fault.problem
             transaction.rollback()
+
+
+def test_a_purchase_left_as_the_last_fact_is_found(engine: Engine) -> None:
+    grant_all(engine, analysts=("ann", "bob"))
+    source = answered(engine)
+    with engine.begin() as conn:
+        running = ledger_charge_of(conn)
+        after = append(conn, ledger_head(conn), "purchase", {"charge": running, "source": source.id})
+        [found] = verify(conn, "health").datasets
+    assert found.fault is not None
+    assert (found.fault.kind, found.fault.row) == ("purchase", str(after.seq))
+    assert "without its charge" in found.fault.problem
+
+
+@pytest.mark.parametrize("act", ["suspended", "paused"])
+def test_a_purchase_that_nobody_could_make_is_found(engine: Engine, act: str) -> None:
+    """Of an analyst who was suspended, and under a cap that was: though the cap has paid."""
+    grant_all(engine, analysts=("ann", "bob"))
+    source = answered(engine)
+    with engine.begin() as conn:
+        if act == "suspended":
+            suspensions.suspend(conn, "health", "ann", actor="gateway")
+        else:
+            grants.suspend(conn, "health", "cap", actor="root")
+        bought_by_bob(conn, source, "f" * 32, ("analyst:bob",))
+        [found] = verify(conn, "health").datasets
+    assert found.fault is not None
+    assert found.fault.kind == ("purchase" if act == "suspended" else "charge")
 
 
 def test_a_purchase_that_ends_otherwise_is_found(engine: Engine) -> None:

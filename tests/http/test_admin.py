@@ -43,6 +43,24 @@ def test_applying_a_policy_again_makes_a_version_and_keeps_what_is_spent(fresh: 
     assert len(client.get("/v1/admin/ledger?dataset=health", headers=root).json()) == 3  # the same cap is no new fact
 
 
+def test_a_cap_that_an_admin_lowered_is_not_raised_by_an_edit_of_something_else(fresh: World) -> None:
+    client, root = fresh.client(), fresh.bearer("root")
+
+    def cap() -> float:
+        scopes = client.get("/v1/admin/grants?dataset=health", headers=root).json()
+        return next(float(each["epsilon_granted"]) for each in scopes if each["kind"] == "cap")
+
+    def apply(text: str) -> None:
+        assert client.post("/v1/admin/datasets", content=text, headers=root | YAML).status_code == 200
+
+    lower = {"dataset": "health", "epsilon": 7, "reason": "what a restored ledger does not know of"}
+    assert client.request("PUT", "/v1/admin/grants", json=lower, headers=root).status_code == 200
+    apply(located(fresh).replace("upper: 110", "upper: 120"))
+    assert cap() == 7
+    apply(located(fresh).replace("epsilon: 20", "epsilon: 9"))
+    assert cap() == 9
+
+
 def test_a_policy_may_be_json(fresh: World) -> None:
     policy = {
         "dataset": "rows",

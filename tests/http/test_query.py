@@ -13,14 +13,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import Connection
 
+from budget import ledger
+from gateway import query
 from gateway.auth.principal import Principal
-from gateway.errors import SqlRefused
+from gateway.errors import SqlRefused, Unavailable
 from gateway.http.formats import negotiate
 from gateway.http.problems import HttpError
 from gateway.readiness import Readiness
 from gateway.service import Service
 from gateway.wire import QueryRequest, QueryResponse
+from tests.budget.ledgers import pure
 from tests.http.shapes import problem
 from tests.http.world import World, rote, world
 
@@ -201,3 +205,32 @@ def test_a_gateway_with_a_fault_answers_no_question(here: World) -> None:
     assert client.get("/v1/admin/analysts", headers=here.bearer("root")).status_code == 200
     for each in faulty.clients:
         each.close()
+
+
+def test_a_retry_that_meets_a_charge_taken_back_is_told_so(fresh: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks again while the first is being taken back is not told of a failure: nothing was charged."""
+    service, asked = fresh.service, QueryRequest.model_validate(GOOD)
+    charge = ledger.ChargeRequest(
+        dataset="health",
+        analyst="ada",
+        loss=pure(1),
+        price=1,
+        request_hash=query.request_hash(asked),
+        plan_fingerprint="plan",
+        policy_version=1,
+        data_version=1,
+        mechanism="{}",
+        process=service.process.id,
+        idempotency_key="k",
+    )
+    service.committer.charge(charge)
+    claim = ledger.claim_retry
+
+    def late(conn: Connection, charge_id: str, **given: Any) -> ledger.Claim:
+        ledger.void(conn, charge_id, process=service.process.id, reason="the database was not reached")
+        return claim(conn, charge_id, **given)
+
+    monkeypatch.setattr(ledger, "claim_retry", late)
+    with pytest.raises(Unavailable, match="cannot be used now") as told:
+        query.answer(service, Principal("ada", "analyst"), asked, "k")
+    assert told.value.code == "engine-unavailable"
