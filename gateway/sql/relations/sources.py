@@ -306,6 +306,8 @@ def _item(node: exp.Expression, context: Context) -> Owned | Placed:
 
 def _named(found: Listed | Rows, alias: exp.Expression, context: Context) -> Owned | Placed:
     """Return a query as an item of FROM."""
+    if type(alias) is not exp.TableAlias:
+        refuse("not-supported")
     found = _renamed(found, alias)
     if not isinstance(alias.this, exp.Identifier):
         refuse("not-supported", alias)
