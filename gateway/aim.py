@@ -18,7 +18,7 @@ from gateway.policy.model import Dataset
 from gateway.refused import refused
 from gateway.service import Service
 from gateway.sql.planning.plan import Plan
-from gateway.target import FIRST, Named, Search, check, columns, first_key, known, look, priced
+from gateway.target import FIRST, Named, Search, check, columns, first_key, known, look, named, priced
 from mechanisms.loss import EPSILON_UNIT, plain
 
 Ask = Callable[[wire.QueryRequest, str | None], wire.QueryResponse]
@@ -27,9 +27,11 @@ _SPARE = 1.05  # by how much more is paid where the error is only about in propo
 
 
 def aim(
-    service: Service, principal: Principal, request: wire.QueryRequest, key: str | None, ask: Ask
+    service: Service, principal: Principal, request: wire.QueryRequest, key: str | None, ask: Ask, first_ask: Ask
 ) -> wire.QueryResponse:
     """Answer a request with a target through ``ask``, which answers one with a price; or refuse.
+
+    ``first_ask`` does so for a first look, which is a charge of its own.
 
     What was charged under the key before is asked for at the price that was charged then, whatever it would be now.
     """
@@ -37,7 +39,7 @@ def aim(
     dataset, standing = _standing(service, principal, request)
     earlier, looked = (_earlier(service, principal, request, each) for each in (key, first_key(key)))
     if earlier is not None:
-        return ask(priced(request, earlier.charge.price, _named(earlier)), key)
+        return ask(priced(request, earlier.charge.price, named(earlier)), key)
     at = datetime.now(UTC)
 
     def plan(epsilon: int, mechanism: Named) -> Plan:
@@ -59,11 +61,11 @@ def aim(
     most = min(search.most, remaining) if remaining >= FIRST else search.most
     first = most // FIRST
     if looked is not None:
-        first, mechanism = looked.charge.price, _named(looked)
+        first, mechanism = looked.charge.price, named(looked)
     if request.dry_run:
         steps = f"A first look costs epsilon {_plain(first)}; its values say what more, at most {_plain(most)} in all."
         return _noted(ask(priced(request, most, mechanism), key), [steps])
-    seen = ask(priced(request, first, mechanism, target.confidence), first_key(key))
+    seen = first_ask(priced(request, first, mechanism, target.confidence), first_key(key))
     said = look(seen, target, found, (most - first) / first / _SPARE)
     left = [f"{said.beyond} values are further off: no price that the request may cost reaches the target for them."]
     if said.times == math.inf:
@@ -97,10 +99,6 @@ def _earlier(service: Service, principal: Principal, request: wire.QueryRequest,
         found = records.find_key(conn, request.dataset, principal.name, key)
     void = found is not None and found.outcome is not None and found.outcome.status == "void"
     return None if void else found
-
-
-def _named(record: Record) -> Named:
-    return "gaussian" if record.charge.loss.epsilon is None else "laplace"
 
 
 def _mechanisms(request: wire.QueryRequest, dataset: Dataset, standing: Balance) -> tuple[Named, ...]:

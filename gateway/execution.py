@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from budget import inner, ledger, suspensions
@@ -21,6 +21,7 @@ from gateway.reuse import canonical
 from gateway.reuse.reading import seal
 from gateway.service import Service
 from gateway.sql.planning.plan import Plan
+from gateway.submission import Submission
 
 log = logging.getLogger("discreet.query")
 
@@ -29,11 +30,16 @@ SUSPENDER = "gateway"
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A charge with the plan that it is for, and the dataset in the versions that it was charged under."""
+    """A charge with the plan that it is for, and the dataset in the versions that it was charged under.
+
+    ``asked`` is the request in JSON, which is kept with its answer: that can be fetched by its id alone.
+    """
 
     record: Record
     dataset: Dataset
     plan: Plan
+    submission: Submission = field(default_factory=Submission)
+    asked: str | None = None
 
 
 def execute(service: Service, execution: Execution) -> None:
@@ -46,15 +52,19 @@ def execute(service: Service, execution: Execution) -> None:
     plan = execution.plan
     try:
         limits = Limits(service.settings.statement_seconds, service.settings.engine_memory)
-        with service.engine(execution.dataset).session(limits) as session:
+        with service.engine(execution.dataset).session(limits) as session, execution.submission.running(session):
             _same_shapes(execution, session.schema([*_tables(plan)]))
             handed = True
-            payload = seal(plan, _released(service, execution, session))
+            payload = seal(plan, _released(service, execution, session), execution.asked)
+        execution.submission.check()
     except Exception as error:
         if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
             _void(service, execution.record, error)
-        log.exception("execution of charge %s failed", execution.record.charge.id)
-        fail(service, execution.record)
+        if execution.submission.cancelled:
+            log.info("charge %s was cancelled by its analyst", execution.record.charge.id)
+        else:
+            log.exception("execution of charge %s failed", execution.record.charge.id)
+        fail(service, execution.record, suspends=not execution.submission.cancelled)
         return
     _settle(service, execution, payload)
 
@@ -72,6 +82,7 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
         if place in kept:
             found.append(decode_one(planned, kept[place]))
             continue
+        execution.submission.check()
         ready = source.ready(place, found)
         found.append(release(ready, *(session.fetch(statement.sql) for statement in ready.statements)))
         if place in fed:
@@ -118,12 +129,14 @@ def _settle(service: Service, execution: Execution, payload: bytes) -> None:
     )
 
 
-def fail(service: Service, record: Record) -> None:
-    """Settle a charge as the constant failure; the analyst is suspended in the same transaction."""
+def fail(service: Service, record: Record, *, suspends: bool = True) -> None:
+    """Settle a charge as the constant failure; unless it was cancelled, the analyst is suspended in the same
+    transaction.
+    """
     charge = record.charge
     with service.control.begin() as conn:
         settlement = ledger.settle(conn, charge.id, "failed", b"")
-        if settlement.won and service.settings.suspend_on_failure:
+        if settlement.won and suspends and service.settings.suspend_on_failure:
             suspensions.suspend(
                 conn, charge.dataset, charge.analyst, actor=SUSPENDER, reason="execution failed", charge=charge.id
             )

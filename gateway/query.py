@@ -5,7 +5,6 @@ text → plan (pure) → charge, COMMIT → execute → noise → persist and se
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from budget.records import Record
 from gateway import price, wire
 from gateway.aim import aim
 from gateway.answer import compose
+from gateway.asked import request_hash, said
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError
 from gateway.errors import (
@@ -50,24 +50,37 @@ from gateway.service import Service
 from gateway.sql import explain
 from gateway.sql.planning.plan import Plan
 from gateway.standing import shown
-from gateway.target import Targeted
+from gateway.submission import Submission
+from gateway.target import named, priced
 
 log = logging.getLogger("discreet.query")
 
 
 def answer(
-    service: Service, principal: Principal, request: wire.QueryRequest, idempotency_key: str | None
+    service: Service,
+    principal: Principal,
+    request: wire.QueryRequest,
+    idempotency_key: str | None,
+    submission: Submission | None = None,
 ) -> wire.QueryResponse:
-    """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``."""
+    """Answer one request, or refuse it at no charge, or fail constantly after one; see ``gateway.errors``.
+
+    What is charged has the id of the submission, and ends when that is cancelled.
+    """
+    submission = submission or Submission()
     if request.error_target is not None:
-        return aim(service, principal, request, idempotency_key, partial(answer, service, principal))
+        last, first = (
+            partial(answer, service, principal, submission=each) for each in (submission, submission.first())
+        )
+        return aim(service, principal, request, idempotency_key, last, first)
     if request.dry_run:
         return _dry(service, principal, request)
     if service.readiness.look():
         raise Unavailable("not-ready", "The gateway is not ready to answer.")
     with service.slots.hold(principal.name), _executing() as held:
-        claim = _again(service, principal, request, idempotency_key, held)
+        claim = _again(service, principal, request, idempotency_key, held, submission)
         if claim is None:
+            submission.refuse()
             dataset, plan, standing = _planned(service, principal, request)
             if not plan.releases:
                 return _exactly(service, request, dataset, plan, standing)
@@ -75,11 +88,25 @@ def answer(
             if offer is not None and offer.held:
                 claim = _Claim(Execution(offer.records[0], dataset, plan), free=True, offer=offer)
             else:
-                claim = _charge(service, principal, request, idempotency_key, dataset, plan, held, offer)
-        with _charged(claim):
-            if claim.execute:
-                execute(service, claim.execution)
-            return _answered(service, principal, request, claim)
+                claim = _charge(service, principal, request, idempotency_key, dataset, plan, held, offer, submission)
+        return _concluded(service, principal, request, claim)
+
+
+def recall(
+    service: Service, principal: Principal, request: wire.QueryRequest, record: Record, submission: Submission
+) -> wire.QueryResponse:
+    """Answer from a charge of the caller's own as a retry of its request would: what stands, or one more execution."""
+    if request.error_target is not None:
+        request = priced(request, record.charge.price, named(record))
+    with _executing() as held:
+        return _concluded(service, principal, request, _replayed(service, principal, request, record, held, submission))
+
+
+def _concluded(service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim) -> wire.QueryResponse:
+    with _charged(claim):
+        if claim.execute:
+            execute(service, claim.execution)
+        return _answered(service, principal, request, claim)
 
 
 _RUNNING: set[str] = set()
@@ -150,7 +177,12 @@ def _standing(conn: Connection, dataset: str, principal: Principal) -> Balance:
 
 
 def _again(
-    service: Service, principal: Principal, request: wire.QueryRequest, key: str | None, held: _Held
+    service: Service,
+    principal: Principal,
+    request: wire.QueryRequest,
+    key: str | None,
+    held: _Held,
+    submission: Submission,
 ) -> _Claim | None:
     """Return the claim of a retry, None for a first request.
 
@@ -165,11 +197,11 @@ def _again(
             return None
         if earlier.charge.request_hash != request_hash(request):
             refused(KeyReused(), request.dataset)
-        _withhold(conn, principal, earlier)
-    return _replayed(service, principal, request, earlier, held)
+        withhold(conn, principal, earlier)
+    return _replayed(service, principal, request, earlier, held, submission)
 
 
-def _withhold(conn: Connection, principal: Principal, record: Record) -> Balance:
+def withhold(conn: Connection, principal: Principal, record: Record) -> Balance:
     """Return the caller's standing, or refuse: while suspended nothing is told but the failure that it began with."""
     charge = record.charge
     standing = _standing(conn, charge.dataset, principal)
@@ -223,6 +255,7 @@ def _charge(
     plan: Plan,
     held: _Held,
     offer: Offer | None,
+    submission: Submission,
 ) -> _Claim:
     """Charge the plan's loss and COMMIT (with whoever charges now too), before the data's database is touched.
 
@@ -243,7 +276,9 @@ def _charge(
         idempotency_key=key,
         conversion_delta=priced.conversion_delta,
         source=None if offer is None else offer.records[0].charge.id,
+        id=submission.id,
     )
+    submission.refuse()
     held.add(charge.id)
     try:
         receipt = service.committer.charge(charge)
@@ -251,27 +286,16 @@ def _charge(
         # Deleted, or withheld, in this very moment.
         if request.plan_id not in (None, plan.fingerprint):
             raise _changed() from None
-        return _charge(service, principal, request, key, dataset, plan, held, None)
+        return _charge(service, principal, request, key, dataset, plan, held, None, submission)
     except LedgerError as refusal:
         refused(refusal, dataset.name)
     record = receipt.record
     if not receipt.replayed:
-        return _Claim(Execution(record, dataset, plan), execute=offer is None, offer=offer)
+        execution = Execution(record, dataset, plan, submission, said(request))
+        return _Claim(execution, execute=offer is None, offer=offer)
     if offer is not None and (key is None or record.charge.idempotency_key != key):
         return _Claim(Execution(record, dataset, plan), free=True, offer=offer)  # bought by another request just now
-    return _replayed(service, principal, request, record, held)
-
-
-def request_hash(request: wire.QueryRequest) -> bytes:
-    """Return the digest that binds an idempotency key to one request."""
-    sent = request.sent if isinstance(request, Targeted) else request
-    dumped = sent.model_dump(mode="json", exclude={"dry_run", *(() if sent.error_target else ("error_target",))})
-    try:
-        text = canonical_json(dumped)
-    except ValueError:
-        # A price that is no finite number is never charged, so that this equals the digest of no request that was.
-        text = repr(dumped)
-    return hashlib.sha256(text.encode()).digest()
+    return _replayed(service, principal, request, record, held, submission)
 
 
 def _still_running() -> Conflict:
@@ -281,7 +305,12 @@ def _still_running() -> Conflict:
 
 
 def _replayed(
-    service: Service, principal: Principal, request: wire.QueryRequest, record: Record, held: _Held
+    service: Service,
+    principal: Principal,
+    request: wire.QueryRequest,
+    record: Record,
+    held: _Held,
+    submission: Submission,
 ) -> _Claim:
     """Return what a retry under an idempotency key finds: an outcome, a running query, or a dead process's charge.
 
@@ -290,14 +319,13 @@ def _replayed(
     """
     charge = record.charge
 
-    def is_dead(process: str) -> bool:
-        return service.is_dead(process) or (process == service.process.id and charge.id not in _RUNNING)
-
     with service.reads.connect() as conn:
         dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
     plan = _plan_of(service, request, dataset, record)
     with service.control.begin() as conn:
-        claim = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=is_dead)
+        claim = ledger.claim_retry(
+            conn, charge.id, process=service.process.id, is_dead=partial(_is_dead, service, charge.id)
+        )
         if claim.turn == "taken":
             held.add(charge.id)
     if claim.record.outcome is not None and claim.record.outcome.status == "void":
@@ -308,9 +336,20 @@ def _replayed(
         fail(service, record)
     if plan is None or claim.turn == "lost":
         with service.reads.connect() as conn:
-            _withhold(conn, principal, record)
+            withhold(conn, principal, record)
         raise PlanGone(query_id=charge.id) if claim.turn == "settled" else ExecutionFailed(query_id=charge.id)
-    return _Claim(Execution(claim.record, dataset, plan), execute=claim.turn == "taken")
+    execution = Execution(claim.record, dataset, plan, submission, said(request))
+    return _Claim(execution, execute=claim.turn == "taken")
+
+
+def _is_dead(service: Service, charge_id: str, process: str) -> bool:
+    return service.is_dead(process) or (process == service.process.id and charge_id not in _RUNNING)
+
+
+def abandoned(service: Service, record: Record) -> bool:
+    """Return whether nobody works at a charge without an outcome any more, so that a retry may."""
+    executes = record.retaken_by or record.charge.process
+    return record.outcome is None and _is_dead(service, record.charge.id, executes)
 
 
 def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, record: Record) -> Plan | None:
@@ -336,7 +375,7 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
     dataset, plan = claim.execution.dataset, claim.execution.plan
     with service.reads.connect() as conn:
         record = records.get(conn, claim.execution.record.charge.id)
-        standing = _withhold(conn, principal, record)
+        standing = withhold(conn, principal, record)
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
     offer = claim.offer or stands(plan, record)

@@ -203,14 +203,15 @@ def canonical(value: Any, kind: Kind) -> Value:
             return found
 
 
-def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = ()) -> bytes:
+def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = (), asked: str | None = None) -> bytes:
     """Return noisy tables as the payload that the ledger keeps, with what it takes to read them without their plan."""
     found = [
         {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
         | ({} if table.clip is None else {"clip": table.clip})
         for table in tables
     ]
-    beside = {"readings": readings} if readings else {}
+    beside: dict[str, Any] = {"readings": readings} if readings else {}
+    beside |= {} if asked is None else {"asked": asked}
     return json.dumps({"tables": found, **beside}, separators=(",", ":")).encode()
 
 

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     public_rows: int = Field(
         100_000, ge=1, description="Rows that are read of one public table to be combined with released ones."
     )
+    answer_within_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        description="Time after which a query that still runs is answered 202 and goes on, where its client prefers no "
+        "other, in seconds.",
+    )
     statement_seconds: float = Field(60.0, gt=0, description="Wall time of one statement in a data engine, in seconds.")
     engine_memory: int = Field(
         1 << 30,

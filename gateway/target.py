@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NoReturn
 
+from budget.records import Record
 from gateway import wire
 from gateway.errors import RequestInvalid, SqlRefused
 from gateway.sql.planning.derived import ONE, Weights, form, noises, terms
@@ -67,6 +68,11 @@ def priced(request: wire.QueryRequest, epsilon: int, mechanism: Named, confidenc
     fields = {name: getattr(request, name) for name in wire.QueryRequest.model_fields}
     fields |= {"epsilon": found, "mechanism": mechanism, "confidence": confidence or request.confidence}
     return Targeted(**(fields | {"error_target": None}), sent=request)
+
+
+def named(record: Record) -> Named:
+    """Return the mechanism that a charge was made for."""
+    return "gaussian" if record.charge.loss.epsilon is None else "laplace"
 
 
 def first_key(key: str | None) -> str | None:

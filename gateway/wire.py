@@ -217,6 +217,13 @@ class QueryResponse(Response):
     offers: list[Offer] = Field(default_factory=list, description="Stored answers; of a dry run alone.")
 
 
+class Submitted(Response):
+    """A question that goes on: its answer is fetched from ``/v1/queries/{query_id}``."""
+
+    query_id: str
+    status: Literal["running"]
+
+
 class Problem(BaseModel):
     """RFC 9457 problem document."""
 

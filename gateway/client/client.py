@@ -9,21 +9,21 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gateway.client.errors import GatewayError, QueryRefused, ServerError, from_response, out_of_reach
+from gateway.client.errors import GatewayError, QueryRefused, from_response, out_of_reach
+from gateway.client.pending import POLL_SECONDS, Pending
+from gateway.client.read import read, read_list
 from gateway.client.result import Explanation, Result
-from gateway.wire import Budget, DatasetInfo, Problem, QueryResponse, QuerySummary, TypedParameter
+from gateway.wire import Budget, DatasetInfo, Problem, QuerySummary, TypedParameter
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
 Parameter = None | bool | int | float | str | date
 """A value of a parameter; a ``datetime`` is a timestamp."""
 Parameters = Sequence[Parameter | TypedParameter] | Mapping[str, Parameter | TypedParameter] | None
-Model = TypeVar("Model", bound=BaseModel)
 
 RETRIED = frozenset({429, 502, 503, 504})
 """Statuses that say "later": the gateway, or a proxy before it, is busy or away. A 403 is an answer, not a failure."""
@@ -33,7 +33,29 @@ STILL_RUNNING = "query-running"
 
 LONGEST_PAUSE = 30.0
 
+
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Question(TypedDict, total=False):
+    """What may be said of a question beside its text and dataset; see ``Client.sql``."""
+
+    epsilon: float | None
+    rho: float | None
+    error_target: Mapping[str, Any] | None
+    mechanism: Mechanism
+    max_groups_contributed: int | None
+    dialect: str | None
+    parameters: Parameters
+    dry_run: bool
+    confidence: float
+    use_cache: bool
+    plan_id: str | None
+    labels: Mapping[str, str] | None
+    idempotency_key: str | None
+
+
+DEFAULTS: Question = {"mechanism": "auto", "dry_run": False, "confidence": 0.95, "use_cache": True}
 
 
 class Client:
@@ -67,6 +89,7 @@ class Client:
             raise ValueError("the URL names no host")
         self._retries = retries
         self._pause = pause
+        self._held_open = POLL_SECONDS if timeout >= 2 * POLL_SECONDS else int(timeout / 2)
         self._http = httpx.Client(
             base_url=base,
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
@@ -112,36 +135,46 @@ class Client:
         ``column`` it is of one column, with ``confidence`` it holds that surely (.95).
         ``parameters`` are values for ``?`` and ``$1`` (a sequence) or for ``:name`` (a mapping): numbers, texts, truth
         values, dates, None. One ``idempotency_key`` gets one answer at one price, however often it is sent; without it
-        a fresh one is used for all attempts of this call. Raises the errors of ``gateway.client.errors``.
+        a fresh one is used for all attempts of this call. What takes long is waited for. Raises the errors of
+        ``gateway.client.errors``.
         """
-        body: dict[str, Any] = {
-            "sql": text,
-            "dataset": dataset,
-            "epsilon": epsilon,
-            "rho": rho,
-            "error_target": None if error_target is None else dict(error_target),
-            "mechanism": mechanism,
-            "max_groups_contributed": max_groups_contributed,
-            "dialect": dialect,
-            "parameters": _sent(parameters),
-            "dry_run": dry_run,
-            "confidence": confidence,
-            "use_cache": use_cache,
-            "plan_id": plan_id,
-            "labels": dict(labels or {}),
-        }
-        if not all(math.isfinite(price) for price in (epsilon, rho) if price is not None):
+        pending = self._pending(
+            text,
+            dataset,
+            epsilon=epsilon,
+            rho=rho,
+            error_target=error_target,
+            mechanism=mechanism,
+            max_groups_contributed=max_groups_contributed,
+            dialect=dialect,
+            parameters=parameters,
+            dry_run=dry_run,
+            confidence=confidence,
+            use_cache=use_cache,
+            plan_id=plan_id,
+            labels=labels,
+            idempotency_key=idempotency_key,
+        )
+        return pending.begin().result()
+
+    def submit(self, text: str, *, dataset: str, **question: Unpack[Question]) -> Pending:
+        """Ask one question as ``sql`` does, without waiting: what is returned has the answer when it is there."""
+        return self._pending(text, dataset, **question).begin(at_once=True)
+
+    def _pending(self, text: str, dataset: str, **question: Unpack[Question]) -> Pending:
+        said: dict[str, Any] = {**DEFAULTS, "sql": text, "dataset": dataset, **question}
+        if not all(math.isfinite(price) for price in (said.get("epsilon"), said.get("rho")) if price is not None):
             raise _not_a_price()  # JSON has no word for it; the gateway would say the same
-        key = new_key() if idempotency_key is None else idempotency_key
+        given = said.pop("idempotency_key", None)
+        key = new_key() if given is None else given
         if not valid_key(key):
             raise ValueError("an idempotency key is 1 to 200 visible ASCII characters")
-        sent = {name: value for name, value in body.items() if value is not None}
-        try:
-            response = self._send("POST", "/v1/query", json=sent, headers={"Idempotency-Key": key}, sql=text)
-            return Result(_read(QueryResponse, response), text)
-        except GatewayError as error:
-            error.idempotency_key = key
-            raise
+        said["parameters"] = _sent(said.get("parameters"))
+        said["labels"] = dict(said.get("labels") or {})
+        if said.get("error_target") is not None:
+            said["error_target"] = dict(said["error_target"])
+        sent = {name: value for name, value in said.items() if value is not None}
+        return Pending(text, key, self._send, sent, self._pause, self._held_open)
 
     def explain(
         self,
@@ -175,24 +208,24 @@ class Client:
 
     def budgets(self) -> list[Budget]:
         """Return what remains on every dataset on which this analyst has a grant."""
-        return _read_list(Budget, self._send("GET", "/v1/budget"))
+        return read_list(Budget, self._send("GET", "/v1/budget"))
 
     def budget(self, dataset: str) -> Budget:
         """Return what remains on one dataset."""
-        return _read_list(Budget, self._send("GET", "/v1/budget", params={"dataset": dataset}))[0]
+        return read_list(Budget, self._send("GET", "/v1/budget", params={"dataset": dataset}))[0]
 
     def queries(self, dataset: str | None = None, *, limit: int = 100) -> list[QuerySummary]:
         """Return this analyst's own charges, newest first, and what became of each."""
         params = {"limit": limit} if dataset is None else {"limit": limit, "dataset": dataset}
-        return _read_list(QuerySummary, self._send("GET", "/v1/queries", params=params))
+        return read_list(QuerySummary, self._send("GET", "/v1/queries", params=params))
 
     def datasets(self) -> list[DatasetInfo]:
         """Return the datasets on which this analyst has a grant: their declarations, never data."""
-        return _read_list(DatasetInfo, self._send("GET", "/v1/datasets"))
+        return read_list(DatasetInfo, self._send("GET", "/v1/datasets"))
 
     def dataset(self, name: str) -> DatasetInfo:
         """Return one dataset's tables, columns, bounds and declared values."""
-        return _read(DatasetInfo, self._send("GET", f"/v1/datasets/{quote(name, safe='')}"))
+        return read(DatasetInfo, self._send("GET", f"/v1/datasets/{quote(name, safe='')}"))
 
     def close(self) -> None:
         """Close the connections."""
@@ -286,32 +319,5 @@ def _not_a_price() -> QueryRefused:
             status=422,
             code="price-invalid",
             detail="The price of a request is a positive number.",
-        )
-    )
-
-
-def _read(model: type[Model], response: httpx.Response) -> Model:
-    try:
-        return model.model_validate_json(response.content)
-    except ValidationError as error:
-        raise _unreadable(response) from error
-
-
-def _read_list(model: type[Model], response: httpx.Response) -> list[Model]:
-    try:
-        return TypeAdapter(list[model]).validate_json(response.content)  # type: ignore[valid-type]
-    except ValidationError as error:
-        raise _unreadable(response) from error
-
-
-def _unreadable(response: httpx.Response) -> ServerError:
-    return ServerError(
-        Problem(
-            type="about:blank",
-            title="Unreadable answer",
-            status=response.status_code,
-            code="answer-unreadable",
-            detail="The server's answer is none that this client understands.",
-            hint="Check that the URL is a gateway's, and that client and gateway are of the same version.",
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -9,11 +11,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.errors import DiscreetError
-from gateway.http import administer, ask, grants, health, openapi, problems
+from gateway.http import administer, ask, grants, health, openapi, problems, queries
 from gateway.http.entry import Threads
 from gateway.http.guard import Guard
+from gateway.http.jobs import Jobs
 from gateway.observe import Metrics
 from gateway.service import Service
+
+
+@asynccontextmanager
+async def _finishing(app: FastAPI) -> AsyncIterator[None]:
+    """Let every question end before the gateway stops, also those whose request has ended."""
+    yield
+    await app.state.jobs.drain()
 
 
 def create_app(service: Service, answer: ask.Answer) -> FastAPI:
@@ -26,7 +36,9 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if service.settings.api_docs else None,
         redirect_slashes=False,  # a redirect would carry the token along
+        lifespan=_finishing,
     )
+    app.state.jobs = Jobs()
     metrics = Metrics(lambda: service.slots.in_flight)
     app.state.service = service
     app.state.answer = answer
@@ -34,7 +46,7 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
         per_analyst=service.settings.queries_per_analyst, in_all=service.settings.queries_in_all
     )
     app.state.metrics = metrics
-    for router in (ask.router, administer.router, grants.router, health.router, health.guarded):
+    for router in (ask.router, queries.router, administer.router, grants.router, health.router, health.guarded):
         app.include_router(router)
     app.add_exception_handler(DiscreetError, problems.of_discreet)
     app.add_exception_handler(RequestValidationError, problems.of_validation)

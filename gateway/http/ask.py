@@ -1,4 +1,4 @@
-"""``POST /v1/query``, and the caller's own queries, datasets and budgets."""
+"""``POST /v1/query``, and the caller's own datasets and budgets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from budget import balance, records
-from budget.errors import NoGrant
+from budget import balance
 from gateway.admin.budgets import budgets_of
 from gateway.auth.principal import Principal
 from gateway.catalogue import describe, unknown
-from gateway.errors import NotFound
 from gateway.http.entry import SCHEME, Caller, Guarded, Services
-from gateway.http.formats import FORMATS, negotiate, render
+from gateway.http.formats import negotiate, render
+from gateway.http.jobs import Found
 from gateway.http.openapi import problems
 from gateway.http.problems import HttpError
-from gateway.quantum import shows
+from gateway.http.waiting import LATER, RENDERED, Preferred, jobs_of, later, patience
 from gateway.service import Service
-from gateway.wire import Budget, DatasetInfo, QueryRequest, QueryResponse, QuerySummary
-from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
+from gateway.submission import Submission
+from gateway.wire import Budget, DatasetInfo, QueryRequest, QueryResponse
 
-Answer = Callable[[Service, Principal, QueryRequest, str | None], QueryResponse]
+Answer = Callable[[Service, Principal, QueryRequest, str | None, Submission | None], QueryResponse]
 """The conductor: ``gateway.query.answer``. Synchronous, safe in threads, raises the errors of ``gateway/errors.py``."""
 
 MICROSECONDS: Final = 1_000_000
@@ -52,13 +51,21 @@ DatasetName = Annotated[str, Path(min_length=1, max_length=200)]
     "/query",
     summary="Ask one question at a price",
     response_model=QueryResponse,
-    responses=problems(400, 404, 406, 409, 413, 415, 422, 429)
-    | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in FORMATS[1:]}}},
+    responses=problems(400, 404, 406, 409, 413, 415, 422, 429) | {200: RENDERED, 202: LATER},
 )
 async def query(
-    request: Request, body: QueryRequest, caller: Caller, services: Services, idempotency_key: Key = None
+    request: Request,
+    body: QueryRequest,
+    caller: Caller,
+    services: Services,
+    preferred: Preferred,
+    idempotency_key: Key = None,
 ) -> Response:
-    """Charge the price to the caller's budget, and return the noisy answer; a dry run returns the plan at no price."""
+    """Charge the price to the caller's budget, and return the noisy answer; a dry run returns the plan at no price.
+
+    What takes longer than the setting `answer_within_seconds`, or than the client prefers to wait, is answered 202,
+    and goes on.
+    """
     service, threads = services
     wanted = negotiate(request.headers.getlist("accept"))
     if len(request.headers.getlist("idempotency-key")) > 1:
@@ -66,46 +73,24 @@ async def query(
     if service.faults and await threads.control(service.readiness.look):
         raise HttpError(503, "not-ready")
     answer: Answer = request.app.state.answer
-    return await threads.query(
-        caller.name,
-        lambda: render(answer(service, caller, body, idempotency_key), wanted),
-        dry_run=body.dry_run,
-    )
+    jobs = jobs_of(request)
+    submission = Submission()
 
+    def work() -> Found:
+        found = answer(service, caller, body, idempotency_key, submission)
+        return found, render(found, wanted)
 
-@router.get("/queries", summary="List one's own charges, newest first", responses=problems(422))
-async def queries(
-    caller: Caller,
-    services: Services,
-    dataset: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[QuerySummary]:
-    """List the caller's own charges and what became of them."""
-    service, threads = services
-
-    def read() -> list[QuerySummary]:
-        with service.reads.connect() as conn:
-            found = records.of_analyst_on(conn, caller.name, dataset, limit)
-            return [_summary(conn, record, service.settings.latency_quantum_ms) for record in found]
-
-    return await threads.control(read)
-
-
-@router.get("/queries/{query_id}", summary="Show one of one's own charges", responses=problems(404, 422))
-async def query_by_id(
-    query_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")], caller: Caller, services: Services
-) -> QuerySummary:
-    """Show one of the caller's own charges; another's looks like none."""
-    service, threads = services
-
-    def read() -> QuerySummary:
-        with service.reads.connect() as conn:
-            record = records.find(conn, query_id)
-            if record is None or record.charge.analyst != caller.name:
-                raise NotFound("query-unknown", "There is no such query of yours.")
-            return _summary(conn, record, service.settings.latency_quantum_ms)
-
-    return await threads.control(read)
+    job = jobs.start(submission, caller.name, body, threads.query(caller.name, work, dry_run=body.dry_run))
+    settings = service.settings
+    waits = None if body.dry_run else patience(preferred, settings, settings.answer_within_seconds)
+    if not await job.within(waits):
+        job.late = True
+        return later(submission.id)
+    if job.error is not None:
+        raise job.error
+    if job.found is None:
+        raise HttpError(503, "not-ready")  # the gateway stops
+    return job.found[1]
 
 
 @router.get("/datasets", summary="List the datasets on which one has a grant")
@@ -154,32 +139,6 @@ def _granted(conn: Connection, dataset: str, caller: Principal) -> None:
     """Return if the caller has a grant; otherwise the dataset looks like one that does not exist."""
     if "\0" in dataset or not balance.all_of(conn, dataset, caller.name):
         raise unknown(dataset)
-
-
-def _summary(conn: Connection, record: records.Record, quantum_ms: int) -> QuerySummary:
-    """Return a charge for showing.
-
-    Why a suspended analyst is not told what became of any: whether other queries failed as well would be bits beyond
-    the one that the suspension is for (DESIGN section 1).
-    """
-    charge = record.charge
-    try:
-        withheld = balance.of(conn, charge.dataset, charge.analyst).suspended
-    except NoGrant:
-        withheld = True
-    settled = "running" if record.outcome is None or not shows(record, quantum_ms) else record.outcome.status
-    return QuerySummary(
-        query_id=charge.id,
-        dataset=charge.dataset,
-        charged_at=iso(charge.at),
-        status="withheld" if withheld else settled,
-        epsilon=charge.price / EPSILON_UNIT,
-        rho=charge.loss.rho / RHO_UNIT,
-        delta=charge.loss.delta / DELTA_UNIT,
-        pure=charge.loss.epsilon is not None,
-        policy_version=charge.policy_version,
-        data_version=charge.data_version,
-    )
 
 
 def iso(microseconds: int) -> str:

@@ -53,6 +53,7 @@ class Threads:
         self._queries = CapacityLimiter(in_all)
         self._plans = CapacityLimiter(PLAN_THREADS)
         self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
+        self._seats = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
 
     async def control(self, work: Callable[[], Result]) -> Result:
         """Run something that reads or writes the control database; 503 if that cannot be reached."""
@@ -66,6 +67,11 @@ class Threads:
         """Run a query; 429 if too many wait. It is never broken off half-way: who hangs up finds the outcome later."""
         with self._places.hold(analyst):
             return await anyio.to_thread.run_sync(work, limiter=self._plans if dry_run else self._queries)
+
+    async def recall(self, analyst: str, work: Callable[[], Result]) -> Result:
+        """Run the reading of an answer that stands, which keeps no question of the same analyst out; 429 as above."""
+        with self._seats.hold(analyst):
+            return await anyio.to_thread.run_sync(work, limiter=self._plans)
 
 
 def _reachable(work: Callable[[], Result]) -> Result:

@@ -19,6 +19,7 @@ _SAID: Final = {
     404: "There is no such thing for the caller.",
     406: "Answers come as JSON, CSV or Arrow.",
     409: "The request contradicts an earlier one.",
+    410: "What was answered has been deleted.",
     413: "The body is too long.",
     415: "Another type of body is taken here.",
     422: "The request, its SQL or its price is not admitted.",

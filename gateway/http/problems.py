@@ -44,6 +44,10 @@ CODES: Final[Mapping[str, str]] = {
     "too-many-queries": "Too many queries are in flight.",
     "dataset-unknown": "There is no such dataset for you.",
     "query-unknown": "There is no such query of yours.",
+    "query-cancelled": "The query was cancelled before it was charged.",
+    "query-abandoned": "The gateway that answered that query is gone.",
+    "query-elsewhere": "Another gateway answers that query, or did until it ended.",
+    "query-unreadable": "What was asked is not kept with that answer.",
     "control-unavailable": "The control database cannot be reached; nothing was done.",
     "not-ready": "The gateway's start-up check found a fault; nothing is answered until it is repaired.",
     "internal": "Something unforeseen happened; the administrator finds it in the log under `reference`.",
@@ -87,7 +91,7 @@ _NAMES: Final = frozenset(
     for model in vars(wire).values()
     if isinstance(model, type) and issubclass(model, BaseModel)
     for name in model.model_fields
-) | {"Idempotency-Key", "query_id", "after", "limit", "issuer", "token_id"}
+) | {"Idempotency-Key", "Prefer", "query_id", "after", "limit", "issuer", "token_id"}
 _MORE_PROBLEMS: Final = 20
 
 

@@ -91,9 +91,11 @@ def _statement(planned: PlannedRelease) -> Statement:
     return Statement(planned.sql, tuple(map(bare, planned.blocks)), planned.threshold, planned.histogram, planned.clip)
 
 
-def seal(planned: Plan, tables: Sequence[NoisyTable]) -> bytes:
-    """Return the noisy tables of a plan as the payload that the ledger keeps, each with its reading."""
-    return encode(tables, [_encoded(reading(planned, release)) for release in planned.releases])
+def seal(planned: Plan, tables: Sequence[NoisyTable], asked: str | None = None) -> bytes:
+    """Return the noisy tables of a plan as the payload that the ledger keeps, each with its reading, and what was
+    asked.
+    """
+    return encode(tables, [_encoded(reading(planned, release)) for release in planned.releases], asked)
 
 
 def opened(payload: bytes) -> list[tuple[Reading, NoisyTable]]:

@@ -29,7 +29,7 @@ Reply = httpx.Response | Exception
 AT = datetime.fromisoformat("2024-01-31 10:00:00")
 
 
-def client(*replies: Reply, retries: int = 4) -> tuple[Client, list[httpx.Request]]:
+def client(*replies: Reply, retries: int = 4, timeout: float = 120) -> tuple[Client, list[httpx.Request]]:
     """Return a client whose gateway gives these replies in turn, and the requests that it will have received."""
     received: list[httpx.Request] = []
     queue = list(replies)
@@ -41,7 +41,9 @@ def client(*replies: Reply, retries: int = 4) -> tuple[Client, list[httpx.Reques
             raise reply
         return reply
 
-    return Client("http://gw.test", "t0ken", transport=httpx.MockTransport(handle), retries=retries, pause=0), received
+    transport = httpx.MockTransport(handle)
+    made = Client("http://gw.test", "t0ken", transport=transport, retries=retries, pause=0, timeout=timeout)
+    return made, received
 
 
 def refusal(status: int, code: str, **extra: Any) -> httpx.Response:
@@ -331,3 +333,57 @@ def test_parameters_that_are_none(given: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         ask(gateway, parameters=given)
     assert received == []
+
+
+def running(query_id: str = "a" * 32) -> httpx.Response:
+    return httpx.Response(202, json={"query_id": query_id, "status": "running"})
+
+
+def test_what_takes_long_is_waited_for() -> None:
+    gateway, received = client(running(), running(), httpx.Response(200, json=answer()))
+    assert ask(gateway).query_id == "q-1"
+    assert [(each.method, each.url.path) for each in received] == [
+        ("POST", "/v1/query"),
+        ("GET", "/v1/queries/" + "a" * 32),
+        ("GET", "/v1/queries/" + "a" * 32),
+    ]
+    assert received[1].headers["prefer"] == "wait=20"
+
+
+@pytest.mark.parametrize("lost", [refusal(404, "query-unknown"), refusal(409, "query-abandoned")])
+def test_what_a_gateway_lost_is_sent_again_under_its_key(lost: httpx.Response) -> None:
+    gateway, received = client(running(), lost, running("b" * 32), httpx.Response(200, json=answer()))
+    assert ask(gateway, idempotency_key="mine").query_id == "q-1"
+    assert [each.method for each in received] == ["POST", "GET", "POST", "GET"]
+    assert {each.headers["idempotency-key"] for each in received if each.method == "POST"} == {"mine"}
+    assert received[0].content == received[2].content
+
+
+def test_a_failure_that_comes_late_is_raised_with_its_key() -> None:
+    gateway, _ = client(running(), refusal(500, "execution-failed", charged=True))
+    with pytest.raises(QueryFailed) as raised:
+        ask(gateway, idempotency_key="mine")
+    assert raised.value.idempotency_key == "mine"
+
+
+def test_a_question_is_submitted_looked_at_and_taken_back() -> None:
+    gateway, received = client(
+        running(), running(), httpx.Response(204), running(), httpx.Response(200, json=answer()), httpx.Response(204)
+    )
+    pending = gateway.submit("SELECT COUNT(*) FROM person", dataset="health", epsilon=0.5)
+    assert received[0].headers["prefer"] == "respond-async"
+    assert pending.query_id == "a" * 32
+    assert not pending.done()
+    pending.cancel()
+    assert (received[-1].method, received[-1].url.path) == ("DELETE", "/v1/queries/" + "a" * 32)
+    with pytest.raises(TimeoutError):
+        pending.result(timeout=0)
+    assert pending.result().query_id == pending.query_id == "q-1"
+    pending.cancel()
+    assert len(received) == 5, "what has ended is not cancelled"
+
+
+def test_a_client_of_little_patience_has_requests_held_open_for_less() -> None:
+    gateway, received = client(running(), httpx.Response(200, json=answer()), timeout=7)
+    ask(gateway)
+    assert [each.headers["prefer"] for each in received] == ["wait=3", "wait=3"]

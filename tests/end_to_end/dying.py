@@ -20,6 +20,7 @@ from gateway.auth.principal import Principal
 from gateway.cli import main
 from gateway.feeding import Feeding
 from gateway.service import Service
+from gateway.submission import Submission
 from gateway.wire import QueryRequest, QueryResponse
 
 POINTS: Final = ("charging", "charged", "read", "executed", "settling", "settled")
@@ -60,11 +61,15 @@ def arrange(folder: Path) -> None:
         return dying
 
     def known(
-        service: Service, principal: Principal, request: QueryRequest, idempotency_key: str | None
+        service: Service,
+        principal: Principal,
+        request: QueryRequest,
+        idempotency_key: str | None,
+        submission: Submission | None = None,
     ) -> QueryResponse:
         fatal = idempotency_key is not None and idempotency_key.startswith("die-")
         _asking.set((principal.name, str(idempotency_key) if fatal else "die--0"))
-        return answer(service, principal, request, idempotency_key)
+        return answer(service, principal, request, idempotency_key, submission)
 
     def fed(self: Feeding, place: int, found: Any) -> Any:
         if place in range(1, len(self.plan.releases)):

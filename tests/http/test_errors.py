@@ -258,7 +258,7 @@ def test_every_code_of_http_is_described() -> None:
 def test_the_conductor_gets_the_request_the_caller_and_the_key(here: World) -> None:
     got: list[Any] = []
 
-    def answer(service: object, principal: Any, request: QueryRequest, key: str | None) -> QueryResponse:
+    def answer(service: object, principal: Any, request: QueryRequest, key: str | None, *_: object) -> QueryResponse:
         got.append((service, principal.name, principal.role, request, key))
         raise SqlRefused("sql-syntax", "No.")
 

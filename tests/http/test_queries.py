@@ -42,8 +42,7 @@ def test_own_queries_newest_first(fresh: World) -> None:
         (first, "answered"),
     ]
     assert "rows" not in response.text
-    shown = client.get(f"/v1/queries/{first}", headers=fresh.bearer()).json()
-    assert shown == response.json()[2]
+    shown = response.json()[2]
     assert (shown["epsilon"], shown["rho"], shown["pure"]) == (0.25, 0.031, True)
     assert len(client.get("/v1/queries?limit=1", headers=fresh.bearer()).json()) == 1
     assert client.get("/v1/queries?dataset=wealth", headers=fresh.bearer()).json() == []

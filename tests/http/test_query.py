@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from budget import ledger
 from gateway import query
+from gateway.asked import request_hash
 from gateway.auth.principal import Principal
 from gateway.errors import SqlRefused, Unavailable
 from gateway.http.formats import negotiate
@@ -144,7 +145,9 @@ def test_one_analysts_queries_cannot_fill_the_queue(here: World) -> None:
 def test_more_queries_than_may_be_in_flight_wait_for_their_turn_and_dry_runs_do_not(tmp_path: Path) -> None:
     planned = threading.Event()
 
-    def held(service: Service, principal: Principal, request: QueryRequest, key: str | None) -> QueryResponse:
+    def held(
+        service: Service, principal: Principal, request: QueryRequest, key: str | None, *_: object
+    ) -> QueryResponse:
         if request.dry_run:
             planned.set()
         else:
@@ -215,7 +218,7 @@ def test_a_retry_that_meets_a_charge_taken_back_is_told_so(fresh: World, monkeyp
         analyst="ada",
         loss=pure(1),
         price=1,
-        request_hash=query.request_hash(asked),
+        request_hash=request_hash(asked),
         plan_fingerprint="plan",
         policy_version=1,
         data_version=1,

@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.slots import Slots
 from gateway.store.committer import Committer
 from gateway.store.engine import reader
+from gateway.submission import Submission
 from gateway.wire import Cost, Plan, QueryRequest, QueryResponse
 
 POLICY = """
@@ -84,7 +85,9 @@ def make_service(settings: Settings, **changes: Any) -> Service:
     return Service(**{**parts, **changes})
 
 
-def rote(service: Service, principal: Principal, request: QueryRequest, key: str | None) -> QueryResponse:
+def rote(
+    service: Service, principal: Principal, request: QueryRequest, key: str | None, submission: Submission | None = None
+) -> QueryResponse:
     """Answer whatever is asked with one row."""
     return QueryResponse(
         query_id="0" * 32,
