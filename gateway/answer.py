@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from gateway import wire
+from gateway.consistent import consistent
 from gateway.estimates import Released, released
 from gateway.release import NoisyTable
 from gateway.repeated import UNTOLD, Intervals, repeated_intervals
@@ -58,9 +59,14 @@ def compose(
     )
     if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
-    found = [
-        released(planned, table, confidence, most_groups) for planned, table in zip(plan.releases, tables, strict=True)
-    ]
+    found = consistent(
+        plan.releases,
+        [
+            released(planned, table, confidence, most_groups)
+            for planned, table in zip(plan.releases, tables, strict=True)
+        ],
+        confidence,
+    )
     parts = plain(plan.query)
     if parts is not None:
         shown_one = found[plan.query.releases.index(parts.release)]

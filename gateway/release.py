@@ -270,7 +270,7 @@ def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise],
         sums, below = weighted(estimator.terms, columns)
         centres = [total / below for total in sums]
         intervals = tuple((centre - width, centre + width) for centre in centres)
-        return Estimated(_stepped(sums, below, estimator.step), intervals, None)
+        return Estimated(stepped(sums, below, estimator.step), intervals, None)
     if isinstance(estimator, Picked):
         exact = [estimator.grid.value(bucket) for bucket in columns[estimator.bucket]]
         picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
@@ -281,7 +281,7 @@ def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise],
     return _means(estimator, columns, noises, confidence)
 
 
-def _stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:
+def stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:
     """Return sums on the grid of what they sum, so that a count of people is a whole number."""
     if step is None:
         return tuple(total / below for total in sums)

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gateway.consistent import add_up, is_whole
 from gateway.estimates import Released
 from gateway.moments import moment_terms, noiseless
 from gateway.release import encode
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.errors import Terms
+from gateway.sql.planning.margins import families
 from gateway.sql.planning.plan import Estimator, Linear, Mean, Picked, Plan
 from gateway.sql.tables import OutputColumn, ends_of
 from gateway.sql.writing.post import public_name, table_name
@@ -52,20 +54,34 @@ class Repeated:
     def tables(self) -> dict[str, pa.Table]:
         """The tables by name; world 0 is what was released."""
         points = Points(encode([each.table for each in self.found]))
-        tables = {table_name(place): self._noisy(place, points) for place in range(len(self.found))}
+        again = self._again(points)
+        tables = {table_name(place): self._noisy(place, found) for place, found in enumerate(again)}
         tables |= {public_name(place): found for place, found in enumerate(self.publics)}
         return tables | {"worlds": pa.table({WORLD: pa.array(range(self.times + 1), type=pa.int64())})}
 
-    def _noisy(self, place: int, points: Points) -> pa.Table:
+    def _again(self, points: Points) -> list[dict[str, Floats]]:
+        """Return each release's estimates in all worlds but the first, those that add up made consistent as it was."""
+        measures = [self._measures(place, points) for place in range(len(self.found))]
+        again = [
+            {name: estimated(estimator, measures[place]) for name, estimator in found.planned.estimators}
+            for place, found in enumerate(self.found)
+        ]
+        for family in families(self.plan.releases):
+            if is_whole(family, self.found):
+                adjusted = add_up(family, [again[place][name] for place, name in family.members])
+                for (place, name), values in zip(family.members, adjusted, strict=True):
+                    again[place][name] = values
+        return again
+
+    def _noisy(self, place: int, made: Mapping[str, Floats]) -> pa.Table:
         released = self.found[place]
         rows, worlds = len(released.table.keys), self.times + 1
         arrow = released.arrow
         taken = arrow.take(np.repeat(np.arange(rows), worlds))
         columns: dict[str, Any] = {name: taken.column(name) for name in arrow.column_names}
-        measures = self._measures(place, points)
-        for name, estimator in released.planned.estimators:
+        for name, _ in released.planned.estimators:
             values = np.array(released.estimates[name].values, dtype=np.float64).reshape(rows, 1)
-            again = np.concatenate([values, estimated(estimator, measures)[:, 1:]], axis=1)
+            again = np.concatenate([values, made[name][:, 1:]], axis=1)
             columns[name] = again.reshape(-1)
             for end in ends_of(name):
                 # The ends move with the value.

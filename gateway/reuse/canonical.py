@@ -84,4 +84,6 @@ def marks(plan: Plan) -> tuple[str, ...]:
 
 def _rows(plan: Plan, planned: PlannedRelease) -> tuple[Any, ...]:
     release = planned.release
-    return (plan.dataset, plan.policy_version, plan.data_version, release.source, release.folded)
+    rows = (plan.dataset, plan.policy_version, plan.data_version, release.source, release.folded)
+    # Other rows only where there are any, so that what was drawn before there were such keys is found again.
+    return (*rows, tuple(sorted(key_digest(key) for key in planned.within))) if planned.within else rows

@@ -83,12 +83,8 @@ def reading(whole: Plan, planned: PlannedRelease) -> Reading:
 
 
 def _statement(planned: PlannedRelease) -> Statement:
-    """Return what a statement drew; what each row adds to a measure is in its text."""
-
-    def bare(block: Block) -> Block:
-        return replace(block, measures=tuple(replace(measure, cell=None) for measure in block.measures))
-
-    return Statement(planned.sql, tuple(map(bare, planned.blocks)), planned.threshold, planned.histogram, planned.clip)
+    """Return what a statement drew."""
+    return Statement(planned.sql, planned.blocks, planned.threshold, planned.histogram, planned.clip)
 
 
 def seal(planned: Plan, tables: Sequence[NoisyTable], asked: str | None = None) -> bytes:

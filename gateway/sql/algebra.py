@@ -326,6 +326,8 @@ class Release:
     """The frontier: an owned relation in, a noisy public table out.
 
     ``folded`` where the source has one row an owner and group, so that the groups an owner may reach bound its rows.
+    ``within`` are the keys of the other grouping sets of its SELECT: what lies outside the public values of one of them
+    is not counted here either, so that all sets count the same rows.
     """
 
     source: Relation
@@ -333,6 +335,7 @@ class Release:
     aggregates: tuple[tuple[str, Aggregate], ...]
     terms: Terms | None = None
     folded: bool = False
+    within: tuple[Scalar, ...] = ()
 
 
 Relation: TypeAlias = Scan | Values | Fed | Filter | Project | Join | SemiJoin | Lookup | Fold | Window | Combine

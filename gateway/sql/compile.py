@@ -159,8 +159,8 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
     found += [_held(value) for value in planned.values if value.quantum is not None]
     found += [
         f"{key.label}: only its public values are counted; rows with any other value are dropped."
-        for key in planned.keys
-        if key.values is not None and planned.public
+        for key in (*planned.keys, *planned.within)
+        if key.values is not None and planned.public and not key.complete
     ]
     if planned.threshold is not None:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit

@@ -16,6 +16,7 @@ from gateway.sql.planning.clips import column
 from gateway.sql.planning.clips import columns as columns_of
 from gateway.sql.planning.derived import form, is_derived, noises, terms
 from gateway.sql.planning.errors import expected_error, note
+from gateway.sql.planning.margins import families
 from gateway.sql.planning.plan import Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import post
@@ -213,6 +214,8 @@ def _column(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
     if column.role != "noisy":
         return wire.PlanColumn(name=column.name, role=column.role, expected_error=None)
     errors = []
+    summed = {one: (family, at) for family in families(plan.releases) for at, one in enumerate(family.members)}
+    told: str | None = None
     for place, name in column.sources:
         release = plan.releases[place]
         estimator = dict(release.estimators)[name]
@@ -221,11 +224,16 @@ def _column(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=rank)
         if release.clip is not None:
             return _chosen(column, release, estimator)
+        if (place, name) in summed:
+            family, at = summed[place, name]
+            errors.append(family.width(at, plan.releases, 0.95))
+            told = "made to add up by least squares with what else is asked of the same rows"
+            continue
         error = expected_error(estimator, release.noises)
         if not isinstance(estimator, Linear):
             return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(estimator, error))
         errors.append(error)
-    return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None))
+    return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None), note=told)
 
 
 def _derived(column: OutputColumn, plan: Plan) -> wire.PlanColumn:

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.audit
 
 BY = "FROM person WHERE city IS NOT NULL GROUP BY city"
 COUNTS = f"(SELECT city, COUNT(*) AS n, SUM(x) AS s {BY}) AS t"
+CUBE = (
+    "SELECT x > 50 AS k, y > 40 AS l, GROUPING(x > 50, y > 40) AS g, COUNT(*) AS n, SUM(y) AS s, 2 * COUNT(*) AS d,"
+    " SUM(y) / COUNT(*) AS q FROM person GROUP BY CUBE (1, 2)"
+)
 
 CASES = (
     Covered("sums", f"SELECT city, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS m {BY}", epsilon=1.0),
@@ -34,6 +38,8 @@ CASES = (
         f"SELECT city // 4 AS g, SUM(n) AS s, AVG(n) AS a, SUM(s) / SUM(n) AS m FROM {COUNTS} GROUP BY city // 4",
         runs=200,
     ),
+    Covered("consistent", CUBE, keys=3),
+    Covered("gaussian consistent", CUBE, keys=3, mechanism="gaussian"),
     Covered("selected", f"SELECT city, 2 * n AS d FROM {COUNTS} ORDER BY city LIMIT 20 OFFSET 10", runs=100),
 )
 

@@ -97,13 +97,13 @@ class Frontier:
 
     def table(self) -> Public:
         """Return the release, or the rows of several releases."""
-        keys, aggregates = self.noisy.keys, tuple(self.noisy.aggregates.items())
-        if not aggregates and not keys:
+        aggregates = tuple(self.noisy.aggregates.items())
+        if not aggregates and not self.noisy.keys:
             # PostgreSQL's grammar has a SELECT of nothing
             hint = "Ask for COUNT, SUM or AVG, grouped as you like."
             refuse("no-aggregate", *self.select.expressions[:1], hint=hint)
         self.releases = [
-            numbered(self._release(tuple(keys[at] for at in chosen), aggregates, stated))
+            numbered(self._release(chosen, aggregates, stated))
             for chosen, stated in zip(self.sets, divided(self.terms, len(self.sets)), strict=True)
         ]
         if len(self.sets) == 1 and not self.grouping:
@@ -119,13 +119,13 @@ class Frontier:
         return table
 
     def _release(
-        self,
-        keys: tuple[tuple[str, Scalar], ...],
-        aggregates: tuple[tuple[str, Aggregate], ...],
-        stated: Terms | None,
+        self, chosen: tuple[int, ...], aggregates: tuple[tuple[str, Aggregate], ...], stated: Terms | None
     ) -> Release:
+        keys = tuple(self.noisy.keys[at] for at in chosen)
         if all(aggregate.limits is None for _, aggregate in aggregates):
-            return Release(self.source, keys, aggregates, stated)
+            others = {at: self.noisy.keys[at][1] for each in self.sets for at in each if at not in chosen}
+            within = tuple(others[at] for at in sorted(others))
+            return Release(self.source, keys, aggregates, stated, within=within)
         about = self.noisy.about
         if about.private and about.owner is None:
             # Without an owner to group by, a fold would be of many units' rows, and its clamp no bound on one of them.
@@ -291,5 +291,10 @@ def numbered(release: Release) -> Release:
                 return value
 
     return Release(
-        renamed(release.source), renamed(release.keys), renamed(release.aggregates), release.terms, release.folded
+        renamed(release.source),
+        renamed(release.keys),
+        renamed(release.aggregates),
+        release.terms,
+        release.folded,
+        renamed(release.within),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 from typing import assert_never
 
@@ -31,7 +32,7 @@ from gateway.sql.algebra import (
     conjuncts,
     references,
 )
-from gateway.sql.inference.known import Known
+from gateway.sql.inference.known import Columns, Known, known
 
 _COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
 
@@ -100,6 +101,43 @@ def domain(scalar: Scalar, found: Known, holding: Iterable[Scalar], widest: int)
         # Different constants may be one double, and one group drawn for twice would be two draws for one price.
         return None
     return public if never_null(scalar, found, holding) else (*public, None)
+
+
+def complete(scalar: Scalar, columns: Columns, holding: Iterable[Scalar], values: tuple[Value, ...]) -> bool:
+    """Whether every row has one of these values there, whatever the rows hold: nothing is dropped for having another.
+
+    Why this is sound: a filter's list leaves no other value; a truth value is true, false or NULL; a CASE is one of its
+    constants; and what is computed lies within what its operands' clamps enforce. What the policy or the catalogue
+    declares is not asked: a row may have another value all the same.
+    """
+    holding, public = tuple(holding), frozenset(values)
+    if any((listed := _listed(each, scalar)) is not None and public.issuperset(listed) for each in holding):
+        return True
+    possible = _possible(scalar, columns, len(values))
+    if possible is None:
+        return False
+    if never_null(scalar, replace(known(scalar, columns), nullable=True), holding):
+        possible -= {None}
+    return possible <= public
+
+
+def _possible(scalar: Scalar, columns: Columns, most: int) -> frozenset[Value] | None:
+    """Return the values that an expression may have, whatever the rows hold; None if they are unknown or many more."""
+    match scalar:
+        case Constant(value):
+            return frozenset({value})
+        case Call("case" | "coalesce" as function, args):
+            picked = (*args[1:-1:2], args[-1]) if function == "case" else args
+            each = [_possible(arg, columns, most) for arg in picked]
+            some = [found for found in each if found is not None]
+            return frozenset().union(*some) if len(some) == len(each) else None
+    if scalar.kind == "boolean":
+        return frozenset({False, True, None})
+    found = known(scalar, columns)
+    if scalar.kind != "integer" or not found.proven or found.bounds is None:
+        return None
+    first, last = math.ceil(found.bounds[0]), math.floor(found.bounds[1])
+    return frozenset((*range(first, last + 1), None)) if last - first <= most else None
 
 
 def _public(found: Known, widest: int) -> tuple[Value, ...] | None:

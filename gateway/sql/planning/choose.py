@@ -14,7 +14,7 @@ from typing import Literal, NoReturn
 
 from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Release, Scalar
-from gateway.sql.inference.domains import conditions, domain, groups, never_null
+from gateway.sql.inference.domains import complete, conditions, domain, groups, never_null
 from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.inference.known import known
 from gateway.sql.planning import clips
@@ -84,14 +84,16 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     found = facts(release.source, dataset)
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     holding = conditions(release.source)
-    keys = _keys(release, found, holding, bounds)
+    keys = _keys(release.keys, found, holding, bounds)
+    others = tuple((f"w{place}", scalar) for place, scalar in enumerate(release.within))
+    within = tuple(key for key in _keys(others, found, holding, bounds) if key.values is not None and not key.complete)
     alone = apart(release, keys, found)
     if release.folded or alone:
         # One row in each group: an owner has no more rows than groups, of which folds are those that it may reach.
         held = stated if release.folded else None
         reached = (found.rows, held, groups([key.values for key in keys], bounds.public_groups))
         found = replace(found, rows=min((most for most in reached if most is not None), default=None))
-    about = About(keys, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
+    about = About(keys, within, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
     beside = parts(release, about)
     values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds, alone=alone)
     private = any(key.values is None for key in keys)
@@ -116,6 +118,7 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         + _threshold_loss(best.threshold),
         reason=_reason(best, candidates, bounding),
         clip=best.clip,
+        within=within,
     )
     return joined(planned, best.parts)
 
@@ -146,17 +149,21 @@ class _Where:
     widest: int | None = None
 
 
-def _keys(release: Release, found: Facts, holding: tuple[Scalar, ...], bounds: Bounds) -> tuple[Key, ...]:
+def _keys(
+    named: tuple[tuple[str, Scalar], ...], found: Facts, holding: tuple[Scalar, ...], bounds: Bounds
+) -> tuple[Key, ...]:
     """Return the group keys with their public domains, each under a name that no other key and no measure has."""
     keys: list[Key] = []
-    for name, key in release.keys:
+    for name, key in named:
         about = known(key, found.columns)
         label = about.origin[1] if about.origin is not None else name
         if re.fullmatch(r"[cm]\d+(_\d+)?", label, re.IGNORECASE) or any(
             label.lower() == other.label.lower() for other in keys
         ):
             label = f"{label}_{name}"
-        keys.append(Key(name, label, key, about.kind, domain(key, about, holding, bounds.integer_domain)))
+        values = domain(key, about, holding, bounds.integer_domain)
+        whole = values is not None and complete(key, found.columns, holding, values)
+        keys.append(Key(name, label, key, about.kind, values, whole))
     return tuple(keys)
 
 

@@ -161,6 +161,7 @@ class About:
     """What is known of the release that parts belong to; ``stated`` bounds groups, where request or policy say so."""
 
     keys: tuple[Key, ...]
+    within: tuple[Key, ...]
     found: Facts
     holding: tuple[Scalar, ...]
     dataset: Dataset
@@ -237,6 +238,7 @@ def _bare(release: Release, named: Iterable[Named], about: About, bounding: Boun
         tables=tables_read(release.source, about.dataset),
         loss=FREE,
         reason=reason,
+        within=about.within,
     )
 
 

@@ -112,13 +112,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One group key: ``label`` as the analyst sees it, ``values`` its public domain, None for a private key."""
+    """One group key: ``label`` as the analyst sees it, ``values`` its public domain, None for a private key.
+
+    ``complete`` where no row can have any other value, so that none is dropped.
+    """
 
     name: str
     label: str
     scalar: Scalar
     kind: Kind
     values: tuple[Value, ...] | None
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +293,8 @@ class PlannedRelease:
     """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it.
 
     ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
-    stand in the whole alone; it has no statement of its own where it has nothing to draw.
+    stand in the whole alone; it has no statement of its own where it has nothing to draw. ``within`` are public keys
+    that it is not grouped by, rows outside whose values are dropped all the same.
     """
 
     release: Release
@@ -307,6 +312,7 @@ class PlannedRelease:
     histogram: Histogram | None = None
     distinct: Distinct | None = None
     clip: Clip | None = None
+    within: tuple[Key, ...] = ()
 
     def at(self, place: int | None) -> PlannedRelease:
         """Return the release with the bound of its clip chosen: one of its candidates, by place."""

@@ -119,7 +119,7 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     found = rows(source, dataset)
     owner = facts(source, dataset).owner
     counted = () if planned.distinct is None else (planned.distinct.key,)
-    keys = (*planned.keys, *counted)
+    keys = (*planned.keys, *planned.within, *counted)
     owned = {} if planned.bounding.flat or owner is None else {"o": found.columns[owner]}
     written = {key.name: found.write(key.scalar, dialect) for key in keys}
     # Values are computed in a stage of their own, since clamping and rounding write them several times.

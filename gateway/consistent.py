@@ -1,0 +1,95 @@
+"""Counts and sums that are known to add up, made to add up: estimates of several releases put right by each other.
+
+Everything here is computed from noisy tables, so that it loses nothing of the promise; each number comes closer to the
+truth by it (``mechanisms.consistency``), and its interval is that of all the noise that then is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gateway.estimates import Released
+from gateway.moments import weighted
+from gateway.release import Estimated, stepped
+from gateway.sql.planning.margins import Family, families
+from gateway.sql.planning.plan import Linear, PlannedRelease
+from mechanisms.tails import Floats
+
+
+def consistent(planned: Sequence[PlannedRelease], found: Sequence[Released], confidence: float) -> list[Released]:
+    """Return released tables with the estimates that are known to add up made consistent; the others are as they were.
+
+    Numbers of whole things stay whole. Where the keys of each table are among those of the next, as ROLLUP has them,
+    they are rounded so that they add up still; else each is rounded to the nearest.
+    """
+    estimates = [dict(each.estimates) for each in found]
+    for family in families(planned):
+        if not is_whole(family, found):
+            continue
+        values = add_up(family, [_unrounded(found[place], name) for place, name in family.members])
+        shown = _rounded(family, values)
+        for member, (place, name) in enumerate(family.members):
+            width = family.width(member, planned, confidence)
+            centres = values[member].reshape(-1).tolist()
+            intervals = tuple((centre - width, centre + width) for centre in centres)
+            estimates[place][name] = Estimated(shown[member], intervals, None)
+    return [replace(each, estimates=made) for each, made in zip(found, estimates, strict=True)]
+
+
+def is_whole(family: Family, found: Sequence[Released]) -> bool:
+    """Whether every cell of a family is there: a table may be cut to the most groups that are shown."""
+    return all(
+        len(found[place].table.keys) == family.design.cells(order)
+        for (place, _), order in zip(family.members, family.orders, strict=True)
+    )
+
+
+def add_up(family: Family, tables: Sequence[Floats]) -> list[Floats]:
+    """Return consistent estimates: a row for each group, in the order of its release, and a column for each world."""
+    turned = [_turned(family, table, order, back=False) for table, order in zip(tables, family.orders, strict=True)]
+    made = family.design.adjusted(turned)
+    return [_turned(family, table, order, back=True) for table, order in zip(made, family.orders, strict=True)]
+
+
+def _turned(family: Family, table: Floats, order: tuple[int, ...], *, back: bool) -> Floats:
+    """Return a table with its keys in the order of their numbers instead of that of its release, or ``back``."""
+    places = tuple(int(place) for place in np.argsort(order))
+    if back:
+        shape = [family.design.sizes[axis] for axis in sorted(order)]
+        places = tuple(int(place) for place in np.argsort(places))
+    else:
+        shape = [family.design.sizes[axis] for axis in order]
+    cube = table.reshape(*shape, table.shape[-1])
+    return cube.transpose(*places, len(order)).reshape(table.shape)
+
+
+def _unrounded(found: Released, name: str) -> Floats:
+    estimator = dict(found.planned.estimators)[name]
+    assert isinstance(estimator, Linear)
+    columns = dict(zip(found.planned.integers, zip(*found.table.measures, strict=True), strict=True))
+    sums, below = weighted(estimator.terms, columns)
+    return np.array([[total / below] for total in sums], dtype=np.float64)
+
+
+def _rounded(family: Family, values: Sequence[Floats]) -> list[tuple[int | float, ...]]:
+    """Return estimates on the grid of what they count or sum up, so that nested tables still add up."""
+    step = family.step
+    if step is None:
+        return [tuple(table.reshape(-1).tolist()) for table in values]
+    turned = [
+        _turned(family, table / float(step), order, back=False)
+        for table, order in zip(values, family.orders, strict=True)
+    ]
+    whole = family.design.whole(turned)
+    if whole is None:
+        whole = [np.round(table.reshape(-1)) for table in turned]
+    back = [
+        _turned(family, table.reshape(-1, 1), order, back=True).reshape(-1)
+        for table, order in zip(whole, family.orders, strict=True)
+    ]
+    return [
+        stepped([int(steps) * step.numerator for steps in table.tolist()], step.denominator, step) for table in back
+    ]

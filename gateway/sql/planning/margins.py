@@ -1,0 +1,166 @@
+"""Which counts and sums of a request are known to add up, so that least squares make them consistent.
+
+``SELECT sex, COUNT(*) FROM person GROUP BY ROLLUP (sex)``  →  the total is the sum of the groups
+
+What is known to add up: one aggregate over the same rows by different public keys, each owner held to the same part
+whichever way rows are grouped, and read off the same integers of each row. The rows are the same where the releases
+have one relation below them and drop the same rows for a key outside its public values: the grouping sets of one SELECT
+all drop what one of them drops (``algebra.Release``); of separate queries, only keys of which no row can have any other
+value say nothing (``domains.complete``). Where a threshold hides groups, where units are held to a number of groups,
+where each group is summed before it is weighted and where a bound is chosen for some groups alone, nothing adds up to
+the unit, and nothing is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gateway.sql.algebra import feeds
+from gateway.sql.planning.plan import Key, Linear, PlannedRelease
+from gateway.sql.tables import nodes
+from mechanisms.consistency import Design, Margin, variance, width
+from mechanisms.noise import Noise
+
+MOST_CELLS = 400
+"""Cells of all tables that are made consistent together: of more, each gains next to nothing, and the finest table of
+all is left out."""
+
+MOST_PARTS = 300
+"""Noises of different coefficients, over all tables, whose laws are put together."""
+
+_COUNTS = ("count_rows", "count", "count_owners")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Estimates that add up: the place of each one's release, its name, and how its keys are numbered in ``design``.
+
+    ``step`` is what all of them are rounded to, None for none.
+    """
+
+    members: tuple[tuple[int, str], ...]
+    orders: tuple[tuple[int, ...], ...]
+    design: Design
+    step: Fraction | None
+
+    def width(self, member: int, planned: Sequence[PlannedRelease], confidence: float) -> float:
+        """Return the half-width of every cell of a member, of the noise of all members as it enters there."""
+        parts: list[tuple[float, int, Noise]] = []
+        for part in self.design.law(member):
+            place, name = self.members[part.margin]
+            found = planned[place]
+            parts += [
+                (part.coefficient * float(weight), part.times, found.noises[measure])
+                for measure, weight in _linear(found, name).terms
+            ]
+        return width(parts, confidence)
+
+
+def families(planned: Sequence[PlannedRelease]) -> tuple[Family, ...]:
+    """Return the estimates of a request that add up, each in one family at most."""
+    # What others were computed from stays as it was when they were.
+    fed = {node for each in planned for found in feeds(each.release.source) for node in nodes(found.table)}
+    found: dict[Hashable, list[tuple[int, str]]] = {}
+    for place, each in enumerate(planned):
+        if each.release in fed or not _whole(each):
+            continue
+        for name, _ in each.estimators:
+            read = _read(each, name)
+            if read is not None:
+                found.setdefault((_rows(each), read), []).append((place, name))
+    made = (_family(planned, members) for members in found.values())
+    return tuple(family for family in made if family is not None)
+
+
+def _whole(planned: PlannedRelease) -> bool:
+    """Whether sums over a release's groups are sums over its rows."""
+    weighted = planned.bounding.how == "weights" and planned.bounding.groups is None
+    scalars = [key.scalar for key in planned.keys]
+    return (
+        planned.public
+        and planned.threshold is None
+        and planned.clip is None
+        and not planned.release.folded
+        and (weighted or planned.bounding.how == "one_row")
+        and len(set(scalars)) == len(scalars)
+    )
+
+
+def _rows(planned: PlannedRelease) -> Hashable:
+    """Return which rows a release counts, and how much each of them counts for."""
+    dropping = (key for key in (*planned.keys, *planned.within) if not key.complete)
+    return planned.release.source, planned.bounding, frozenset(map(_axis, dropping))
+
+
+def _axis(key: Key) -> Hashable:
+    return key.scalar, key.values
+
+
+def _linear(planned: PlannedRelease, name: str) -> Linear:
+    found = dict(planned.estimators)[name]
+    assert isinstance(found, Linear)
+    return found
+
+
+def _read(planned: PlannedRelease, name: str) -> Hashable | None:
+    """Return what an estimate sums up of each row, None where that is not known, or is no sum over rows.
+
+    Counts of whole rows are exact in every layout; anything else is compared integer by integer, since the integers of
+    two layouts are rounded apart from each other.
+    """
+    estimator = dict(planned.estimators)[name]
+    if not isinstance(estimator, Linear):
+        return None
+    measures = {measure.name: measure for measure in planned.measures}
+    if any(measure not in measures or "/" in measure for measure, _ in estimator.terms):
+        return None  # of a statement of its own, or rolled up from noise that others share
+    aggregate = dict(planned.release.aggregates)[name]
+    if planned.bounding.how == "one_row" and aggregate.kind in _COUNTS:
+        return aggregate, estimator.step
+    terms = [(weight, measures[measure]) for measure, weight in estimator.terms]
+    if any(measure.cell is None for _, measure in terms):
+        return None
+    return aggregate, estimator.step, tuple((weight, found.kind, found.unit, found.cell) for weight, found in terms)
+
+
+def _family(planned: Sequence[PlannedRelease], members: Sequence[tuple[int, str]]) -> Family | None:
+    """Return a family of these estimates, the finest left out where they are too many; None if nothing is left."""
+    axes: dict[Hashable, int] = {}
+    sizes: list[int] = []
+    numbered = []
+    for member in members:
+        keys = planned[member[0]].keys
+        for key in keys:
+            if _axis(key) not in axes:
+                axes[_axis(key)] = len(sizes)
+                sizes.append(len(key.values or ()))
+        numbered.append((member, tuple(axes[_axis(key)] for key in keys)))
+    chosen: list[tuple[tuple[int, str], tuple[int, ...]]] = []
+    design: Design | None = None
+    for one in sorted(numbered, key=lambda found: Design(tuple(sizes), ()).cells(found[1])):
+        if any(set(one[1]) == set(order) for _, order in chosen):
+            continue  # both may have been drawn as one table, which is then asked for twice
+        more = [*chosen, one]
+        wider = Design(tuple(sizes), tuple(_margin(planned[place], name, order) for (place, name), order in more))
+        cells = sum(wider.cells(order) for _, order in more)
+        if cells > MOST_CELLS or _parts(wider) > MOST_PARTS or 0 in wider.sizes or wider.margins[-1].variance <= 0:
+            break
+        chosen, design = more, wider
+    if design is None or len(chosen) < 2:
+        return None
+    step = _linear(planned[chosen[0][0][0]], chosen[0][0][1]).step
+    return Family(tuple(member for member, _ in chosen), tuple(order for _, order in chosen), design, step)
+
+
+def _margin(planned: PlannedRelease, name: str, order: tuple[int, ...]) -> Margin:
+    terms = _linear(planned, name).terms
+    spread = sum(float(weight) ** 2 * variance(planned.noises[measure]) for measure, weight in terms)
+    return Margin(tuple(sorted(order)), spread)
+
+
+def _parts(design: Design) -> int:
+    """Return how many coefficients all laws of a design may have."""
+    axes = [set(margin.axes) for margin in design.margins]
+    return sum(2 ** len(mine & other) for mine in axes for other in axes)
