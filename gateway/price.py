@@ -43,6 +43,8 @@ def question(
             settings.released_groups,
             settings.releases,
             settings.public_rows,
+            request.bounding,
+            settings.declared_rows,
         ),
         parameters=parameters(request, settings.sql_bytes),
         now=at.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None),

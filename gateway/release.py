@@ -24,8 +24,9 @@ from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order, combinations
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.plan import Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
-from mechanisms.above_threshold import first_low
+from mechanisms.above_threshold import AboveThreshold, first_low
 from mechanisms.intervals import half_width, ratio_intervals
+from mechanisms.least_error import least
 from mechanisms.noise import Noise, Selection, draw, select
 
 KeyTuple = tuple[Value, ...]
@@ -69,7 +70,8 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
     """
     place = None
     if planned.clip is not None:
-        place = first_low(planned.clip.search, _above(planned.clip, tables[0]))
+        search, above = planned.clip.search, _above(planned.clip, tables[0])
+        place = first_low(search, above) if isinstance(search, AboveThreshold) else least(search, above)
         tables = (_at(planned, tables[0], place), *tables[1:])
         planned = planned.at(place)
     exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]

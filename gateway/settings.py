@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     public_rows: int = Field(
         100_000, ge=1, description="Rows that are read of one public table to be combined with released ones."
     )
+    declared_rows: int = Field(
+        1000,
+        ge=1,
+        description="Rows of one unit up to which a declared bound, or a product of several, is used unasked; of larger"
+        " ones a bound is chosen privately.",
+    )
     answer_within_seconds: float = Field(
         10.0,
         ge=0,

@@ -43,6 +43,10 @@ Mechanism = Annotated[Literal["auto", "laplace", "gaussian"], typer.Option("--me
 Groups = Annotated[
     int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
 ]
+Bounding = Annotated[
+    Literal["auto", "declared", "above_threshold", "exponential"],
+    typer.Option("--bounding", help="How a privacy unit is held to its part."),
+]
 Dialect = Annotated[str | None, typer.Option("--dialect", help="SQL dialect of the text; the database's by default.")]
 Param = Annotated[
     list[str] | None,
@@ -87,6 +91,7 @@ def query(
     target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
+    bounding: Bounding = "auto",
     dialect: Dialect = None,
     param: Param = None,
     confidence: Confidence = 0.95,
@@ -110,6 +115,7 @@ def query(
         error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
+        bounding=bounding,
         dialect=dialect,
         parameters=_parameters(param),
         confidence=confidence,
@@ -140,6 +146,7 @@ def explain(
     target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
+    bounding: Bounding = "auto",
     dialect: Dialect = None,
     param: Param = None,
     confidence: Confidence = 0.95,
@@ -157,6 +164,7 @@ def explain(
         error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
+        bounding=bounding,
         dialect=dialect,
         parameters=_parameters(param),
         confidence=confidence,

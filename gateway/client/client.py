@@ -21,6 +21,7 @@ from gateway.client.result import Explanation, Result
 from gateway.wire import Budget, DatasetInfo, Problem, QuerySummary, TypedParameter
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
+Bounding = Literal["auto", "declared", "above_threshold", "exponential"]
 Parameter = None | bool | int | float | str | date
 """A value of a parameter; a ``datetime`` is a timestamp."""
 Parameters = Sequence[Parameter | TypedParameter] | Mapping[str, Parameter | TypedParameter] | None
@@ -45,6 +46,7 @@ class Question(TypedDict, total=False):
     error_target: Mapping[str, Any] | None
     mechanism: Mechanism
     max_groups_contributed: int | None
+    bounding: Bounding
     dialect: str | None
     parameters: Parameters
     dry_run: bool
@@ -55,7 +57,13 @@ class Question(TypedDict, total=False):
     idempotency_key: str | None
 
 
-DEFAULTS: Question = {"mechanism": "auto", "dry_run": False, "confidence": 0.95, "use_cache": True}
+DEFAULTS: Question = {
+    "mechanism": "auto",
+    "bounding": "auto",
+    "dry_run": False,
+    "confidence": 0.95,
+    "use_cache": True,
+}
 
 
 class Client:
@@ -120,6 +128,7 @@ class Client:
         error_target: Mapping[str, Any] | None = None,
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
+        bounding: Bounding = "auto",
         dialect: str | None = None,
         parameters: Parameters = None,
         dry_run: bool = False,
@@ -146,6 +155,7 @@ class Client:
             error_target=error_target,
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
+            bounding=bounding,
             dialect=dialect,
             parameters=parameters,
             dry_run=dry_run,
@@ -186,6 +196,7 @@ class Client:
         error_target: Mapping[str, Any] | None = None,
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
+        bounding: Bounding = "auto",
         dialect: str | None = None,
         parameters: Parameters = None,
         confidence: float = 0.95,
@@ -199,6 +210,7 @@ class Client:
             error_target=error_target,
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
+            bounding=bounding,
             dialect=dialect,
             parameters=parameters,
             confidence=confidence,

@@ -12,6 +12,7 @@ from gateway import wire
 from gateway.policy.model import Value
 from gateway.sql.above.feed import MOST_ROWS
 from gateway.sql.algebra import feeds
+from gateway.sql.planning import clips
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.clips import columns as columns_of
 from gateway.sql.planning.derived import form, is_derived, noises, terms
@@ -22,6 +23,7 @@ from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import post
 from gateway.sql.writing.rows import parameter
 from mechanisms.intervals import half_width
+from mechanisms.least_error import LeastError
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from mechanisms.noise import Noise, norm
 
@@ -46,8 +48,8 @@ def _search_items(plan: Plan) -> list[wire.CostItem]:
         wire.CostItem(
             release=index,
             measures=["clip"],
-            mechanism="above_threshold",
-            scale=statement.clip.search.noise.scale,
+            mechanism=clips.mechanism(statement.clip.search),
+            scale=clips.scale(statement.clip.search),
             epsilon=None if statement.clip.loss.epsilon is None else statement.clip.loss.epsilon / EPSILON_UNIT,
             rho=statement.clip.loss.rho / RHO_UNIT,
             delta=0.0,
@@ -132,8 +134,8 @@ def _blocks(planned: PlannedRelease) -> list[wire.PlanBlock]:
             wire.PlanBlock(
                 l1=len(clip.steps),
                 l2=_root(len(clip.steps)),
-                mechanism="above_threshold",
-                scale=clip.search.noise.scale,
+                mechanism=clips.mechanism(clip.search),
+                scale=clips.scale(clip.search),
                 measures=[f"c{place}" for place in range(len(clip.steps))],
             )
         )
@@ -272,12 +274,14 @@ def _searched(planned: PlannedRelease) -> list[dict[str, object]]:
     if planned.clip is None:
         return []
     search = planned.clip.search
+    hangs_on = {"sensitivity": search.sensitivity} if isinstance(search, LeastError) else {}
     return [
         {
-            "mechanism": "above_threshold",
-            "scale": search.noise.scale.hex(),
+            "mechanism": clips.mechanism(search),
+            "scale": clips.scale(search).hex(),
             "candidates": search.candidates,
             "level": search.level,
+            **hangs_on,
         }
     ]
 

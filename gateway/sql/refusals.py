@@ -60,6 +60,7 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "post-too-large": "What is computed from the released tables may grow too large.",
         "scale-too-large": "At this price the noise would exceed what can be represented.",
         "mechanism-unavailable": "That mechanism cannot be used for this request.",
+        "bounding-unavailable": "A unit's part cannot be bounded that way in this request.",
     }
 )
 

@@ -8,6 +8,7 @@ from typing import Literal
 from gateway.policy.model import Dataset
 from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.clips import Wish
 from gateway.sql.planning.plan import Plan
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
@@ -44,6 +45,7 @@ class Case:
     says: str = ""
     sharp: Literal["epsilon", "delta", "distance"] = "epsilon"
     times: int = TIMES
+    bounding: Wish = "auto"
 
     def __str__(self) -> str:
         return f"{self.name}, {self.mechanism}, epsilon {self.epsilon}"
@@ -52,7 +54,7 @@ class Case:
         epsilon = round(self.epsilon * EPSILON_UNIT)
         gaussian = self.mechanism == "gaussian"
         price = Price(epsilon, None, round(self.delta * DELTA_UNIT), self.mechanism, gaussian)
-        bounds = Bounds(self.groups, 10_000, 256)
+        bounds = Bounds(self.groups, 10_000, 256, bounding=self.bounding)
         return compile_query(Question(self.sql, None, price, epsilon, TextLimits(), bounds), dataset)
 
 

@@ -24,7 +24,7 @@ from tests.audit.certify import Floats, Projections
 from tests.audit.outputs import ABSENT
 from tests.audit.test_parts import excess
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
-from tests.oracles.worlds import LOOSE_PEOPLE, without
+from tests.oracles.worlds import KEYED_PEOPLE, LOOSE_PEOPLE, without
 
 TIMES = 6_000
 
@@ -32,13 +32,15 @@ CASES = (
     (Case("chosen rows", "SELECT COUNT(*) FROM visit", 4), 0.3),
     (Case("chosen rows by key", "SELECT label, COUNT(*) FROM item GROUP BY label", 4, dirty=True), 0.2),
     (Case("chosen sum", "SELECT SUM(cost) FROM visit", 4, dirty=True), 0.2),
+    (Case("rows by error", "SELECT COUNT(*) FROM visit", 4, bounding="exponential"), 0.2),
+    (Case("sum by error", "SELECT SUM(cost) FROM visit", 4, dirty=True, bounding="exponential"), 0.2),
 )
 """Questions, and the part of the claim that the audit must see at least: half of what it sees, since draws differ."""
 
 
 def worlds(case: Case, base: DuckdbDatabase) -> tuple[PlannedRelease, list[pa.Table], float]:
     """Return the plan, what the engine says with the target and without, and the claimed epsilon."""
-    plan = case.plan(duckdb_dataset(LOOSE_PEOPLE))
+    plan = case.plan(duckdb_dataset(LOOSE_PEOPLE if case.bounding == "auto" else KEYED_PEOPLE))
     [planned] = plan.releases
     assert planned.clip is not None
     data = everybody(alone=case.alone, dirty=case.dirty)

@@ -136,7 +136,8 @@ def _threshold(planned: PlannedRelease, alone: int) -> Iterator[str]:
 def quiet(patch: pytest.MonkeyPatch) -> None:
     """Draw no noise, and of bounds to choose take the least that nobody exceeds."""
     patch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
-    patch.setattr(releasing, "first_low", lambda _search, counts: counts.index(0))
+    for choose in ("first_low", "least"):
+        patch.setattr(releasing, choose, lambda _search, counts: counts.index(0))
 
 
 Fetch = Callable[[str], pa.Table]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.policy.model import Dataset
 from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.clips import Wish
 from gateway.sql.planning.plan import Plan
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import EPSILON_UNIT
@@ -86,6 +87,7 @@ class Asked:
     epsilon: float = 1.0
     groups: int | None = None
     text: str = field(default="", repr=False)
+    bounding: Wish = "auto"
 
     @property
     def sql(self) -> str:
@@ -111,7 +113,7 @@ class Asked:
         return found
 
     def __str__(self) -> str:
-        return f"{self.sql} [{self.mechanism}, epsilon {self.epsilon}, groups {self.groups}]"
+        return f"{self.sql} [{self.mechanism}, epsilon {self.epsilon}, groups {self.groups}, {self.bounding}]"
 
 
 def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int = 100_000) -> Plan:
@@ -120,7 +122,8 @@ def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int 
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
     if dataset.dialect == "mysql":
         dialect = dialect or "duckdb"  # in MySQL's own, double quotes stand around texts
-    question = Question(asked.sql, dialect, price, epsilon, TextLimits(), Bounds(asked.groups, 10_000, 256, shown))
+    bounds = Bounds(asked.groups, 10_000, 256, shown, bounding=asked.bounding)
+    question = Question(asked.sql, dialect, price, epsilon, TextLimits(), bounds)
     return compile_query(question, dataset)
 
 
@@ -163,8 +166,11 @@ def _asked(draw: st.DrawFn, table: Tab) -> Asked:
         draw(st.sampled_from(("auto", "laplace", "gaussian"))),
         draw(st.sampled_from((0.01, 1.0, 10.0))),
         draw(st.sampled_from((None, None, 1, 2, 3))),
+        bounding=draw(st.sampled_from(_BOUNDED)),
     )
 
+
+_BOUNDED: tuple[Wish, ...] = ("auto", "auto", "auto", "auto", "above_threshold", "exponential")
 
 _ONE_VALUE = re.compile(r"lower: ([-0-9.e]+), upper: \1(?![0-9.])")
 """Bounds that leave a single value, of which there is no correlation."""

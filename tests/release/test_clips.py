@@ -112,6 +112,7 @@ def test_every_candidate_costs_what_is_charged(loose: Dataset, sql: str, mechani
     planned = planned_of(sql, loose, mechanism)
     clip = planned.clip
     assert clip is not None
+    assert isinstance(clip.search, AboveThreshold)
     assert clip.loss == price_search(clip.search)
     for place, bound in enumerate(clip.bounds):
         chosen = planned.at(place)

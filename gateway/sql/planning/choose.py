@@ -25,6 +25,7 @@ from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, p
 from gateway.sql.planning.plan import (
     Block,
     Bounding,
+    Chooser,
     Clip,
     Key,
     MeasuredValue,
@@ -68,7 +69,8 @@ class Bounds:
     """What requests and settings bound.
 
     Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
-    release, releases in all, and rows that are read of public tables.
+    release, releases in all, rows that are read of public tables, how an owner is held to its part, and up to how many
+    declared rows that is done by the declaration unasked.
     """
 
     max_groups_contributed: int | None
@@ -77,6 +79,8 @@ class Bounds:
     released_groups: int = 100_000
     releases: int = 16
     public_rows: int = 100_000
+    bounding: clips.Wish = "auto"
+    declared_rows: int = 1_000
 
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
@@ -101,7 +105,7 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         refuse("delta-missing")
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
-    where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect, found.rows)
+    where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect, found.rows, bounding.by)
     candidates = _candidates(wanted, cost, beside, where)
     best = min(candidates, key=lambda candidate: candidate.score)
     planned = PlannedRelease(
@@ -146,6 +150,7 @@ class _Where:
     groups: int
     dialect: Dialect
     rows: int | None
+    by: Chooser | None = None
     widest: int | None = None
 
 
@@ -203,7 +208,8 @@ def _wanted(
     most = min(stated or (PRIVATE_GROUPS if private else public or 1), rows or MOST_ROWS, MOST_ROWS)
     reach = 1 if one_row else most if private else min(most, public or 1)
     counts_rows = any(aggregate.kind != "count_owners" for _, aggregate in release.aggregates)
-    chosen = counts_rows and not one_row and clips.wanted(found)
+    by = clips.wanted(found, bounds.bounding, bounds.declared_rows) if counts_rows and not one_row else None
+    chosen = by is not None
     held = None if chosen else found.held
     values = _values(release, found)
     scalars = {value.name: value.scalar for value in values}
@@ -224,7 +230,7 @@ def _wanted(
         return values, wanted, Bounding("one_row", None, None)
     capped = wanted.separate_owners and (private or reach < (public or 1))
     if wanted.chosen:
-        return values, wanted, Bounding("chosen", None, reach if capped else None)
+        return values, wanted, Bounding("chosen", None, reach if capped else None, by=by)
     if not wanted.separate_owners:
         return values, wanted, Bounding("weights", held or rows, None, held is not None)
     bounded = (held or rows) if counts_rows else None
@@ -286,10 +292,10 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
     searched = None
-    if where.widest is not None:
+    if where.widest is not None and where.by is not None:
         groups = where.reach if where.private else where.groups
-        looked_at = clips.candidates(layout, where.dialect, where.widest, mechanism, groups)
-        searched = clips.searched(looked_at, mechanism, total)
+        looked_at = clips.candidates(layout, where.dialect, where.widest, mechanism, groups, where.by)
+        searched = clips.searched(looked_at, mechanism, total, where.by, where.groups * len(layout.vectors))
         total = searched.left
         layout = replace(layout, vectors=tuple(clips.bounded(each, searched.candidates) for each in layout.vectors))
     parts = weights(layout, mechanism, threshold=where.private)
@@ -343,7 +349,7 @@ def _threshold_loss(found: Threshold | None) -> Loss:
 def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) -> str:
     how = {
         "one_row": "the database enforces one row a unit, so that nothing is clipped",
-        "chosen": "how much a unit counts for is chosen privately, and weighted down to"
+        "chosen": f"how much a unit counts for is chosen privately{_by(bounding)}, and weighted down to"
         + (f"; it reaches at most {bounding.groups} groups" if bounding.groups is not None else ""),
         "weights": f"the rows of a unit count for at most {bounding.rows} rows in all"
         + (", since the prepared copy holds no more" if bounding.held else ""),
@@ -353,6 +359,10 @@ def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) 
     }[bounding.how]
     among = f"least expected error among {len(candidates)} ways" if len(candidates) > 1 else "the only way open"
     return f"{best.mechanism} noise on {best.layout.name} measures ({among}{_split(best)}); {how}."
+
+
+def _by(bounding: Bounding) -> str:
+    return " by its expected error" if bounding.by == "exponential" else ""
 
 
 def _split(best: _Candidate) -> str:

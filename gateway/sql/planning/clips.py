@@ -16,20 +16,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from gateway.policy.model import Dialect
 from gateway.sql.inference.facts import Facts
 from gateway.sql.planning.layout import Layout, Vector
-from gateway.sql.planning.plan import Block, Cell, Clip, Measure, PlannedRelease
+from gateway.sql.planning.plan import Block, Cell, Chooser, Clip, Measure, PlannedRelease, Search
 from gateway.sql.refusals import refuse
-from mechanisms.above_threshold import AboveThreshold, calibrate_search, price_search
+from mechanisms.above_threshold import calibrate_search, price_search
 from mechanisms.accounting import pure_of_rho, rho_of_laplace
-from mechanisms.loss import Loss
+from mechanisms.least_error import LONGEST, LeastError, calibrate_least, price_least
+from mechanisms.loss import EPSILON_UNIT, RHO_UNIT, Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
 
-MANY = 1_000
-"""Rows: a product of declared bounds above it is not taken for what anybody has."""
+Wish: TypeAlias = Literal["auto", "declared"] | Chooser
+"""What a request says of how an owner is held to its part; ``auto`` leaves it to public facts."""
 
 PART = 4
 """A quarter of the price is spent on choosing."""
@@ -63,13 +64,24 @@ LOST = 0.1
 """What part of the bound an owner above it is taken to lose, where ways to release are compared."""
 
 
-def wanted(found: Facts) -> bool:
-    """Whether the bound on an owner's rows is to be chosen: nobody declared one, or only those of factors far below.
+def wanted(found: Facts, wish: Wish, many: int) -> Chooser | None:
+    """Return how the bound on an owner's rows is to be chosen, None where the declared one stands.
 
-    Where two tables of forty rows an owner meet on the owner alone, 1,600 pairs are possible and a few dozen usual;
-    noise for the product costs more than choosing does.
+    It is chosen where a request says so, where nobody declared one, and where the declared one is above ``many`` rows:
+    where two tables of forty rows an owner meet on the owner alone, 1,600 pairs are possible and a few dozen usual;
+    noise for the product costs more than choosing does. All of that is known from text and policy.
     """
-    return found.rows is None or (found.product and found.rows > MANY)
+    rows = found.rows
+    if wish == "declared":
+        if rows is None:
+            refuse("rows-unbounded", hint="An administrator declares max_rows_per_unit; or ask with bounding: auto.")
+        return None
+    if wish == "exponential" and (rows is None or rows > 2 ** (LONGEST - 1)):
+        hint = f"It chooses among few bounds: up to {2 ** (LONGEST - 1)} declared rows. Ask for above_threshold."
+        refuse("bounding-unavailable", hint=hint)
+    if wish == "auto":
+        return "above_threshold" if rows is None or rows > many else None
+    return wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +95,25 @@ class Candidates:
     cells: int = 1
 
 
-def candidates(layout: Layout, dialect: Dialect, widest: int, mechanism: Mechanism, groups: int) -> Candidates:
+def candidates(
+    layout: Layout, dialect: Dialect, widest: int, mechanism: Mechanism, groups: int, by: Chooser
+) -> Candidates:
     """Return the bounds that are looked at for a layout whose vectors are those of one row an owner.
 
     A sum alone is bounded by the owner's own values, which need not be as large as their bounds allow; everything else
     by rows. SQLite's 64 bits do not compare sums. For Gaussian noise a vector over several numbers or ``groups`` is
     bounded by its own length: an owner of n rows in as many groups is as long as one of the root of n rows in one.
     """
+    found = _candidates(layout, dialect, widest, mechanism, groups)
+    if by != "exponential":
+        return found
+    # Few bounds, each twice the one before, up to the same last one.
+    widened = 1 if found.norm == "rows" else max(-(-found.steps[-1] // 2 ** (LONGEST - 1)), 1)
+    most = found.steps[-1] // widened
+    return replace(found, first=found.first * widened, steps=tuple(2**place for place in range(most.bit_length())))
+
+
+def _candidates(layout: Layout, dialect: Dialect, widest: int, mechanism: Mechanism, groups: int) -> Candidates:
     scaled = [vector for vector in layout.vectors if scales(vector)]
     measures = [measure for vector in scaled for measure in vector.measures]
     if mechanism == "gaussian" and dialect in ROOTED and len(scaled) == 1 and len(measures) * groups > 1:
@@ -142,19 +166,41 @@ class Searched:
     """Candidates with the search among them, its loss, and what it leaves of the price."""
 
     candidates: Candidates
-    search: AboveThreshold
+    search: Search
     loss: Loss
     left: int
 
 
-def searched(found: Candidates, mechanism: Mechanism, total: int) -> Searched:
-    """Return the search at its part of a price (epsilon, or rho for Gaussian noise), or raise ``ScaleError``."""
+def searched(found: Candidates, mechanism: Mechanism, total: int, by: Chooser, worth: int) -> Searched:
+    """Return the search at its part of a price (epsilon, or rho for Gaussian noise), or raise ``ScaleError``.
+
+    ``worth`` is how many numbers there are in all, groups and vectors: so many times the noise of one is what a bound
+    of the least error has to be weighed with.
+    """
     part = total // PART
-    search = calibrate_search(len(found.steps), part if mechanism == "laplace" else pure_of_rho(part))
-    loss = price_search(search)
+    search: Search
+    if by == "exponential":
+        rest = max(total - part, 1)
+        noise = EPSILON_UNIT / rest if mechanism == "laplace" else math.sqrt(RHO_UNIT / (2 * rest))
+        weight = math.ceil(noise * worth)
+        search = calibrate_least(found.steps, weight, part, "epsilon" if mechanism == "laplace" else "rho")
+        loss = price_least(search)
+    else:
+        search = calibrate_search(len(found.steps), part if mechanism == "laplace" else pure_of_rho(part))
+        loss = price_search(search)
     spent = loss.epsilon if mechanism == "laplace" else loss.rho
     assert spent is not None
     return Searched(found, search, loss, total - spent)
+
+
+def mechanism(search: Search) -> Chooser:
+    """Return the mechanism that a search is."""
+    return "exponential" if isinstance(search, LeastError) else "above_threshold"
+
+
+def scale(search: Search) -> float:
+    """Return the scale of a search's noise, in units or in those of its errors."""
+    return search.selection.scale if isinstance(search, LeastError) else search.noise.scale
 
 
 def noises(vector: Vector, mechanism: Mechanism, share: int, found: Candidates) -> tuple[Noise, Noise] | None:

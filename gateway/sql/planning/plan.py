@@ -16,9 +16,16 @@ from gateway.sql.planning.grid import Grid
 from gateway.sql.planning.quantum import Quantum
 from gateway.sql.tables import Query
 from mechanisms.above_threshold import AboveThreshold
+from mechanisms.least_error import LeastError
 from mechanisms.loss import Loss
 from mechanisms.noise import Noise, Selection
 from mechanisms.quantiles import Rank
+
+Chooser: TypeAlias = Literal["above_threshold", "exponential"]
+"""How a bound on an owner's part is chosen privately."""
+
+Search: TypeAlias = AboveThreshold | LeastError
+"""The choice among the bounds of a clip, and its noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +234,16 @@ class Bounding:
 
     ``one_row``: by construction. ``weights``: each row of an owner with more than ``rows`` rows counts for
     ``rows``/n. ``owners``: the same after summing per owner and group, an owner reaching at most ``groups`` groups.
-    ``chosen``: likewise, to each bound of a ``Clip``, of which one is read. ``held`` where no owner has more than
-    ``rows`` rows in the copy that is read, so that nothing is left to weight; the question is the same either way, and
-    so are its answers.
+    ``chosen``: likewise, to each bound of a ``Clip``, of which one is read, chosen ``by`` a mechanism of its own.
+    ``held`` where no owner has more than ``rows`` rows in the copy that is read, so that nothing is left to weight; the
+    question is the same either way, and so are its answers.
     """
 
     how: Literal["one_row", "weights", "owners", "chosen"]
     rows: int | None
     groups: int | None
     held: bool = field(default=False, compare=False)
+    by: Chooser | None = None
 
     @property
     def flat(self) -> bool:
@@ -260,7 +268,7 @@ class Clip:
     first: int
     steps: tuple[int, ...]
     unit: Fraction
-    search: AboveThreshold
+    search: Search
     loss: Loss
     noises: tuple[tuple[Noise, Noise] | None, ...]
 
