@@ -69,6 +69,7 @@ def test_a_question_carries_token_key_and_only_what_was_said() -> None:
         "dataset": "health",
         "epsilon": 0.5,
         "mechanism": "auto",
+        "bounding": "auto",
         "dry_run": False,
         "confidence": 0.95,
         "use_cache": True,
