@@ -132,11 +132,14 @@ def _settle(service: Service, execution: Execution, payload: bytes) -> None:
 def fail(service: Service, record: Record, *, suspends: bool = True) -> None:
     """Settle a charge as the constant failure; unless it was cancelled, the analyst is suspended in the same
     transaction.
+
+    Nor is an admin who bought for everybody: that the engine failed is told to admins anyway, by the log.
     """
     charge = record.charge
     with service.control.begin() as conn:
         settlement = ledger.settle(conn, charge.id, "failed", b"")
-        if settlement.won and suspends and service.settings.suspend_on_failure:
+        suspends = suspends and service.settings.suspend_on_failure and charge.publication is None
+        if settlement.won and suspends:
             suspensions.suspend(
                 conn, charge.dataset, charge.analyst, actor=SUSPENDER, reason="execution failed", charge=charge.id
             )

@@ -5,6 +5,7 @@ act there, and raises the errors of ``gateway/errors.py``. Acts upon budgets are
 """
 
 from gateway.admin.answers import delete_answers, expire_answers
+from gateway.admin.bounds import Estimate, estimate_bounds
 from gateway.admin.budgets import clear_suspension, list_budgets, set_budget
 from gateway.admin.datasets import DatasetRecord, apply_dataset, bump_data_version, list_datasets, show_dataset
 from gateway.admin.home import Initialised, init
@@ -40,6 +41,7 @@ from gateway.admin.suggest import Proposal, suggest_policy
 
 __all__ = [
     "DatasetRecord",
+    "Estimate",
     "Initialised",
     "Proposal",
     "acknowledge_ledger",
@@ -51,6 +53,7 @@ __all__ = [
     "delete_answers",
     "disable_analyst",
     "enable_analyst",
+    "estimate_bounds",
     "expire_answers",
     "export_ledger",
     "init",
