@@ -18,10 +18,10 @@ from budget.errors import KeyReused, LedgerError
 from budget.records import Record
 from gateway import price, wire
 from gateway.answer import compose
+from gateway.asked import request_hash
 from gateway.errors import AnswerDeleted, Conflict, ExecutionFailed, PlanGone, Unavailable
 from gateway.execution import Execution, execute, fail
 from gateway.policy.model import Dataset
-from gateway.query import request_hash
 from gateway.refused import refused
 from gateway.reuse.find import stands
 from gateway.service import Service
