@@ -5,9 +5,11 @@ Never from the data engine: what a question may cost, and whether it is refused,
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from datetime import date
 from fractions import Fraction
+from pathlib import Path
 from threading import Lock
 
 from sqlalchemy import Connection
@@ -16,11 +18,14 @@ from gateway import wire
 from gateway.errors import NotFound
 from gateway.policy import model
 from gateway.policy.document import PolicyInvalid
+from gateway.policy.prepared import NotPrepared, file, place, prepared
 from gateway.policy.resolve import resolve, scheduled
 from gateway.policy.snapshot import document_from_json, shapes_from_json
-from gateway.store import policies
+from gateway.store import policies, preparations
 from gateway.versions import due
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
+
+log = logging.getLogger("discreet.catalogue")
 
 
 def unknown(name: str) -> NotFound:
@@ -46,15 +51,27 @@ def schedule_of(stored: policies.Version) -> model.Schedule | None:
 
 
 class Catalogue:
-    """Resolved datasets by (name, policy version, data version), shared by threads; the least used is let go first."""
+    """Resolved datasets by name, policy version, data version and copy, shared by threads; the least used goes first.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    ``copies`` is the folder of prepared copies; without it none is read.
+    """
+
+    def __init__(self, size: int, copies: Path | None = None) -> None:
+        self._size, self._copies = size, copies
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[str, int, int], model.Dataset] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int, str | None], model.Dataset] = OrderedDict()
 
     def current(self, conn: Connection, name: str) -> model.Dataset:
-        """Return a dataset as it is in force; ``NotFound`` if it was never applied."""
+        """Return a dataset as it is in force, reading its prepared copy if it has one; ``NotFound`` if never applied.
+
+        Why that shows nothing of the data: a copy is read from the instant at which an admin's `prepare` ended until an
+        admin drops it or a version ends, whatever it holds.
+        """
+        found = self.source(conn, name)
+        return self._copied(conn, found) or found
+
+    def source(self, conn: Connection, name: str) -> model.Dataset:
+        """Return a dataset as it is in force, reading the data themselves."""
         versions = policies.current(conn, name) if "\0" not in name else None
         if versions is None:
             raise unknown(name)
@@ -64,21 +81,53 @@ class Catalogue:
 
     def at(self, conn: Connection, name: str, version: int, data_version: int) -> model.Dataset:
         """Return a dataset under a certain policy and data version, as an earlier charge was made under it."""
-        key = (name, version, data_version)
+        key = (name, version, data_version, None)
+        found = self._find(key)
+        if found is not None:
+            return found
+        stored = policies.get(conn, name, version)
+        if stored is None:
+            raise unknown(name)
+        return self._keep(key, rebuild(stored, data_version))
+
+    def either(self, conn: Connection, name: str, version: int, data_version: int) -> tuple[model.Dataset, ...]:
+        """Return a dataset under certain versions as ``at`` does, and as its prepared copy is read if there is one."""
+        found = self.at(conn, name, version, data_version)
+        copied = self._copied(conn, found)
+        return (found,) if copied is None else (copied, found)
+
+    def _copied(self, conn: Connection, dataset: model.Dataset) -> model.Dataset | None:
+        copy = None
+        if self._copies is not None:
+            copy = preparations.ready(conn, dataset.name, dataset.version, dataset.data_version)
+        if copy is None or copy.shapes is None or self._copies is None:
+            return None
+        if dataset.dialect == "duckdb" and not file(copy.id, self._copies).exists():
+            return None
+        key = (dataset.name, dataset.version, dataset.data_version, copy.id)
+        found = self._find(key)
+        if found is not None:
+            return found
+        made = model.Preparation(copy.id, place(dataset, copy.id, self._copies))
+        try:
+            return self._keep(key, prepared(dataset, made, shapes_from_json(copy.shapes)))
+        except NotPrepared as error:
+            log.warning("the prepared copy of dataset %s is not read: %s", dataset.name, error)
+            return None
+
+    def _find(self, key: tuple[str, int, int, str | None]) -> model.Dataset | None:
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
-                return found
-        stored = policies.get(conn, name, version)
-        if stored is None:
-            raise unknown(name)
-        built = rebuild(stored, data_version)
+            return found
+
+    def _keep(self, key: tuple[str, int, int, str | None], made: model.Dataset) -> model.Dataset:
         with self._lock:
-            self._kept[key] = built
+            self._kept[key] = made
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
-        return built
+        return made
 
 
 def describe(dataset: model.Dataset) -> wire.DatasetInfo:

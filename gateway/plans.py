@@ -1,4 +1,4 @@
-"""Plans by question: the same text at the same price, under the same policy and data version, is planned once.
+"""Plans by question: the same text at the same price, under the same policy, data version and copy, is planned once.
 
 Why this is sound: planning is a function of the question, the dataset's versions and nothing else (``gateway.sql`` is
 pure), so that a kept plan is the plan that would be made. Refusals are not kept. Who asks is no part of the key: that a
@@ -12,14 +12,14 @@ from dataclasses import replace
 from threading import Lock
 
 from gateway.errors import SqlRefused
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Preparation
 from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.plan import Plan
 
 LARGEST = 200_000
 """Characters of bounded SQL and question beyond which a plan is made anew each time."""
 
-_Key = tuple[str, int, int, Question]
+_Key = tuple[str, int, int, Preparation | None, Question]
 
 
 class Plans:
@@ -69,4 +69,4 @@ class Plans:
 
 
 def _key(question: Question, dataset: Dataset) -> _Key:
-    return (dataset.name, dataset.version, dataset.data_version, question)
+    return (dataset.name, dataset.version, dataset.data_version, dataset.preparation, question)

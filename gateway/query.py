@@ -320,8 +320,9 @@ def _replayed(
     charge = record.charge
 
     with service.reads.connect() as conn:
-        dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
-    plan = _plan_of(service, request, dataset, record)
+        datasets = service.catalogue.either(conn, charge.dataset, charge.policy_version, charge.data_version)
+    found = ((dataset, _plan_of(service, request, dataset, record)) for dataset in datasets)
+    dataset, plan = next((each for each in found if each[1] is not None), (datasets[-1], None))
     with service.control.begin() as conn:
         claim = ledger.claim_retry(
             conn, charge.id, process=service.process.id, is_dead=partial(_is_dead, service, charge.id)

@@ -118,8 +118,8 @@ class Service:
         return self.readiness.faults
 
     def engine(self, dataset: Dataset) -> Engine:
-        """Return the data engine of a dataset; ``EngineUnavailable`` if it cannot be used."""
-        return self.engines.get(dataset.engine)
+        """Return the engine that a dataset's plans read; ``EngineUnavailable`` if it cannot be used."""
+        return self.engines.get(dataset.engine if dataset.preparation is None else dataset.preparation.engine)
 
     def is_dead(self, identity: str) -> bool:
         """Return whether a process that charged something is proven dead."""
@@ -163,7 +163,7 @@ def open_service(settings: Settings) -> Service:
         key=key,
         verifier=verifier(settings, key),
         engines=engines,
-        catalogue=Catalogue(settings.stored_datasets),
+        catalogue=Catalogue(settings.stored_datasets, settings.copies),
         plans=Plans(settings.stored_plans),
         slots=Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         sandbox=sandbox,

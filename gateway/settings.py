@@ -130,6 +130,13 @@ class Settings(BaseSettings):
         32, ge=1, le=1000, description="Queries of all analysts that may be in flight; eight times as many may be here."
     )
 
+    prepare_writer: str | None = Field(
+        None,
+        repr=False,
+        description="Engine URL of a PostgreSQL role that may make schemas, with which `dataset prepare` makes copies;"
+        " the role that reads never writes.",
+    )
+
     latency_quantum_ms: int = Field(
         100,
         ge=0,
@@ -202,6 +209,11 @@ class Settings(BaseSettings):
     def ledger_head_file(self) -> Path:
         """The file of the ledger's signed head."""
         return self.ledger_head or self.home / "ledger-head.json"
+
+    @property
+    def copies(self) -> Path:
+        """The folder of prepared copies."""
+        return self.home / "prepared"
 
     @property
     def process_files(self) -> Path:

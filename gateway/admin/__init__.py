@@ -29,6 +29,7 @@ from gateway.admin.people import (
     list_tokens,
     revoke_token,
 )
+from gateway.admin.prepare import PreparationReport, Progress, TableReport, drop_copy, prepare_dataset
 from gateway.admin.scopes import (
     join_project,
     leave_project,
@@ -43,7 +44,10 @@ __all__ = [
     "DatasetRecord",
     "Estimate",
     "Initialised",
+    "PreparationReport",
+    "Progress",
     "Proposal",
+    "TableReport",
     "acknowledge_ledger",
     "add_analyst",
     "apply_dataset",
@@ -52,6 +56,7 @@ __all__ = [
     "compare_head",
     "delete_answers",
     "disable_analyst",
+    "drop_copy",
     "enable_analyst",
     "estimate_bounds",
     "expire_answers",
@@ -68,6 +73,7 @@ __all__ = [
     "list_published",
     "list_scopes",
     "list_tokens",
+    "prepare_dataset",
     "report_ledger",
     "resume_grant",
     "revoke_token",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import answers, ask, grants, manage, run, suggest
+from gateway.cli import answers, ask, grants, manage, prepare, run, suggest
 
 
 def _group(text: str) -> typer.Typer:
@@ -41,6 +41,7 @@ dataset.command("list")(manage.dataset_list)
 dataset.command("show")(manage.dataset_show)
 dataset.command("suggest")(suggest.dataset_suggest)
 dataset.command("refresh")(answers.dataset_refresh)
+dataset.command("prepare")(prepare.dataset_prepare)
 app.add_typer(dataset, name="dataset")
 
 stored = _group("Stored answers.")

@@ -102,7 +102,7 @@ class DuckdbEngine:
 
     def tables(self) -> Collection[str]:
         """Return the tables and views of the schema ``main``."""
-        with _translated():
+        with translated():
             return tuple(str(row[0]) for row in self._cursor(Limits(60)).execute(_TABLES).fetchall())
 
     @contextmanager
@@ -110,7 +110,7 @@ class DuckdbEngine:
         """Open a read-only transaction on a cursor of its own."""
         cursor = self._cursor(limits)
         try:
-            with _translated():
+            with translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
             yield DuckdbSession(self, cursor, time.monotonic() + limits.seconds)
         finally:
@@ -124,7 +124,7 @@ class DuckdbEngine:
             "SELECT bool_and(readonly), current_setting('lock_configuration'), "
             "NOT current_setting('enable_external_access') FROM duckdb_databases() WHERE NOT internal"
         )
-        with _translated():
+        with translated():
             return self._cursor(Limits(60)).execute(sql).fetchall() == [(True, True, True)]
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class DuckdbEngine:
         with self._lock:
             if self._connection is None:
                 self._connection = self._open(limits)
-            with _translated():
+            with translated():
                 return self._connection.cursor()
 
     def _open(self, limits: Limits) -> duckdb.DuckDBPyConnection:
@@ -167,6 +167,11 @@ class DuckdbEngine:
         # an empty configuration: one process cannot open a file twice under two of them
         return duckdb.connect(str(self._path), read_only=True)
 
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """Attach the data to another connection, read-only, as a database of that name."""
+        path = str(self._path).replace("'", "''")
+        connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
+
     def _restrict(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
         # intermediate results hold private rows: they spill, encrypted, into a folder of our own (0700)
         folder = tempfile.mkdtemp(prefix="discreet-")
@@ -182,7 +187,7 @@ class DuckdbEngine:
         if table not in self._shapes:
             # a cursor apart: a collation shows in a binding error, and an error aborts the session's transaction
             cursor = self._cursor(Limits(60))
-            with _translated():
+            with translated():
                 found = shape(cursor, table)
             cursor.close()
             if found is None:
@@ -210,7 +215,7 @@ class DuckdbSession:
         with Watchdog(self._deadline, lambda _: self._cursor.interrupt()) as watchdog:
             self._running = watchdog
             try:
-                with _translated():
+                with translated():
                     return arrow(self._cursor, sql)
             except EngineError as error:
                 if watchdog.fired:
@@ -240,7 +245,8 @@ def arrow(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise into ``EngineError``."""
     try:
         yield
     except (duckdb.Error, pa.ArrowException, RuntimeError, ValueError, MemoryError, OverflowError) as error:

@@ -93,13 +93,9 @@ class FolderEngine(DuckdbEngine):
         files = self._files()
         connection = duckdb.connect()
         try:
-            columns = {} if self._suffix == "parquet" else self._declared()
-            raising = {}
-            for table, paths in files.items():
-                source = _parquet(connection, paths) if self._suffix == "parquet" else _csv(table, paths, columns)
-                connection.execute(f"CREATE VIEW {_quoted(table)} AS {source}")
-                if self._suffix == "parquet":
-                    raising[table] = _raising(connection, paths)
+            self._create_views(connection, files, "main")
+            parquet = self._suffix == "parquet"
+            raising = {table: _raising(connection, paths) for table, paths in files.items()} if parquet else {}
             allowed = ", ".join(_text(path) for paths in files.values() for path in paths)
             connection.execute(f"SET GLOBAL allowed_paths = [{allowed}]")
         except BaseException:
@@ -107,6 +103,17 @@ class FolderEngine(DuckdbEngine):
             raise
         self._opened, self._raising = _print(files), raising
         return connection
+
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """Attach the tables to another connection as views over the files, in a database of that name."""
+        connection.execute(f"ATTACH ':memory:' AS {name}")
+        self._create_views(connection, self._files(), f"{name}.main")
+
+    def _create_views(self, connection: duckdb.DuckDBPyConnection, files: Files, schema: str) -> None:
+        columns = {} if self._suffix == "parquet" else self._declared()
+        for table, paths in files.items():
+            source = _parquet(connection, paths) if self._suffix == "parquet" else _csv(table, paths, columns)
+            connection.execute(f"CREATE VIEW {schema}.{_quoted(table)} AS {source}")
 
     def _files(self) -> Files:
         """Return the files of each table; a folder that is not there, or holds too many, is no database."""

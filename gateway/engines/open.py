@@ -11,6 +11,7 @@ from gateway.engines.base import Engine
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.folder import FolderEngine
 from gateway.engines.mariadb import MariadbBackend, Server
+from gateway.engines.pgcopier import PostgresCopier
 from gateway.engines.postgres import Address, PostgresEngine
 from gateway.engines.spark import Cluster, SparkEngine
 from gateway.engines.sqlite import SqliteBackend
@@ -72,6 +73,13 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
             return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv")
         case _:
             return DuckdbEngine(_file(parts, base))
+
+
+def postgres_copier(writer: str, source: str, schema: str) -> PostgresCopier:
+    """Return what makes a prepared copy in a schema, as the role of one URL, of the data that another one reads."""
+    if dialect_of(writer) != "postgres":
+        raise EngineUrlInvalid("who writes a copy of data in PostgreSQL is a role there: postgresql://…")
+    return PostgresCopier(_address(_split(writer)), _address(_split(source)).schema, schema)
 
 
 def _server(parts: SplitResult) -> Server:

@@ -39,7 +39,7 @@ _KEPT: Final = 8
 _KEPT_SECONDS: Final = 60.0
 """How many connections wait for the next session, and how long after they were made: a role that may log in no more, or
 a line that something between cut, is felt within a minute."""
-_SESSION: Final = {
+SESSION: Final = {
     "TimeZone": "UTC",
     "standard_conforming_strings": "on",
     "client_encoding": "UTF8",
@@ -59,6 +59,22 @@ class Address:
     password: str | None
     schema: str = "public"
     options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the driver connects with."""
+        given: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password,
+            "connect_timeout": _CONNECT_SECONDS,
+            "tcp_user_timeout": 30_000,
+            "application_name": "discreet",
+            **dict(self.options),
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     def __repr__(self) -> str:
         return f"Address({self.user or ''}@{self.host or ''}:{self.port or ''}/{self.database or ''} {self.schema})"
@@ -166,20 +182,7 @@ class PostgresEngine:
             import psycopg
         except ImportError as error:
             raise EngineUnavailable("PostgreSQL needs the extra: pip install 'discreet[postgres]'") from error
-        address = self._address
-        parameters: dict[str, Any] = {
-            "host": address.host,
-            "port": address.port,
-            "dbname": address.database,
-            "user": address.user,
-            "password": address.password,
-            "connect_timeout": _CONNECT_SECONDS,
-            "tcp_user_timeout": 30_000,
-            "application_name": "discreet",
-            **dict(address.options),
-        }
-        given = {name: value for name, value in parameters.items() if value is not None}
-        connection = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+        connection = psycopg.connect(**self._address.parameters, autocommit=True, prepare_threshold=None)
         try:
             self._settle(connection, limits)
         except BaseException:
@@ -193,7 +196,7 @@ class PostgresEngine:
 
         # pg_temp last: otherwise a temporary table would stand before the schema's own
         wanted = {
-            **_SESSION,
+            **SESSION,
             "search_path": f'"{self._address.schema.replace(chr(34), chr(34) * 2)}", pg_temp',
             "statement_timeout": f"{max(1, int(limits.seconds * 1000))}ms",
         }
@@ -203,7 +206,7 @@ class PostgresEngine:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         asserted = {
-            **_SESSION,
+            **SESSION,
             "search_path": wanted["search_path"],
             "transaction_isolation": "repeatable read",
             "transaction_read_only": "on",

@@ -69,6 +69,10 @@ CODES: Final[Mapping[str, str]] = {
     "public-failed": "What was asked of the public tables could not be computed within the limits.",
     "engine-unavailable": "The data engine cannot be reached.",
     "engine-writable": "The gateway's rights on the data are not read-only.",
+    "prepare-unsupported": "No copy can be made of data in this engine.",
+    "prepare-no-writer": "A copy in PostgreSQL needs a role that may make a schema there.",
+    "prepare-no-room": "There is no room for the copy.",
+    "prepare-failed": "The copy could not be made; plans read what they read before.",
     "changed-meanwhile": "Somebody else did the same at the same moment.",
 }
 """Every code that comes from HTTP, authentication or administration; SQL's own are in ``gateway/sql/refusals.py``."""

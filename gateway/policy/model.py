@@ -198,13 +198,21 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """A copy of a dataset's rows, read in place of them: its name, and the URL of the engine that holds it."""
+
+    id: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One dataset as planning sees it: a policy version resolved against the schema that ``apply`` found.
 
     ``shapes`` are the catalogue entries of all tables that plans may touch; execution compares them again inside the
     reading transaction, since a fact that the catalogue no longer enforces is no fact. ``views`` are named queries in
-    the dataset's dialect, each of which may use those before it. ``preparation`` names the copy that ``engine`` holds
-    in place of the data, None where it is the data itself.
+    the dataset's dialect, each of which may use those before it. ``preparation`` is the copy that plans read
+    in place of the data, with its own ``shapes``, None where they read the data itself.
     """
 
     name: str
@@ -219,7 +227,7 @@ class Dataset:
     schedule: Schedule | None = None
     shapes: tuple[tuple[str, TableShape], ...] = ()
     views: tuple[tuple[str, str], ...] = ()
-    preparation: str | None = None
+    preparation: Preparation | None = None
 
     def table(self, name: str) -> Table | None:
         """Return the table that an unquoted or exact name means, None if there is none or more than one."""

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from gateway.policy.model import Copy, Dataset, Owner, RowOwner, Table, TableShape
+from gateway.policy.model import Copy, Dataset, Owner, Preparation, RowOwner, Table, TableShape
 
 OWNER, RANK = "discreet_owner", "discreet_rank"
 """The columns that a copy has beside the declared ones; a declared column of that name gives them another."""
@@ -92,14 +94,36 @@ def _free(name: str, taken: list[str]) -> str:
     return name
 
 
-def prepared(dataset: Dataset, preparation: str, engine: str, shapes: Mapping[str, TableShape]) -> Dataset:
-    """Return the dataset whose plans read the copy at ``engine``, of which ``shapes`` is what its catalogue says.
+def place(dataset: Dataset, preparation: str, folder: Path) -> str:
+    """Return the engine URL of a copy: a file of its own in a folder, or a schema of its own in the same database.
+
+    The schema is read with the credentials that the policy gives.
+    """
+    if dataset.dialect == "duckdb":
+        return f"duckdb:///{quote(str(file(preparation, folder).absolute()))}"
+    parts = urlsplit(dataset.engine)
+    given = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "schema"]
+    return urlunsplit(parts._replace(query=urlencode([*given, ("schema", schema(preparation))])))
+
+
+def file(preparation: str, folder: Path) -> Path:
+    """Return the file of a DuckDB copy."""
+    return folder / f"{preparation}.duckdb"
+
+
+def schema(preparation: str) -> str:
+    """Return the schema of a PostgreSQL copy."""
+    return f"discreet_{preparation}"
+
+
+def prepared(dataset: Dataset, preparation: Preparation, shapes: Mapping[str, TableShape]) -> Dataset:
+    """Return the dataset whose plans read a copy, of which ``shapes`` is what its catalogue says.
 
     Raises ``NotPrepared`` where the catalogue lacks what a copy of this dataset has.
     """
     tables = tuple(replace(table, copy=_copy(table, dataset, shapes.get(table.name))) for table in dataset.tables)
     held = tuple((table.name, shapes[table.name]) for table in tables)
-    return replace(dataset, engine=engine, tables=tables, shapes=held, preparation=preparation)
+    return replace(dataset, tables=tables, shapes=held, preparation=preparation)
 
 
 def _copy(table: Table, dataset: Dataset, shape: TableShape | None) -> Copy:

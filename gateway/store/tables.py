@@ -2,7 +2,8 @@
 
 On the ledger's MetaData, since one migration history carries both. Rows of ``control_policy``,
 ``control_data_version``, ``control_token_revocation`` and ``control_act`` are only ever added; a version once applied
-never changes, because charges refer to it. Times are microseconds since 1970 by the database's clock.
+never changes, because charges refer to it. A row of ``control_preparation`` is once made ready and once dropped. Times
+are microseconds since 1970 by the database's clock.
 """
 
 from __future__ import annotations
@@ -102,6 +103,25 @@ data_version: Final = Table(
     PrimaryKeyConstraint("dataset", "version"),
     CheckConstraint("version >= 1", name="version_range"),
 )
+
+preparation: Final = Table(
+    "control_preparation",
+    metadata,
+    Column("id", String(32), nullable=False),
+    Column("dataset", String(NAME_LENGTH), nullable=False),
+    Column("policy_version", BigInteger, nullable=False),
+    Column("data_version", BigInteger, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("actor", String(NAME_LENGTH), nullable=False),
+    Column("ready_at", BigInteger),  # from this instant on plans read the copy
+    Column("shapes", Text),  # JSON of the catalogue entries of the copy
+    Column("dropped_at", BigInteger),
+    PrimaryKeyConstraint("id"),
+    ForeignKeyConstraint(["dataset", "policy_version"], ["control_policy.dataset", "control_policy.version"]),
+    CheckConstraint("length(id) = 32", name="id_length"),
+    CheckConstraint("(ready_at IS NULL) = (shapes IS NULL)", name="ready_with_shapes"),
+)
+Index(None, preparation.c.dataset, preparation.c.policy_version, preparation.c.data_version)
 
 act: Final = Table(
     "control_act",

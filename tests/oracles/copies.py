@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from gateway.engines import pgcatalog
 from gateway.engines.duckdb import shape
-from gateway.policy.model import Dataset, TableShape
+from gateway.policy.model import Dataset, Preparation, TableShape
 from gateway.policy.prepared import layout, prepared
 from gateway.sql.writing.copies import copying
 from tests.oracles.databases import DuckdbDatabase, PostgresDatabase
@@ -82,4 +82,4 @@ class PostgresCopies(PostgresDatabase):
 
 def copied(source: Dataset, base: DuckdbCopies | PostgresCopies) -> Dataset:
     """The dataset that plans are made on where they read the copy."""
-    return prepared(source, "oracle", source.engine, base.shapes())
+    return prepared(source, Preparation("oracle", source.engine), base.shapes())

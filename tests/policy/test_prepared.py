@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from gateway.policy.document import load
-from gateway.policy.model import Dataset, Owner, Physical, RowOwner, TableShape
+from gateway.policy.model import Dataset, Owner, Physical, Preparation, RowOwner, TableShape
 from gateway.policy.prepared import Layout, NotPrepared, layout, prepared
 from gateway.policy.resolve import resolve
 from tests.policy.health import BIGINT, POLICY, SHAPES
+
+COPY = Preparation("p1", "duckdb:///copy.duckdb")
 
 
 def dataset(*unique: tuple[str, str], text: str = POLICY) -> Dataset:
@@ -84,8 +86,8 @@ def test_a_declared_column_keeps_its_name() -> None:
 
 def test_plans_read_the_copy() -> None:
     source = dataset()
-    found = prepared(source, "p1", "duckdb:///copy", shapes(source))
-    assert (found.engine, found.preparation) == ("duckdb:///copy", "p1")
+    found = prepared(source, COPY, shapes(source))
+    assert (found.engine, found.preparation) == (source.engine, COPY)
     item, visit = found.table("item"), found.table("visit")
     assert item is not None
     assert visit is not None
@@ -109,7 +111,7 @@ budget: {epsilon: 20, delta: 1e-6}
 per_query: {max_epsilon: 2, delta: 1e-9}
 """
     source = resolve(load(text), SHAPES, "duckdb", 1)
-    person = prepared(source, "p1", "duckdb:///copy", shapes(source)).table("person")
+    person = prepared(source, COPY, shapes(source)).table("person")
     assert person is not None
     assert isinstance(person.owner, RowOwner)
     assert person.copy is not None
@@ -137,4 +139,4 @@ def test_what_is_no_copy_is_not_taken_for_one(spoil: object) -> None:
     assert callable(spoil)
     source = dataset()
     with pytest.raises(NotPrepared):
-        prepared(source, "p1", "duckdb:///copy", spoil(shapes(source)))
+        prepared(source, COPY, spoil(shapes(source)))

@@ -22,7 +22,7 @@ from gateway.store import migrate, tables
 from gateway.store.engine import control_engine
 from mechanisms.loss import Loss
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -219,7 +219,7 @@ def _wanted(
         quanta={value.name: value.quantum for value in values if value.quantum is not None},
         present=lambda name: never_null(scalars[name], known(scalars[name], found.columns), holding),
         rows=1 if chosen or rows is None else held or rows,
-        weighted=not one_row and held is None,
+        weighted=not one_row,  # of a copy too: in other units the noise would be another, and no stored answer stand
         one_row=one_row,
         reach=reach,
         threshold=private,

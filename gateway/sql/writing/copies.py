@@ -125,3 +125,31 @@ def _filled(scan: Scan, found: Rows, table: Table, layout: Layout, dialect: Dial
         f"INSERT INTO {place} SELECT {', '.join(kept)} FROM ({ranked}) AS discreet_k "
         f"WHERE r <= {layout.most} ORDER BY o, r"
     )
+
+
+def key_check(table: Table, dataset: Dataset) -> str | None:
+    """Return a query that gives 1 if the declared key of a public table holds each value once, and else 0.
+
+    Why its answer may be a fact: the table is public, and the copy enforces it.
+    """
+    if not table.public or table.key is None:
+        return None
+    found = rows(Scan(table.name, 0), dataset)
+    key = found.columns[Scan(table.name, 0).name(table.key)]
+    return f"SELECT CASE WHEN COUNT({key}) = COUNT(DISTINCT {key}) THEN 1 ELSE 0 END FROM {found.source}"
+
+
+def count(table: Table, dataset: Dataset) -> str:
+    """Return a query for the number of rows at the source, whosever they are."""
+    return f"SELECT COUNT(*) FROM {writer(dataset.dialect).identifier(table.name)}"
+
+
+TEXT_BYTES = 32
+"""What a text is taken to need: what it really does is in the data."""
+
+
+def row_bytes(table: Table, layout: Layout) -> int:
+    """Return about how many bytes one row of a copy takes, from the declared columns alone."""
+    widths = [TEXT_BYTES if column.physical.kind == "text" else 8 for column in table.columns]
+    added = 8 * (layout.added + (layout.rank is not None)) + 24 * (len(layout.unique) + (layout.primary is not None))
+    return sum(widths) + added

@@ -1,0 +1,310 @@
+"""Prepared copies: what a gateway answers before, with and after one; what is refused; what an interruption leaves."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import duckdb
+import psycopg
+import pytest
+
+from budget import balance
+from gateway import admin, query, wire
+from gateway.admin.prepare import Progress
+from gateway.auth.principal import Principal
+from gateway.engines.base import EngineError
+from gateway.engines.duckdbcopier import DuckdbCopier
+from gateway.engines.open import open_engine
+from gateway.errors import Conflict, NotFound, RequestInvalid, Unavailable
+from gateway.service import Service, open_service
+from gateway.settings import load
+
+ADA = Principal("ada", "analyst")
+POLICY = """
+dataset: health
+engine: {engine}
+privacy_unit: {{table: person, key: person_id}}
+tables:
+  person:
+    columns:
+      person_id: {{type: integer}}
+      sex:       {{type: text, values: [F, M]}}
+      income:    {{type: number, lower: 0, upper: 200000}}
+  visit:
+    owner: {{person_id: person.person_id}}
+    max_rows_per_unit: 4
+    columns:
+      cost:    {{type: number, lower: 0, upper: 1000}}
+      site_id: {{type: integer, lower: 0, upper: 3, nullable: false}}
+  treatment:
+    owner: {{visit_id: visit.visit_id}}
+    max_rows_per_unit: 6
+    columns: {{dose: {{type: number, lower: 0, upper: 10}}}}
+  site: {{public: true, key: site_id, columns: {{site_id: {{type: integer}}, city: {{type: text}}}}}}
+budget: {{epsilon: 1000000, delta: 1e-6}}
+per_query: {{max_epsilon: 10000, delta: 1e-9}}
+"""
+DATA = (
+    "CREATE TABLE person (person_id BIGINT, sex VARCHAR, income DOUBLE PRECISION)",
+    "CREATE TABLE visit (visit_id BIGINT, person_id BIGINT, cost DOUBLE PRECISION, site_id INTEGER)",
+    "CREATE TABLE treatment (visit_id BIGINT, dose NUMERIC(8, 2))",
+    "CREATE TABLE site (site_id INTEGER, city VARCHAR)",
+    # a person who is there three times, and rows of nobody
+    "INSERT INTO person VALUES (1, 'F', 10), (1, 'F', 10), (1, 'M', 20), (2, 'M', 'NaN'), (3, 'X', -5), (NULL, 'F', 1)",
+    # ten rows of one person; a number twice, of two people; a person whom no table holds; a row of nobody
+    "INSERT INTO visit VALUES (1, 1, 1, 0), (2, 1, 2, 0), (3, 1, 3, 0), (4, 1, 4, 0), (5, 1, 5, 0), (6, 1, 6, 0), "
+    "(7, 1, 7, 0), (8, 1, 8, 0), (9, 1, 9, 0), (10, 1, 10, 0), (20, 2, 5, 1), (20, 3, 5, 1), (30, 99, 7, 2), "
+    "(40, NULL, 9, 2)",
+    # of two people each, of one, of nobody
+    "INSERT INTO treatment VALUES (20, 1), (20, 1), (1, 2), (NULL, 3), (77, 3)",
+    "INSERT INTO site VALUES (0, 'Aarau'), (1, 'Bern'), (2, 'Chur'), (3, 'Davos')",
+)
+VISITS = "SELECT site_id, COUNT(*) AS n FROM visit GROUP BY site_id ORDER BY site_id"
+
+
+@contextmanager
+def gateway(folder: Path, engine: str, writer: str | None = None) -> Iterator[Service]:
+    """A gateway in this process, with the dataset applied and an analyst who may ask."""
+    settings = load(
+        home=folder / "home",
+        database=None,
+        signing_key=None,
+        process_folder=None,
+        latency_quantum_ms=0,
+        prepare_writer=writer,
+    )
+    admin.init(settings)
+    service = open_service(settings)
+    try:
+        admin.apply_dataset(service.control, settings, POLICY.format(engine=engine), actor="root", folder=folder)
+        admin.add_analyst(service.control, ADA.name, actor="root")
+        admin.set_budget(service.control, "health", ADA.name, epsilon=100_000, delta=1e-7, actor="root")
+        yield service
+    finally:
+        service.close()
+
+
+@pytest.fixture
+def duck(tmp_path: Path) -> Iterator[Service]:
+    with duckdb.connect(str(tmp_path / "health.duckdb")) as connection:
+        for statement in DATA:
+            connection.execute(statement)
+    with gateway(tmp_path, "duckdb:///health.duckdb") as service:
+        yield service
+
+
+@pytest.fixture
+def postgres(tmp_path: Path, postgres_url: str) -> Iterator[Service]:
+    role = f"reads_{urlsplit(postgres_url).path[1:]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for statement in DATA:
+            connection.execute(statement.encode())
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}".encode())
+    parts = urlsplit(postgres_url)
+    reader = urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
+    try:
+        with gateway(tmp_path, reader, postgres_url) as service:
+            yield service
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {role} CASCADE".encode())
+            connection.execute(f"DROP ROLE {role}".encode())
+
+
+def request(sql: str, **more: object) -> wire.QueryRequest:
+    return wire.QueryRequest.model_validate({"sql": sql, "dataset": "health", "epsilon": 1000, **more})
+
+
+def ask(service: Service, sql: str, key: str | None = None, **more: object) -> wire.QueryResponse:
+    return query.answer(service, ADA, request(sql, **more), key)
+
+
+def bounded(service: Service, sql: str) -> str:
+    [release] = ask(service, sql, dry_run=True).plan.releases
+    return release.sql
+
+
+def prepare(service: Service, told: list[Progress] | None = None) -> admin.PreparationReport:
+    steps = told if told is not None else []
+    return admin.prepare_dataset(service.control, service.settings, "health", actor="root", told=steps.append)
+
+
+def spent(service: Service) -> int:
+    with service.reads.connect() as conn:
+        return balance.of(conn, "health", ADA.name).spent_epsilon
+
+
+@pytest.mark.parametrize("kind", ["duck", "postgres"])
+def test_plans_read_the_copy_until_the_data_change(kind: str, request: pytest.FixtureRequest) -> None:
+    service: Service = request.getfixturevalue(kind)
+    source = bounded(service, VISITS)
+    assert "discreet_h" in source
+    first = ask(service, VISITS, "once")
+    before = spent(service)
+
+    report = prepare(service)
+    found = {table.name: (table.rows, table.owned, table.kept, table.owners, table.most) for table in report.tables}
+    assert found == {
+        "person": (6, 5, 3, 3, 1),
+        "visit": (14, 13, 7, 4, 4),
+        "treatment": (5, 5, 5, 3, 6),
+        "site": (4, 4, 4, None, None),
+    }
+    assert report.tables[3].key
+    assert spent(service) == before
+    assert not prepare(service).made
+
+    flat = bounded(service, VISITS)
+    assert "discreet_h" not in flat
+    assert "JOIN" not in bounded(service, "SELECT SUM(dose) FROM treatment")
+    # a retry finds what it was answered, and the question itself is held already
+    assert ask(service, VISITS, "once").query_id == first.query_id
+    assert ask(service, VISITS).cached
+    assert spent(service) == before
+    # four rows of each, whoever has ten, and none of nobody
+    fresh = ask(service, VISITS, use_cache=False)
+    assert [round(float(str(row[1]))) for row in fresh.rows] == [4, 2, 1, 0]
+    assert "no more are in the prepared copy" in " ".join(fresh.warnings)
+    joined = ask(service, "SELECT city, COUNT(*) FROM visit v JOIN site s ON s.site_id = v.site_id GROUP BY city")
+    assert len(joined.rows) == 4 or joined.plan.releases[0].threshold is not None
+    assert ask(service, "SELECT COUNT(*) FROM site").rows == [[4]]
+
+    admin.bump_data_version(service.control, "health", actor="root")
+    assert bounded(service, VISITS) == source
+    assert [round(float(str(row[1]))) for row in ask(service, VISITS).rows] == [4, 2, 1, 0]
+    assert prepare(service).made
+    assert bounded(service, VISITS) == flat
+    assert admin.drop_copy(service.control, service.settings, "health", actor="root") == 1
+    assert bounded(service, VISITS) == source
+
+
+def test_a_policy_edit_drops_the_copy(duck: Service) -> None:
+    source = bounded(duck, VISITS)
+    prepare(duck)
+    assert bounded(duck, VISITS) != source
+    text = admin.show_dataset(duck.control, "health").source
+    admin.apply_dataset(duck.control, duck.settings, text, actor="root", folder=duck.settings.home.parent)
+    assert bounded(duck, VISITS) == source
+
+
+def test_the_file_is_its_owners_alone_and_the_last_one(duck: Service) -> None:
+    for _ in range(2):
+        prepare(duck)
+        [file] = duck.settings.copies.iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        admin.bump_data_version(duck.control, "health", actor="root")
+
+
+def test_the_copy_holds_what_it_should_and_no_key(duck: Service) -> None:
+    prepare(duck)
+    [file] = duck.settings.copies.iterdir()
+    shutil.copy(file, duck.settings.home / "looked-at.duckdb")
+    with duckdb.connect(str(duck.settings.home / "looked-at.duckdb")) as copy:
+        schemas = copy.execute("SELECT DISTINCT schema_name FROM duckdb_tables()").fetchall()
+        assert schemas == [("main",)]
+        rows = copy.execute("SELECT person_id, discreet_rank FROM visit ORDER BY ALL").fetchall()
+        assert rows == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (3, 1), (99, 1)]
+        owners = copy.execute("SELECT discreet_owner, dose FROM treatment ORDER BY ALL").fetchall()
+        assert [(owner, float(dose)) for owner, dose in owners] == [(1, 2), (2, 1), (2, 1), (3, 1), (3, 1)]
+        person = copy.execute("SELECT person_id, income FROM person WHERE person_id > 1 ORDER BY ALL").fetchall()
+        assert person == [(2, None), (3, -5)]
+        with pytest.raises(duckdb.ConstraintException):
+            copy.execute("INSERT INTO visit SELECT * FROM visit LIMIT 1")
+        with pytest.raises(duckdb.ConstraintException):
+            copy.execute("INSERT INTO visit SELECT * REPLACE (5 AS discreet_rank) FROM visit LIMIT 1")
+
+
+def test_the_reading_role_reads_the_copy_and_no_more(postgres: Service) -> None:
+    prepare(postgres)
+    with postgres.reads.connect() as conn:
+        dataset = postgres.catalogue.current(conn, "health")
+    assert dataset.preparation is not None
+    with closing(open_engine(dataset.preparation.engine)) as engine:
+        assert engine.read_only()
+        assert set(engine.tables()) == {"person", "visit", "treatment", "site"}
+
+
+def test_an_interrupted_run_is_gone_on_with_and_serves_nothing(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = bounded(duck, VISITS)
+    sound, keys = DuckdbCopier.copy, []
+
+    def failing(self: DuckdbCopier, table: str, statements: tuple[str, ...]) -> None:
+        keys.append(self.begin("unused").key)
+        if table == "treatment" and len(keys) == 3:
+            raise EngineError("the disk is full")
+        sound(self, table, statements)
+
+    monkeypatch.setattr(DuckdbCopier, "copy", failing)
+    with pytest.raises(Unavailable, match="the disk is full"):
+        prepare(duck)
+    assert bounded(duck, VISITS) == source
+    steps: list[Progress] = []
+    assert prepare(duck, steps).made
+    assert [(step.table, step.what) for step in steps if step.what != "counted"] == [
+        ("person", "kept"),
+        ("visit", "kept"),
+        ("treatment", "copying"),
+        ("treatment", "copied"),
+        ("site", "copying"),
+        ("site", "copied"),
+    ]
+    assert len(set(keys)) == 1
+    assert bounded(duck, VISITS) != source
+
+
+def test_a_copy_of_a_version_that_ended_meanwhile_is_not_read(duck: Service) -> None:
+    source = bounded(duck, VISITS)
+
+    def bump(step: Progress) -> None:
+        if (step.table, step.what) == ("site", "copied"):
+            admin.bump_data_version(duck.control, "health", actor="root")
+
+    with pytest.raises(Conflict):
+        admin.prepare_dataset(duck.control, duck.settings, "health", actor="root", told=bump)
+    assert bounded(duck, VISITS) == source
+
+
+def test_without_room_nothing_is_copied(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(duck.settings.home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(RequestInvalid) as refused:
+        prepare(duck)
+    assert refused.value.code == "prepare-no-room"
+
+
+def test_what_cannot_be_copied_is_refused(duck: Service) -> None:
+    folder = duck.settings.home.parent
+    with closing(sqlite3.connect(folder / "health.sqlite")) as connection, connection:
+        for statement in DATA:
+            connection.execute(statement)
+    policy = POLICY.format(engine="sqlite:///health.sqlite")
+    admin.apply_dataset(duck.control, duck.settings, policy, actor="root", folder=folder)
+    with pytest.raises(RequestInvalid) as refused:
+        prepare(duck)
+    assert refused.value.code == "prepare-unsupported"
+    with pytest.raises(NotFound):
+        admin.prepare_dataset(duck.control, duck.settings, "nowhere", actor="root")
+
+
+def test_a_copy_that_is_lost_is_not_read(duck: Service) -> None:
+    source = bounded(duck, VISITS)
+    prepare(duck)
+    for file in duck.settings.copies.iterdir():
+        file.unlink()
+    assert bounded(duck, VISITS) == source
+
+
+def test_a_copy_in_postgresql_needs_a_writer(postgres: Service) -> None:
+    with pytest.raises(RequestInvalid) as refused:
+        admin.prepare_dataset(
+            postgres.control, postgres.settings.model_copy(update={"prepare_writer": None}), "health", actor="root"
+        )
+    assert refused.value.code == "prepare-no-writer"
