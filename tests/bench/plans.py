@@ -1,7 +1,8 @@
-"""``python -m tests.bench.plans [--rows N] [--postgres]``: whole requests beside the analyst's own SQL; no asserts.
+"""``python -m tests.bench.plans [--rows N] [--postgres] [--prepared]``: whole requests beside the analyst's own SQL.
 
 COUNT, SUM and AVG by 32 and by 1,000 groups, one row an owner by a declared key, and five rows an owner who is held to
-five. Plain is the same SQL on the gateway's own connection, fetched as Arrow; bounded is the plan's SQL there, without
+five, on the data and on a prepared copy (``--prepared`` measures those lines alone); no asserts. Plain is the same SQL
+on the gateway's own connection to the data, fetched as Arrow; bounded is the plan's SQL where the plan reads, without
 the rest of the request; whole is a fresh charged request through HTTP on a kept connection, answered in Arrow. Medians
 of interleaved rounds; the latency quantum is off.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from statistics import median
 import duckdb
 import psycopg
 
-from tests.bench.figures import Work, interleaved
+from gateway import admin
+from tests.bench.figures import Work, interleaved, timed
 from tests.bench.peers.world import server
-from tests.bench.served import ARROW, Asker, served, statements
+from tests.bench.served import ARROW, Asker, Served, served, statements
 
 TABLE = """
     owner: owner_id
@@ -55,6 +57,10 @@ LINES = {
     "one row an owner, 1,000 groups": ("single", "many"),
     "five rows an owner, 32 groups": ("several", "few"),
     "five rows an owner, 1,000 groups": ("several", "many"),
+}
+PREPARED = {
+    "prepared, five rows an owner, 32 groups": ("several", "few"),
+    "prepared, five rows an owner, 1,000 groups": ("several", "many"),
 }
 
 
@@ -93,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plans", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of each table")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of DuckDB")
+    parser.add_argument("--prepared", action="store_true", help="the lines of the prepared copy alone")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median is taken")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-plans-") as name:
@@ -102,24 +109,41 @@ def main() -> None:
             served(folder, POLICY.format(engine=url), 1) as gateway,
         ):
             asker = Asker(gateway.port, gateway.tokens[0])
-            for line, (table, key) in LINES.items():
-                sql = QUESTION.format(table=table, key=key)
-                asked = {"sql": sql, "dataset": "plans", "epsilon": 0.01, "mechanism": "laplace", "use_cache": False}
-                [bounded] = statements(asker.ask({**asked, "dry_run": True}))
-                works: dict[str, Work] = {
-                    "plain": partial(gateway.plain, sql),
-                    "bounded": partial(gateway.plain, bounded),
-                    "whole": partial(asker.ask, asked, ARROW),
-                }
-                found = {work: median(seconds) * 1000 for work, seconds in interleaved(works, given.rounds).items()}
-                sys.stdout.write(
-                    f"{line}: plain {found['plain']:.0f} ms, bounded {found['bounded']:.0f} ms "
-                    f"({found['bounded'] / found['plain']:.1f} ×), whole {found['whole']:.0f} ms "
-                    f"({found['whole'] / found['plain']:.1f} ×), beside the engine "
-                    f"{found['whole'] - found['bounded']:.0f} ms\n"
-                )
-                sys.stdout.flush()
+            if not given.prepared:
+                measure(gateway, asker, LINES, given.rounds)
+            prepare(gateway, url.replace("reader@", "postgres@") if given.postgres else None)
+            measure(gateway, asker, PREPARED, given.rounds)
             asker.close()
+
+
+def prepare(gateway: Served, writer: str | None) -> None:
+    """Make the copy, and say how long that took."""
+    service = gateway.service
+    seconds = timed(
+        lambda: admin.prepare_dataset(service.control, service.settings, "plans", actor="bench", writer=writer)
+    )
+    sys.stdout.write(f"dataset prepare: {seconds:.0f} s\n")
+
+
+def measure(gateway: Served, asker: Asker, lines: Mapping[str, tuple[str, str]], rounds: int) -> None:
+    """Measure each line and print it."""
+    for line, (table, key) in lines.items():
+        sql = QUESTION.format(table=table, key=key)
+        asked = {"sql": sql, "dataset": "plans", "epsilon": 0.01, "mechanism": "laplace", "use_cache": False}
+        [bounded] = statements(asker.ask({**asked, "dry_run": True}))
+        works: dict[str, Work] = {
+            "plain": partial(gateway.plain, sql),
+            "bounded": partial(gateway.bounded, bounded),
+            "whole": partial(asker.ask, asked, ARROW),
+        }
+        found = {work: median(seconds) * 1000 for work, seconds in interleaved(works, rounds).items()}
+        sys.stdout.write(
+            f"{line}: plain {found['plain']:.0f} ms, bounded {found['bounded']:.0f} ms "
+            f"({found['bounded'] / found['plain']:.1f} ×), whole {found['whole']:.0f} ms "
+            f"({found['whole'] / found['plain']:.1f} ×), beside the engine "
+            f"{found['whole'] - found['bounded']:.0f} ms\n"
+        )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

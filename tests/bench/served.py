@@ -20,6 +20,7 @@ from gateway.auth.principal import Principal
 from gateway.engines.base import Limits
 from gateway.http.app import create_app
 from gateway.http.ask import Answer
+from gateway.policy.model import Dataset
 from gateway.service import Service, open_service
 from gateway.settings import load
 from gateway.submission import Submission
@@ -39,9 +40,16 @@ class Served:
     tokens: tuple[str, ...]
 
     def plain(self, sql: str) -> None:
-        """Run a statement on the gateway's own connection, fetched as Arrow."""
+        """Run a statement on the gateway's own connection to the data, fetched as Arrow."""
         with self.service.reads.connect() as conn:
-            dataset = self.service.catalogue.current(conn, self.dataset)
+            self._run(self.service.catalogue.source(conn, self.dataset), sql)
+
+    def bounded(self, sql: str) -> None:
+        """Run a plan's statement where plans read: on the prepared copy, if there is one."""
+        with self.service.reads.connect() as conn:
+            self._run(self.service.catalogue.current(conn, self.dataset), sql)
+
+    def _run(self, dataset: Dataset, sql: str) -> None:
         with self.service.engine(dataset).session(Limits(600)) as session:
             session.fetch(sql)
 
