@@ -112,6 +112,11 @@ class Book:
         self._facts.append((kind, row))
         return self.head
 
+    @property
+    def facts(self) -> Sequence[journal.Fact]:
+        """What was posted so far."""
+        return self._facts
+
     def keep(self, charge: str, payload: bytes, marks: Sequence[str]) -> None:
         """Keep what an outcome that was posted holds."""
         self._kept.append((charge, payload, marks))

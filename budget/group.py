@@ -29,30 +29,34 @@ Verdict: TypeAlias = Receipt | Settlement | Exception
 """What became of one request of a group: what it asked for, or why it was refused (a ``LedgerError``) or failed."""
 
 
-def do_all(conn: Connection, acts: Sequence[Act]) -> list[Verdict]:
-    """Do each, and return what became of each in the order given.
+def do_all(conn: Connection, acts: Sequence[Act], books: list[Book] | None = None) -> list[Verdict]:
+    """Do each, and return what became of each in the order given; ``books`` takes those that were opened.
 
     Datasets are locked in the order of their names, whatever the order of the requests, so that two groups never wait
     for each other. What the database itself refuses one request alone is raised, since nothing else stands beside it.
     """
+    books = [] if books is None else books
     if len(acts) == 1:
         try:
-            return [_alone(conn, acts[0])]
+            with opened(conn, acts[0].dataset, [acts[0].analyst]) as book:
+                verdict = _post(book, acts[0])
         except LedgerError as refusal:
             return [refusal]
+        books.append(book)
+        return [verdict]
     verdicts: dict[int, Verdict] = {}
     for dataset in sorted({act.dataset for act in acts}):
         of_dataset = {i: act for i, act in enumerate(acts) if act.dataset == dataset}
         try:
             with conn.begin_nested():
-                found = _together(conn, dataset, of_dataset)
+                found = _together(conn, dataset, of_dataset, books)
         except IntegrityError:
             found = {i: _apart(conn, act) for i, act in of_dataset.items()}
         verdicts |= found
     return [verdicts[i] for i in range(len(acts))]
 
 
-def _together(conn: Connection, dataset: str, acts: dict[int, Act]) -> dict[int, Verdict]:
+def _together(conn: Connection, dataset: str, acts: dict[int, Act], books: list[Book]) -> dict[int, Verdict]:
     verdicts: dict[int, Verdict] = {}
     try:
         with opened(conn, dataset, sorted({act.analyst for act in acts.values()})) as book:
@@ -64,6 +68,7 @@ def _together(conn: Connection, dataset: str, acts: dict[int, Act]) -> dict[int,
                     verdicts[i] = _post(book, act)
                 except LedgerError as refusal:
                     verdicts[i] = refusal
+        books.append(book)
     except NoGrant:
         if len(verdicts) < len(acts):  # the dataset has no facts at all
             return {i: NoGrant(of_analyst(act.analyst)) for i, act in acts.items()}

@@ -91,11 +91,7 @@ def _at_once(conn: Connection, before: Head, after: Head, fact: Fact, changed: S
     changes a row returns it, and one that found its row changed returns none.
     """
     kind, row = fact
-    said = {f"fact_{name}": value for name, value in row.items()} | _moved(before, after)
-    said["scope"] = [old.scope for old, _ in changed]
-    said["before"] = [old.seq for old, _ in changed]
-    said["seq"] = [new.seq for _, new in changed]
-    said |= {name: [added[name] for added in (sums(new) for _, new in changed)] for name in schema.SUMS}
+    said = {f"fact_{name}": value for name, value in row.items()} | _moved(before, after) | scope_values(changed)
     moved = conn.exec_driver_sql(_statement(kind, tuple(row)), said).scalar_one()
     if moved != len(changed) + 1:
         raise Contended("a balance or the dataset's chain moved on")
@@ -103,21 +99,39 @@ def _at_once(conn: Connection, before: Head, after: Head, fact: Fact, changed: S
 
 @lru_cache(maxsize=64)
 def _statement(kind: str, names: tuple[str, ...]) -> str:
-    """Return the statement in the words of PostgreSQL's driver, since nothing of it needs SQLAlchemy's.
-
-    Scopes are given as arrays: one UPDATE prepares the many rules of their table once, and a charge names a scope once.
-    """
-    figures = ("seq", *schema.SUMS)
-    given = ", ".join(f"%({name})s::bigint[]" for name in ("before", *figures))
+    """Return the statement in the words of PostgreSQL's driver, since nothing of it needs SQLAlchemy's."""
     return (
         f"WITH fact AS (INSERT INTO {schema.FACTS[kind].name} ({', '.join(names)})"  # noqa: S608 - our own names
         f" VALUES ({', '.join(f'%(fact_{name})s' for name in names)})),"
         f" head AS ({_DRIVER_MOVE} RETURNING 1),"
-        f" scopes AS (UPDATE ledger_scope s SET {', '.join(f'{name} = given.{name}' for name in figures)}"
-        f" FROM unnest(%(scope)s::text[], {given}) AS given (scope, before, {', '.join(figures)})"
-        " WHERE s.dataset = %(dataset)s AND s.scope = given.scope AND s.seq = given.before RETURNING 1)"
+        f" scopes AS ({given_scopes()} RETURNING 1)"
         " SELECT (SELECT count(*) FROM head) + (SELECT count(*) FROM scopes)"
     )
+
+
+def given_scopes(*beside: str) -> str:
+    """Return the UPDATE of the sums of several scopes, in the words of PostgreSQL's driver; ``beside`` are further
+    relations, without whose rows it changes nothing.
+
+    Scopes are given as arrays: one UPDATE prepares the many rules of their table once, and a charge names a scope once.
+    """
+    given = ", ".join(f"%({name})s::bigint[]" for name in ("before", *_FIGURES))
+    return (
+        f"UPDATE ledger_scope s SET {', '.join(f'{name} = given.{name}' for name in _FIGURES)} FROM"  # noqa: S608 - our own
+        f" {''.join(f'{name}, ' for name in beside)}"
+        f"unnest(%(scope)s::text[], {given}) AS given (scope, before, {', '.join(_FIGURES)})"
+        " WHERE s.dataset = %(dataset)s AND s.scope = given.scope AND s.seq = given.before"
+    )
+
+
+def scope_values(changed: Sequence[Change]) -> dict[str, Any]:
+    """Return the arrays that ``given_scopes`` asks for."""
+    after = [{"seq": new.seq, **sums(new)} for _, new in changed]
+    given = {name: [each[name] for each in after] for name in _FIGURES}
+    return {"scope": [old.scope for old, _ in changed], "before": [old.seq for old, _ in changed], **given}
+
+
+_FIGURES: Final = ("seq", *schema.SUMS)
 
 
 def _moved(before: Head, after: Head) -> dict[str, Any]:
