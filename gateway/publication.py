@@ -46,7 +46,7 @@ Asked = Callable[[Dataset], wire.QueryRequest]
 def planned(service: Service, name: str, asked: Asked) -> tuple[Dataset, Plan, wire.QueryRequest]:
     """Return the dataset in force, the plan of what is asked of it, and the request; at no price."""
     with service.reads.connect() as conn:
-        dataset = service.catalogue.current(conn, name)
+        dataset = service.catalogue.source(conn, name)  # the data, not a prepared copy that may be cut already
     return dataset, *_plan(service, dataset, asked)
 
 

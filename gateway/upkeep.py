@@ -79,7 +79,7 @@ class Upkeep:
 
     def _record(self) -> None:
         with self._reads.connect() as conn:
-            found = [self._catalogue.current(conn, name) for name in policies.names(conn)]
+            found = [self._catalogue.source(conn, name) for name in policies.names(conn)]
             late = [dataset for dataset in found if versions.due(conn, dataset)]
         for dataset in late:
             try:
@@ -91,7 +91,7 @@ class Upkeep:
 
     def _look_at_files(self) -> None:
         with self._reads.connect() as conn:
-            found = {name: data_changed(conn, self._catalogue.current(conn, name)) for name in policies.names(conn)}
+            found = {name: data_changed(conn, self._catalogue.source(conn, name)) for name in policies.names(conn)}
         changed = {name: differs for name, differs in found.items() if differs is not None}
         for name in changed:
             if changed[name] and not self._changed.get(name):

@@ -268,6 +268,19 @@ def test_what_cannot_be_estimated(here: World, names: list[str], said: str) -> N
     assert spent(here) == before
 
 
+def test_estimates_are_of_the_data_themselves_whatever_copy_is_prepared(here: World) -> None:
+    control, settings = here.service.control, here.service.settings
+    first = bought(here, "item.price", epsilon=0.5, key="copied")
+    assert admin.prepare_dataset(control, settings, "health", actor="root", opener=here.service.engines.get).made
+    try:
+        assert dataset(here).preparation is not None
+        assert bought(here, "item.price", epsilon=0.5, key="copied") == first
+        planned = publication.planned(here.service, "health", _asked(("item.price",), 0.5))
+        assert planned[0].preparation is None
+    finally:
+        admin.drop_copy(control, settings, "health", actor="root")
+
+
 def test_more_than_the_cap_or_a_query_may_cost_is_refused(here: World) -> None:
     with pytest.raises(DiscreetError) as caught:
         bought(here, "person.age", epsilon=21.0, key="dear")
