@@ -48,6 +48,11 @@ TIME: Final[Mapping[str, str]] = {
 
 _CLOCK: Final[Mapping[str, TextClause]] = {name: text(f"SELECT {time}") for name, time in TIME.items()}
 
+_TIME: Final[Mapping[str, TextClause]] = {
+    name: text(f"SELECT {time}, (SELECT at FROM {schema.head.name} WHERE dataset = :of)")  # noqa: S608 - ours
+    for name, time in TIME.items()
+}
+
 _LOCK: Final = select(schema.head).where(schema.head.c.dataset == bindparam("of")).with_for_update()
 
 
@@ -141,8 +146,8 @@ def now(conn: Connection) -> int:
 
 def time(conn: Connection, dataset: str) -> int:
     """Return the time that the next fact of a dataset would have: the database's, never before the last fact's."""
-    last = conn.execute(select(schema.head.c.at).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
-    return max(now(conn), last or 0)
+    clock, last = conn.execute(_TIME[conn.dialect.name], {"of": dataset}).one()
+    return max(int(clock), int(last or 0))
 
 
 def lock(conn: Connection, dataset: str) -> Head | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from budget import schema
 from budget.balance import read
@@ -109,7 +109,7 @@ def held(
     Deleted ones bear none. They are theirs to have again at no price; ``Suspended`` while their outcomes are withheld,
     whether or not there are any: that a query in flight has come to an answer is what is withheld.
     """
-    found = _marked(conn, dataset, marks, since, limit, schema.charge.c.analyst == analyst)
+    found = _marked(conn, _HELD, dataset, marks, since, limit, analyst=analyst)
     # After the answers: what became one while nobody was suspended may be told.
     if read(conn, dataset, [of_analyst(analyst)])[0].suspended:
         raise Suspended
@@ -118,7 +118,7 @@ def held(
 
 def sold(conn: Connection, dataset: str, mark: str, *, since: int = 0, limit: int = 20) -> list[Record]:
     """Return the stored answers that bear a mark and may be sold to others, the last first (``sales.py``)."""
-    found = _marked(conn, dataset, [mark], since, limit, schema.purchase.c.source.is_(None))
+    found = _marked(conn, _SOLD, dataset, [mark], since, limit)
     analysts = sorted({record.charge.analyst for record in found})
     standings = read(conn, dataset, [of_analyst(analyst) for analyst in analysts])
     withheld = {analyst for analyst, standing in zip(analysts, standings, strict=True) if standing.suspended}
@@ -126,20 +126,10 @@ def sold(conn: Connection, dataset: str, mark: str, *, since: int = 0, limit: in
 
 
 def _marked(
-    conn: Connection, dataset: str, marks: Sequence[str], since: int, limit: int, condition: ColumnElement[bool]
+    conn: Connection, query: Select[Any], dataset: str, marks: Sequence[str], since: int, limit: int, **named: str
 ) -> list[Record]:
-    c = schema.charge.c
-    bearing = select(schema.mark.c.charge).where(schema.mark.c.mark.in_(marks))
-    query = _records().where(
-        c.id.in_(bearing),
-        c.dataset == dataset,
-        c.at >= since,
-        c.publication.is_(None),
-        schema.outcome.c.status == "answered",
-        condition,
-    )
-    rows = conn.execute(query.order_by(c.seq.desc()).limit(limit))
-    found = (_record(row) for row in rows)
+    given = {"of": dataset, "marks": list(marks), "since": since, "most": limit, **named}
+    found = (_record(row) for row in conn.execute(query, given))
     return [record for record in found if record.outcome is not None and record.outcome.payload is not None]
 
 
@@ -223,6 +213,20 @@ _BY_KEYS: Final = (
     .order_by(_charge.key_use)
 )
 _BY_IDS: Final = _records().where(_charge.id.in_(bindparam("ids", expanding=True)))
+_BEARING: Final = (
+    _records()
+    .where(
+        _charge.id.in_(select(schema.mark.c.charge).where(schema.mark.c.mark.in_(bindparam("marks", expanding=True)))),
+        _charge.dataset == bindparam("of"),
+        _charge.at >= bindparam("since"),
+        _charge.publication.is_(None),
+        schema.outcome.c.status == "answered",
+    )
+    .order_by(_charge.seq.desc())
+    .limit(bindparam("most"))
+)
+_HELD: Final = _BEARING.where(_charge.analyst == bindparam("analyst"))
+_SOLD: Final = _BEARING.where(schema.purchase.c.source.is_(None))
 
 
 def _one(conn: Connection, query: Select[Any], named: Mapping[str, Any] | None = None) -> Record | None:

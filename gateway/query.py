@@ -37,7 +37,9 @@ from gateway.errors import (
     PostProcessingFailed,
     Unavailable,
 )
+from gateway.executing import Held, executing, is_dead
 from gateway.execution import Execution, execute, fail, not_reached
+from gateway.kept import Kept
 from gateway.policy.model import Dataset
 from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
@@ -77,7 +79,7 @@ def answer(
         return _dry(service, principal, request)
     if service.readiness.look():
         raise Unavailable("not-ready", "The gateway is not ready to answer.")
-    with service.slots.hold(principal.name), _executing() as held:
+    with service.slots.hold(principal.name), executing() as held:
         claim = _again(service, principal, request, idempotency_key, held, submission)
         if claim is None:
             submission.refuse()
@@ -86,7 +88,8 @@ def answer(
                 return _exactly(service, request, dataset, plan, standing)
             offer = _stored(service, principal, request, dataset, plan)
             if offer is not None and offer.held:
-                claim = _Claim(Execution(offer.records[0], dataset, plan), free=True, offer=offer)
+                read_now = None if _rested(service, offer) else standing
+                claim = _Claim(Execution(offer.records[0], dataset, plan), free=True, offer=offer, standing=read_now)
             else:
                 claim = _charge(service, principal, request, idempotency_key, dataset, plan, held, offer, submission)
         return _concluded(service, principal, request, claim)
@@ -98,7 +101,7 @@ def recall(
     """Answer from a charge of the caller's own as a retry of its request would: what stands, or one more execution."""
     if request.error_target is not None:
         request = priced(request, record.charge.price, named(record))
-    with _executing() as held:
+    with executing() as held:
         return _concluded(service, principal, request, _replayed(service, principal, request, record, held, submission))
 
 
@@ -109,40 +112,17 @@ def _concluded(service: Service, principal: Principal, request: wire.QueryReques
         return _answered(service, principal, request, claim)
 
 
-_RUNNING: set[str] = set()
-"""The charges that threads of this process execute: any other of its own is abandoned, as if its process were dead."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    charges: list[str]
-
-    def add(self, charge_id: str) -> None:
-        """Count a charge as executing: said before the COMMIT that lets others see it."""
-        self.charges.append(charge_id)
-        _RUNNING.add(charge_id)
-
-
-@contextmanager
-def _executing() -> Iterator[_Held]:
-    """Hold the charges that this thread executes until the block ends."""
-    held = _Held([])
-    try:
-        yield held
-    finally:
-        _RUNNING.difference_update(held.charges)
-
-
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """A charge to answer from: its plan, whether it is this thread that executes it, whether it is free now, and the
-    stored answer that is given.
+    stored answer that is given; the caller's standing where both were read in this very moment.
     """
 
     execution: Execution
     execute: bool = False
     free: bool = False
     offer: Offer | None = None
+    standing: Balance | None = None
 
 
 @contextmanager
@@ -181,7 +161,7 @@ def _again(
     principal: Principal,
     request: wire.QueryRequest,
     key: str | None,
-    held: _Held,
+    held: Held,
     submission: Submission,
 ) -> _Claim | None:
     """Return the claim of a retry, None for a first request.
@@ -236,10 +216,18 @@ def _stored(
         refused(refusal, dataset.name)
     if found is None and request.plan_id not in (None, plan.fingerprint):
         raise _changed()
-    if found is not None:
-        # The first answer may have gone out sooner than its charge's own multiple: less than a quantum is left.
-        time.sleep(max(*(wait(record, service.settings.latency_quantum_ms) for record in found.records), 0.0))
     return found
+
+
+def _rested(service: Service, offer: Offer) -> bool:
+    """Wait until what is held may be seen, and return whether that took time.
+
+    The first answer may have gone out sooner than its charge's own multiple: less than a quantum is left.
+    """
+    pause = max(wait(record, service.settings.latency_quantum_ms) for record in offer.records)
+    if pause > 0:
+        time.sleep(pause)
+    return pause > 0
 
 
 def _changed() -> Conflict:
@@ -253,7 +241,7 @@ def _charge(
     key: str | None,
     dataset: Dataset,
     plan: Plan,
-    held: _Held,
+    held: Held,
     offer: Offer | None,
     submission: Submission,
 ) -> _Claim:
@@ -309,7 +297,7 @@ def _replayed(
     principal: Principal,
     request: wire.QueryRequest,
     record: Record,
-    held: _Held,
+    held: Held,
     submission: Submission,
 ) -> _Claim:
     """Return what a retry under an idempotency key finds: an outcome, a running query, or a dead process's charge.
@@ -325,7 +313,7 @@ def _replayed(
     dataset, plan = next((each for each in found if each[1] is not None), (datasets[-1], None))
     with service.control.begin() as conn:
         claim = ledger.claim_retry(
-            conn, charge.id, process=service.process.id, is_dead=partial(_is_dead, service, charge.id)
+            conn, charge.id, process=service.process.id, is_dead=partial(is_dead, service, charge.id)
         )
         if claim.turn == "taken":
             held.add(charge.id)
@@ -341,16 +329,6 @@ def _replayed(
         raise PlanGone(query_id=charge.id) if claim.turn == "settled" else ExecutionFailed(query_id=charge.id)
     execution = Execution(claim.record, dataset, plan, submission, said(request))
     return _Claim(execution, execute=claim.turn == "taken")
-
-
-def _is_dead(service: Service, charge_id: str, process: str) -> bool:
-    return service.is_dead(process) or (process == service.process.id and charge_id not in _RUNNING)
-
-
-def abandoned(service: Service, record: Record) -> bool:
-    """Return whether nobody works at a charge without an outcome any more, so that a retry may."""
-    executes = record.retaken_by or record.charge.process
-    return record.outcome is None and _is_dead(service, record.charge.id, executes)
 
 
 def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, record: Record) -> Plan | None:
@@ -374,9 +352,11 @@ def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, rec
 def _answered(service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim) -> wire.QueryResponse:
     """Post-process the outcome that stands and send it, or the constant failure."""
     dataset, plan = claim.execution.dataset, claim.execution.plan
-    with service.reads.connect() as conn:
-        record = records.get(conn, claim.execution.record.charge.id)
-        standing = withhold(conn, principal, record)
+    record, standing = claim.execution.record, claim.standing
+    if standing is None:
+        with service.reads.connect() as conn:
+            record = records.get(conn, record.charge.id)
+            standing = withhold(conn, principal, record)
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
     offer = claim.offer or stands(plan, record)
@@ -433,17 +413,24 @@ def _exactly(
     return response.model_copy(update={"rows": found.rows, "warnings": found.warnings, "dry_run": False})
 
 
+_SAID: Kept[tuple[list[wire.Column], wire.Cost, wire.Plan]] = Kept(512)
+"""What is said of a plan, which is a function of the plan."""
+
+
 def _response(dataset: Dataset, plan: Plan, standing: Balance) -> wire.QueryResponse:
     """Return the response of a dry run, which a real one fills in."""
+    columns, cost, explained = _SAID.get(
+        (plan,), None, lambda: (explain.columns(plan), explain.cost(plan), explain.explain(plan))
+    )
     return wire.QueryResponse(
         query_id=None,
-        columns=explain.columns(plan),
+        columns=columns,
         rows=[],
         intervals={},
-        cost=explain.cost(plan),
+        cost=cost,
         budget=shown(standing, dataset.per_query.delta, plan.loss, plan.price),
         cached=False,
         dry_run=True,
-        plan=explain.explain(plan),
+        plan=explained,
         warnings=list(plan.notes),
     )

@@ -8,8 +8,11 @@ in both places and must agree: an analyst's token never becomes an admin's becau
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
+from threading import Lock
 from typing import Any, Final, Protocol
 
 import jwt
@@ -26,6 +29,9 @@ from gateway.store import principals, tokens
 LONGEST: Final = 8192
 """Longest token that is looked at, in characters."""
 
+KEPT: Final = 1024
+"""How many verified tokens are kept."""
+
 _REQUIRED: Final = ["exp", "aud", "iss", "sub", "iat", "jti"]
 _ROLES: Final[Mapping[object, Role]] = {"analyst": "analyst", "admin": "admin"}
 
@@ -37,6 +43,36 @@ class KeySource(Protocol):
         """Return the key that the token's header names; it may ask the provider, over the network."""
 
 
+class Verified:
+    """Own tokens whose signature was verified lately, with their claims.
+
+    Why this is sound: the signing key is one for as long as the gateway runs, so that what verified once verifies
+    again; that a token has expired is looked at each time; that it was revoked, or its holder disabled, is read from
+    the control database at each request.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._claims: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+
+    def find(self, token: str, leeway: int) -> dict[str, Any] | None:
+        """Return the claims of a token that was kept and has not expired, else None."""
+        key = sha256(token.encode()).digest()
+        with self._lock:
+            found = self._claims.get(key)
+            if found is not None and found["exp"] <= time.time() - leeway:
+                del self._claims[key]
+                return None
+            return found
+
+    def keep(self, token: str, claims: dict[str, Any]) -> None:
+        """Keep the claims of a token whose signature is good; those kept longest are let go."""
+        with self._lock:
+            self._claims[sha256(token.encode()).digest()] = claims
+            while len(self._claims) > KEPT:
+                self._claims.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """What tokens are verified with: the settings, the gateway's own key, the identity provider's if there is one."""
@@ -44,6 +80,7 @@ class Verifier:
     settings: Settings
     key: SigningKey
     oidc: KeySource | None = None
+    verified: Verified = field(default_factory=Verified)
 
 
 def verifier(settings: Settings, key: SigningKey) -> Verifier:
@@ -101,12 +138,15 @@ def authenticate(conn: Connection, token: str, who: Claimed | None) -> Principal
     """Return the principal of a verified token, as the control database stands now."""
     if who is None:
         return _api(conn, token)
-    if tokens.revoked(conn, who.issuer, who.id):
-        raise _revoked()
     if who.issuer == tokens.OWN:
         issued = tokens.by_id(conn, who.id)
+        if issued is not None and issued.revoked:
+            raise _revoked()
         if issued is None or (issued.kind, issued.principal, issued.role) != ("jwt", who.name, who.role):
             raise _invalid()
+        return _holder(issued)
+    if tokens.revoked(conn, who.issuer, who.id):
+        raise _revoked()
     return _known(conn, who.name, who.role)
 
 
@@ -118,12 +158,25 @@ def _api(conn: Connection, token: str) -> Principal:
         raise _revoked()
     if issued.expires_at <= time.time() * MICROSECONDS:
         raise Unauthenticated("token-expired", "The token has expired.", hint="Ask for a new one.")
-    return _known(conn, issued.principal, issued.role)
+    return _holder(issued)
+
+
+def _holder(issued: tokens.Issued) -> Principal:
+    """Return the principal of an issued token as ``_known`` does: it was read with the token, in one statement."""
+    if issued.held != issued.role:
+        raise _invalid()
+    if issued.disabled:
+        raise _disabled()
+    return Principal(issued.principal, issued.role)
 
 
 def _own(source: Verifier, token: str) -> dict[str, Any]:
     settings = source.settings
-    return _decode(token, source.key.public, [ALGORITHM], settings.issuer, settings)
+    found = source.verified.find(token, settings.token_leeway_seconds)
+    if found is None:
+        found = _decode(token, source.key.public, [ALGORITHM], settings.issuer, settings)
+        source.verified.keep(token, found)
+    return found
 
 
 def _of_provider(source: Verifier, token: str) -> dict[str, Any]:
@@ -168,8 +221,12 @@ def _known(conn: Connection, name: str, role: Role) -> Principal:
     if stored is None or stored.role != role:
         raise _invalid()
     if stored.disabled:
-        raise Forbidden("principal-disabled", "This account is disabled.", hint="Ask an administrator.")
+        raise _disabled()
     return stored.principal
+
+
+def _disabled() -> Forbidden:
+    return Forbidden("principal-disabled", "This account is disabled.", hint="Ask an administrator.")
 
 
 def _invalid() -> Unauthenticated:

@@ -19,6 +19,7 @@ from gateway import query as conductor
 from gateway.asked import asked
 from gateway.auth.principal import Principal
 from gateway.errors import AnswerDeleted, Conflict, DiscreetError, ExecutionFailed, NotFound, Unavailable
+from gateway.executing import abandoned
 from gateway.http.ask import iso
 from gateway.http.entry import SCHEME, Caller, Guarded, Services
 from gateway.http.formats import Format, negotiate, render
@@ -150,7 +151,7 @@ def _state(service: Service, caller: Principal, query_id: str) -> tuple[Record |
         if record is None or record.charge.analyst != caller.name:
             return None, "unknown"
         conductor.withhold(conn, caller, record)
-    if conductor.abandoned(service, record):
+    if abandoned(service, record):
         return record, "abandoned"
     if record.outcome is None or not shows(record, service.settings.latency_quantum_ms):
         return record, "running"

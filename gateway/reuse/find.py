@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from budget import records
 from budget.records import Record
 from gateway.feeding import feeding
+from gateway.kept import Kept
 from gateway.quantum import shows
 from gateway.release import NoisyTable, decode
 from gateway.reuse.canonical import base, digest, same
@@ -22,6 +23,9 @@ from gateway.reuse.reading import opened
 from gateway.reuse.rollup import rolled_up
 from gateway.sql.planning.plan import Plan
 from mechanisms.loss import Loss
+
+LARGEST = 65_536
+"""Bytes of a stored answer beyond which it is read anew each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,9 @@ class Offer:
     unasked: bool
     notes: tuple[str, ...] = ()
     held: bool = True
+
+
+_WHOLE: Kept[Offer | None] = Kept(512)
 
 
 def stands(plan: Plan, record: Record) -> Offer | None:
@@ -69,9 +76,9 @@ def held(conn: Connection, plan: Plan, analyst: str, mechanism: str, since: int)
     """
     marks = list(dict.fromkeys(same(plan, planned) for planned in plan.releases))
     found = records.held(conn, plan.dataset, analyst, marks, since=since)
-    drawn = [(record, _entries(record)) for record in found]
-    offers = [offer for record, entries in drawn if (offer := _whole(plan, record, entries, mechanism)) is not None]
+    offers = [offer for record in found if (offer := _kept_whole(plan, record, mechanism)) is not None]
     if not any(offer.unasked for offer in offers) and not feeding(plan):
+        drawn = [(record, _entries(record)) for record in found]
         finer = list(dict.fromkeys(base(plan, planned) for planned in plan.releases if planned.public))
         found = records.held(conn, plan.dataset, analyst, finer, since=since) if finer else []
         drawn += [(record, _entries(record)) for record in found]
@@ -113,6 +120,18 @@ def _priced(offer: Offer, price: int, loss: Loss, conversion: int) -> Offer:
 def _entries(record: Record) -> list[Entry]:
     assert record.outcome is not None
     return opened(record.outcome.payload or b"{}")
+
+
+def _kept_whole(plan: Plan, record: Record, mechanism: str) -> Offer | None:
+    """Return ``_whole`` of a charge that was just read: what it drew never changes, and is read once for each plan."""
+    assert record.outcome is not None
+
+    def made() -> Offer | None:
+        return _whole(plan, record, _entries(record), mechanism)
+
+    if len(record.outcome.payload or b"") > LARGEST:
+        return made()
+    return _WHOLE.get((plan,), (record.charge.id, mechanism), made)
 
 
 def _whole(plan: Plan, record: Record, entries: Sequence[Entry], mechanism: str) -> Offer | None:

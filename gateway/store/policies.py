@@ -7,12 +7,18 @@ that planning never asks the data engine; and a charge made under it can still b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, bindparam, func, insert, select
 
 from budget import chain
 from gateway.store.tables import data_version, policy
+
+# Made once, as every question needs it.
+_CURRENT: Final = select(
+    select(func.max(policy.c.version)).where(policy.c.dataset == bindparam("of")).scalar_subquery(),
+    select(func.max(data_version.c.version)).where(data_version.c.dataset == bindparam("of")).scalar_subquery(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,7 @@ def get(conn: Connection, dataset: str, version: int) -> Version | None:
 
 def current(conn: Connection, dataset: str) -> tuple[int, int] | None:
     """Return (policy version, data version) in force, or None for a dataset that was never applied."""
-    row = conn.execute(
-        select(
-            select(func.max(policy.c.version)).where(policy.c.dataset == dataset).scalar_subquery(),
-            select(func.max(data_version.c.version)).where(data_version.c.dataset == dataset).scalar_subquery(),
-        )
-    ).one()
+    row = conn.execute(_CURRENT, {"of": dataset}).one()
     return None if row[0] is None else (row[0], row[1])
 
 

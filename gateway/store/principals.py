@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from budget import chain
 from gateway.auth.principal import Principal, Role
 from gateway.store.tables import principal
+
+_BY_NAME: Final = select(principal).where(principal.c.name == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def add(conn: Connection, name: str, role: Role) -> Record:
 
 def get(conn: Connection, name: str) -> Record | None:
     """Return a principal, or None."""
-    row = conn.execute(select(principal).where(principal.c.name == name)).one_or_none()
+    row = conn.execute(_BY_NAME, {"of": name}).one_or_none()
     return None if row is None else Record(row.name, row.role, row.disabled, row.created_at)
 
 

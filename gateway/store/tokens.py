@@ -7,11 +7,12 @@ makes no token that the control database does not know of.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, and_, insert, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select
 
 from budget import chain
 from gateway.auth.principal import Role
@@ -25,7 +26,7 @@ OWN = "discreet"
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An issued token; times in microseconds since 1970."""
+    """An issued token; times in microseconds since 1970. ``held`` is the role that its principal has now."""
 
     id: str
     kind: Kind
@@ -36,6 +37,7 @@ class Issued:
     actor: str
     revoked: bool = False
     disabled: bool = False
+    held: Role | None = None
 
 
 def digest(secret: str) -> bytes:
@@ -66,12 +68,12 @@ def record(conn: Connection, issued: Issued, secret_digest: bytes | None) -> Non
 
 def by_id(conn: Connection, token_id: str) -> Issued | None:
     """Return an issued token by its id, or None."""
-    return _one(conn, _issued().where(token.c.id == token_id))
+    return _one(conn, _BY_ID, {"of": token_id})
 
 
 def by_digest(conn: Connection, secret_digest: bytes) -> Issued | None:
     """Return an API token by the digest of its text, or None."""
-    return _one(conn, _issued().where(token.c.digest == secret_digest))
+    return _one(conn, _BY_DIGEST, {"of": secret_digest})
 
 
 def listed(conn: Connection, name: str | None = None) -> list[Issued]:
@@ -98,13 +100,18 @@ def revoked(conn: Connection, issuer: str, token_id: str) -> bool:
 
 def _issued() -> Select[Any]:
     gone = and_(token_revocation.c.issuer == OWN, token_revocation.c.id == token.c.id)
-    return select(token, token_revocation.c.at.label("revoked_at"), principal.c.disabled).select_from(
-        token.join(principal, principal.c.name == token.c.principal).outerjoin(token_revocation, gone)
-    )
+    return select(
+        token, token_revocation.c.at.label("revoked_at"), principal.c.disabled, principal.c.role.label("held")
+    ).select_from(token.join(principal, principal.c.name == token.c.principal).outerjoin(token_revocation, gone))
 
 
-def _one(conn: Connection, query: Select[Any]) -> Issued | None:
-    row = conn.execute(query).one_or_none()
+# Made once, as every request needs one of them.
+_BY_ID: Final = _issued().where(token.c.id == bindparam("of"))
+_BY_DIGEST: Final = _issued().where(token.c.digest == bindparam("of"))
+
+
+def _one(conn: Connection, query: Select[Any], named: Mapping[str, Any]) -> Issued | None:
+    row = conn.execute(query, named).one_or_none()
     return None if row is None else _read(row)
 
 
@@ -119,4 +126,5 @@ def _read(row: Row[Any]) -> Issued:
         row.actor,
         revoked=row.revoked_at is not None,
         disabled=row.disabled,
+        held=row.held,
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway import admin
+from gateway.auth.authenticate import KEPT, Verified
 from tests.http.shapes import problem
 from tests.http.world import World
 
@@ -183,3 +185,36 @@ def test_a_disabled_admin_is_out_too(fresh: World) -> None:
     client = fresh.client()
     assert client.post("/v1/admin/analysts/root/disable", headers=fresh.bearer("root")).status_code == 200
     problem(client.post("/v1/admin/analysts/root/enable", headers=fresh.bearer("root")), 403, "principal-disabled")
+
+
+def test_a_token_whose_signature_is_known_is_no_better_for_it(fresh: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was verified once is not verified again; expired, revoked or disabled it is refused all the same."""
+    client = fresh.client()
+
+    def seen() -> httpx.Response:
+        return client.get("/v1/budget", headers=fresh.bearer())
+
+    assert seen().status_code == 200
+    with monkeypatch.context() as context:
+        context.setattr(jwt, "decode", lambda *_, **__: pytest.fail("verified again"))
+        assert seen().status_code == 200
+    admin.disable_analyst(fresh.service.control, "ada", actor="test")
+    problem(seen(), 403, "principal-disabled")
+    admin.enable_analyst(fresh.service.control, "ada", actor="test")
+    with monkeypatch.context() as context:
+        later = time.time() + 10 * 86_400
+        context.setattr("gateway.auth.authenticate.time.time", lambda: later)
+        assert fresh.service.verifier.verified.find(fresh.tokens["ada"], 10) is None, "it has expired"
+    assert seen().status_code == 200
+    text = fresh.tokens["ada"]
+    token_id = jwt.decode(text, options={"verify_signature": False})["jti"]
+    admin.revoke_token(fresh.service.control, fresh.service.settings, token_id, actor="test")
+    problem(seen(), 401, "token-revoked")
+
+
+def test_of_verified_tokens_the_last_are_kept() -> None:
+    kept = Verified()
+    for number in range(KEPT + 1):
+        kept.keep(str(number), {"exp": FAR_AHEAD, "jti": number})
+    assert kept.find("0", 0) is None
+    assert kept.find(str(KEPT), 0) == {"exp": FAR_AHEAD, "jti": KEPT}
