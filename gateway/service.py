@@ -22,6 +22,7 @@ from gateway.control import open_control
 from gateway.engines.base import Engine, EngineUnavailable
 from gateway.plans import Plans
 from gateway.policy.model import Dataset
+from gateway.policy.prepared import lost
 from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.slots import Slots
@@ -67,6 +68,13 @@ class EnginePool:
                     raise EngineWritable("the gateway's rights on the data are not read-only")
                 self._open[url] = found
             return found
+
+    def let_go(self, gone: Callable[[str], bool]) -> None:
+        """Close the engines of URLs at which there is nothing any more; a session that runs ends first."""
+        with self._lock:
+            closing = [self._open.pop(url) for url in list(self._open) if gone(url)]
+        for engine in closing:
+            engine.close()
 
     def close(self) -> None:
         """Close every engine."""
@@ -146,6 +154,7 @@ def open_service(settings: Settings) -> Service:
     """
     from gateway import canary
     from gateway.admin.answers import expire_answers
+    from gateway.admin.prepare import sweep_copies
     from gateway.engines.open import open_engine
     from gateway.sandbox import Sandbox
     from gateway.upkeep import Upkeep
@@ -183,11 +192,17 @@ def open_service(settings: Settings) -> Service:
     if not service.faults and settings.answers_days is not None:
         expired = expire_answers(control, settings.answers_days)
         log.info("%d stored answers were older than %d days and are deleted", expired, settings.answers_days)
+
+    def sweep() -> None:
+        sweep_copies(control, settings)
+        engines.let_go(lambda url: lost(url, settings.copies))
+
     upkeep = Upkeep(
         control,
         service.reads,
         service.catalogue,
         answers_days=settings.answers_days,
         ready=lambda: not service.faults,
+        sweep=sweep,
     )
     return replace(service, keeper=heads.Keeper(keep), upkeep=upkeep)

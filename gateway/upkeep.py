@@ -1,4 +1,5 @@
-"""What a serving gateway does now and then beside answering: ends old answers, records versions, looks at files.
+"""What a serving gateway does now and then beside answering: ends old answers, records versions, looks at files,
+removes copies of versions that have ended.
 
 Nothing here can refuse, change or delay an answer: what fails is logged, and tried again the next time.
 """
@@ -31,7 +32,10 @@ SWEEP_SECONDS: Final = 3600.0
 
 
 class Upkeep:
-    """The upkeep of one gateway, on a thread of its own; ``ready`` says whether the gateway may act at all."""
+    """The upkeep of one gateway, on a thread of its own; ``ready`` says whether the gateway may act at all.
+
+    ``sweep`` removes copies that are no longer read.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,13 @@ class Upkeep:
         *,
         answers_days: int | None,
         ready: Callable[[], bool],
+        sweep: Callable[[], None] = lambda: None,
         seconds: float = SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self._control, self._reads, self._catalogue = control, reads, catalogue
         self._days, self._ready, self._sweep_seconds = answers_days, ready, sweep_seconds
+        self._sweep = sweep
         self._swept = time.monotonic()  # a gateway deletes what is old before it serves
         self._changed: Mapping[str, bool] = {}
         self._keeper = Keeper(self.look, seconds, name="upkeep")
@@ -59,7 +65,7 @@ class Upkeep:
         """Do what is due."""
         if not self._ready():
             return
-        for duty in (self._expire, self._record, self._look_at_files):
+        for duty in (self._expire, self._record, self._look_at_files, self._sweep):
             try:
                 duty()
             except Exception:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import Engine
 
@@ -29,10 +29,13 @@ from gateway.policy.prepared import NotPrepared, file, layout, place, prepared, 
 from gateway.policy.snapshot import shapes_to_json
 from gateway.settings import Settings
 from gateway.sql.writing import copies
-from gateway.store import acts, preparations
+from gateway.store import acts, policies, preparations
 from gateway.store.engine import reader
 
 log = logging.getLogger("discreet.prepare")
+
+SWEEPER: Final = "gateway"
+"""Who removes what no plan reads any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,18 @@ def drop_copy(control: Engine, settings: Settings, name: str, *, actor: str, wri
         with _failing():
             _remove(dataset, each.id, settings, writer)
     return len(found)
+
+
+def sweep_copies(control: Engine, settings: Settings) -> None:
+    """Remove the copies of all datasets that are of versions no longer in force, where that can be done from here."""
+    with reader(control).connect() as conn:
+        names = [name for name in policies.names(conn) if preparations.standing(conn, name)]
+    for name in names:
+        dataset = _source(control, name)
+        if dataset.dialect == "duckdb" or settings.prepare_writer is not None:
+            _sweep(
+                control, settings, dataset, None if dataset.dialect == "duckdb" else settings.prepare_writer, SWEEPER
+            )
 
 
 def _sweep(control: Engine, settings: Settings, dataset: Dataset, writer: str | None, actor: str) -> None:

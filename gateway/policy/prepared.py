@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from gateway.policy.model import Copy, Dataset, Owner, Preparation, RowOwner, Table, TableShape
 
@@ -104,6 +104,12 @@ def place(dataset: Dataset, preparation: str, folder: Path) -> str:
     parts = urlsplit(dataset.engine)
     given = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "schema"]
     return urlunsplit(parts._replace(query=urlencode([*given, ("schema", schema(preparation))])))
+
+
+def lost(engine: str, folder: Path) -> bool:
+    """Whether an engine URL is that of a DuckDB copy whose file has been removed."""
+    path = Path(unquote(urlsplit(engine).path).removeprefix("/"))
+    return engine.startswith("duckdb:") and path.parent == folder.absolute() and not path.exists()
 
 
 def file(preparation: str, folder: Path) -> Path:

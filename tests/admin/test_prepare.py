@@ -203,6 +203,18 @@ def test_the_file_is_its_owners_alone_and_the_last_one(duck: Service) -> None:
         admin.bump_data_version(duck.control, "health", actor="root")
 
 
+def test_a_running_gateway_removes_what_no_plan_reads(duck: Service) -> None:
+    prepare(duck)
+    ask(duck, VISITS)
+    [file] = duck.settings.copies.iterdir()
+    admin.bump_data_version(duck.control, "health", actor="root")
+    assert duck.upkeep is not None
+    duck.upkeep.look()
+    assert not file.exists()
+    assert [url for url in duck.engines._open if str(file) in url] == []
+    assert len(ask(duck, VISITS).rows) == 4
+
+
 def test_the_copy_holds_what_it_should_and_no_key(duck: Service) -> None:
     prepare(duck)
     [file] = duck.settings.copies.iterdir()
