@@ -203,8 +203,7 @@ def _within(value: str, key: Key, dialect: Dialect) -> str:
     if len(whole) == len(listed) > 2 and whole == list(range(whole[0], whole[0] + len(whole))):
         parts.append(f"{value} BETWEEN {whole[0]} AND {whole[-1]}")
     elif listed:
-        written = ", ".join(constant(Constant(found, key.kind), dialect) for found in listed)
-        parts.append(f"{value} IN ({written})")
+        parts.append(writer(dialect).among(value, [constant(Constant(found, key.kind), dialect) for found in listed]))
     if None in (key.values or ()):
         parts.append(f"{value} IS NULL")
     return f"({' OR '.join(parts)})" if parts else "FALSE"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gateway.policy.model import Dialect
+from gateway.sql.writing.dialects.duckdb import DuckdbWriter
 from gateway.sql.writing.dialects.mysql import MysqlWriter
 from gateway.sql.writing.dialects.postgres import PostgresWriter
 from gateway.sql.writing.dialects.spark import SparkWriter
@@ -14,7 +15,7 @@ from gateway.sql.writing.dialects.writer import Writer
 
 WRITERS: Mapping[Dialect, Writer] = MappingProxyType(
     {
-        "duckdb": Writer(),
+        "duckdb": DuckdbWriter(),
         "postgres": PostgresWriter(),
         "spark": SparkWriter(),
         "sqlite": SqliteWriter(),

@@ -99,8 +99,10 @@ class Writer:
 
     def scaled(self, value: str, scale: int) -> str:
         """Return a decimal, known to be below 2^40 steps, as its whole number of steps of 10^-scale."""
-        # 38 digits: the bound is below 2^40 and is multiplied by 10^scale twice, once by the type and once here.
-        return f"CAST(CAST({value} AS DECIMAL(38, {scale})) * {10**scale} AS BIGINT)"
+        # The bound is below 2^40 and is multiplied by 10^scale twice, once by the type and once here. Where 18 digits
+        # hold that, engines compute in 64 bits instead of 128, several times as fast.
+        digits = 18 if 2**40 * 10**scale < 10**18 else 38
+        return f"CAST(CAST({value} AS DECIMAL({digits}, {scale})) * {10**scale} AS BIGINT)"
 
     def floored(self, value: str) -> str:
         """Return the largest whole number not above a double that is known to be below 2^63."""
@@ -170,6 +172,10 @@ class Writer:
     def folded_double(self, whole: str, over: str = "") -> str:
         """Return the sum of an owner's whole numbers as the nearest double, NULL over nothing; ``over`` as a window."""
         return f"CAST(SUM({whole}){over} AS {self.types['float']})"
+
+    def among(self, value: str, listed: Sequence[str]) -> str:
+        """Return the condition that a value is one of a list."""
+        return f"{value} IN ({', '.join(listed)})"
 
     def either(self, value: str) -> str:
         """Return whether one of several truth values is true, NULL over nothing."""
