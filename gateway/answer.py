@@ -23,7 +23,7 @@ from gateway.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
-from gateway.sql.planning import clips
+from gateway.sql.planning import clips, counted
 from gateway.sql.planning.derived import is_derived
 from gateway.sql.planning.plan import Plan
 from gateway.sql.tables import OutputColumn
@@ -37,6 +37,7 @@ class Answer:
     rows: list[list[wire.JsonValue]]
     intervals: dict[str, list[tuple[float, float] | None]]
     warnings: list[str]
+    clipped: list[wire.Clipped]
 
 
 def compose(
@@ -57,6 +58,12 @@ def compose(
         for planned, table in zip(plan.releases, tables, strict=True)
         if planned.clip is not None and table.clip is not None
     )
+    clipped = [
+        (place, planned.clipped, table.clipped)
+        for place, (planned, table) in enumerate(zip(plan.releases, tables, strict=True))
+        if planned.clipped is not None and table.clipped is not None
+    ]
+    warnings += dict.fromkeys(counted.told(block, units, confidence) for _, block, units in clipped)
     if any(len(table.keys) > most_groups for table in tables):
         warnings.append(f"Only the first {most_groups} groups are shown.")
     found = consistent(
@@ -94,7 +101,15 @@ def compose(
         told = repeated_intervals(plan, found, publics, sandbox, confidence, derived)
         warnings += [f"{column.name}: {UNTOLD}" for column in derived if column.name not in told]
         intervals |= told
-    return Answer(rows=[list(row) for row in zip(*shown, strict=True)], intervals=intervals, warnings=warnings)
+    return Answer(
+        rows=[list(row) for row in zip(*shown, strict=True)],
+        intervals=intervals,
+        warnings=warnings,
+        clipped=[
+            wire.Clipped(release=place, units=max(units, 0), interval=counted.interval(block, units, confidence))
+            for place, block, units in clipped
+        ],
+    )
 
 
 def _intervals(lows: Sequence[float | None], highs: Sequence[float | None]) -> Intervals:

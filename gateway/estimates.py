@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -68,5 +68,5 @@ def released(planned: PlannedRelease, table: NoisyTable, confidence: float, most
     Its plan is that of the bound that was chosen, where there was one to choose.
     """
     planned = planned.at(table.clip)
-    cut = NoisyTable(table.keys[:most_groups], table.measures[:most_groups], table.clip)
+    cut = replace(table, keys=table.keys[:most_groups], measures=table.measures[:most_groups])
     return Released(planned, cut, estimate(planned, cut, confidence))

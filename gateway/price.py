@@ -45,6 +45,7 @@ def question(
             settings.public_rows,
             request.bounding,
             settings.declared_rows,
+            request.clipped_count,
         ),
         parameters=parameters(request, settings.sql_bytes),
         now=at.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None),

@@ -383,6 +383,7 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
             "rows": found.rows,
             "intervals": found.intervals,
             "warnings": [*found.warnings, *offer.notes],
+            "clipped": found.clipped,
             "cached": claim.free or record.charge.source is not None,
             "dry_run": False,
             "cost": explain.nothing(response.cost) if claim.free else response.cost,

@@ -23,7 +23,8 @@ from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order, combinations
 from gateway.sql.planning.clips import column
-from gateway.sql.planning.plan import Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.planning.counted import COLUMN
+from gateway.sql.planning.plan import Block, Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from mechanisms.above_threshold import AboveThreshold, first_low
 from mechanisms.intervals import half_width, ratio_intervals
 from mechanisms.least_error import least
@@ -42,12 +43,14 @@ UNDEFINED = (
 class NoisyTable:
     """What left the data: group keys in canonical order, and for each the noisy integers of the plan's measures.
 
-    ``clip`` is the place of the bound that was chosen, where there was one to choose.
+    ``clip`` is the place of the bound that was chosen, where there was one to choose; ``clipped`` the noisy number of
+    units that count for less than they have, where that was asked for.
     """
 
     keys: tuple[KeyTuple, ...]
     measures: tuple[tuple[int, ...], ...]
     clip: int | None = None
+    clipped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,11 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
     Parts are drawn for the groups that appear, which is sound since these are public or have passed their threshold by
     then: what a part adds is one more release, over keys that are known.
     """
-    place = None
+    place, over = None, _integer(tables[0].column(COLUMN)[0].as_py()) if _counts(planned, tables) else 0
     if planned.clip is not None:
         search, above = planned.clip.search, _above(planned.clip, tables[0])
         place = first_low(search, above) if isinstance(search, AboveThreshold) else least(search, above)
+        over = above[place]
         tables = (_at(planned, tables[0], place), *tables[1:])
         planned = planned.at(place)
     exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]
@@ -88,9 +92,22 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
         for column in (_noisy if part.histogram is None else _picked)(part, found, keys)
     ]
     more = _rows(beside, len(keys))
-    return NoisyTable(
-        tuple(keys), tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True)), place
-    )
+    numbers = tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True))
+    return NoisyTable(tuple(keys), numbers, place, _with_noise(planned.clipped, over))
+
+
+def _counts(planned: PlannedRelease, tables: Sequence[pa.Table]) -> bool:
+    """Whether the engine says how many units are above a declared bound; without rows it says nothing, and none are."""
+    return planned.clip is None and planned.clipped is not None and tables[0].num_rows > 0
+
+
+def _with_noise(block: Block | None, exact: int) -> int | None:
+    """Return the noisy number of units above the bound, None where it is not asked for: else ``exact`` is not read."""
+    if block is None:
+        return None
+    assert isinstance(block.noise, Noise)
+    [noise] = draw(block.noise, 1)
+    return exact + noise
 
 
 def _above(clip: Clip, table: pa.Table) -> list[int]:
@@ -210,6 +227,7 @@ def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = (), asked: st
     found = [
         {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
         | ({} if table.clip is None else {"clip": table.clip})
+        | ({} if table.clipped is None else {"clipped": table.clipped})
         for table in tables
     ]
     beside: dict[str, Any] = {"readings": readings} if readings else {}
@@ -234,7 +252,9 @@ def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
 def table_of(kinds: Sequence[Kind], table: Any) -> NoisyTable:
     """Read one noisy table of a payload back, given the kinds of its keys."""
     keys = (tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True)) for values in table["keys"])
-    return NoisyTable(tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"))
+    return NoisyTable(
+        tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"), table.get("clipped")
+    )
 
 
 def _written(value: Value) -> Any:

@@ -69,6 +69,9 @@ class QueryRequest(Request):
     plan_id: str | None = Field(
         None, description="Run only if the plan still is the one that a dry run showed; or take the offer of that id."
     )
+    clipped_count: bool = Field(
+        False, description="For a tenth of the price, tell about how many units count for less than they have."
+    )
     labels: dict[str, str] = Field(default_factory=dict, max_length=16)
 
 
@@ -204,6 +207,14 @@ class Offer(Response):
     notes: list[str]
 
 
+class Clipped(Response):
+    """About how many units count for less than they have in one release, and what the noise leaves open."""
+
+    release: int
+    units: int
+    interval: tuple[float, float]
+
+
 class QueryResponse(Response):
     """An answer; of a dry run, one without rows and without a charge."""
 
@@ -217,6 +228,7 @@ class QueryResponse(Response):
     dry_run: bool = False
     plan: Plan
     warnings: list[str]
+    clipped: list[Clipped] = Field(default_factory=list, description="Where `clipped_count` was asked for.")
     offers: list[Offer] = Field(default_factory=list, description="Stored answers; of a dry run alone.")
 
 

@@ -47,6 +47,9 @@ Bounding = Annotated[
     Literal["auto", "declared", "above_threshold", "exponential"],
     typer.Option("--bounding", help="How a privacy unit is held to its part."),
 ]
+ClippedCount = Annotated[
+    bool, typer.Option("--clipped-count", help="For a tenth of the price, count who counts for less than they have.")
+]
 Dialect = Annotated[str | None, typer.Option("--dialect", help="SQL dialect of the text; the database's by default.")]
 Param = Annotated[
     list[str] | None,
@@ -92,6 +95,7 @@ def query(
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     bounding: Bounding = "auto",
+    clipped_count: ClippedCount = False,
     dialect: Dialect = None,
     param: Param = None,
     confidence: Confidence = 0.95,
@@ -116,6 +120,7 @@ def query(
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         bounding=bounding,
+        clipped_count=clipped_count,
         dialect=dialect,
         parameters=_parameters(param),
         confidence=confidence,
@@ -147,6 +152,7 @@ def explain(
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
     bounding: Bounding = "auto",
+    clipped_count: ClippedCount = False,
     dialect: Dialect = None,
     param: Param = None,
     confidence: Confidence = 0.95,
@@ -165,6 +171,7 @@ def explain(
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
         bounding=bounding,
+        clipped_count=clipped_count,
         dialect=dialect,
         parameters=_parameters(param),
         confidence=confidence,

@@ -47,6 +47,7 @@ class Question(TypedDict, total=False):
     mechanism: Mechanism
     max_groups_contributed: int | None
     bounding: Bounding
+    clipped_count: bool
     dialect: str | None
     parameters: Parameters
     dry_run: bool
@@ -60,6 +61,7 @@ class Question(TypedDict, total=False):
 DEFAULTS: Question = {
     "mechanism": "auto",
     "bounding": "auto",
+    "clipped_count": False,
     "dry_run": False,
     "confidence": 0.95,
     "use_cache": True,
@@ -129,6 +131,7 @@ class Client:
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         bounding: Bounding = "auto",
+        clipped_count: bool = False,
         dialect: str | None = None,
         parameters: Parameters = None,
         dry_run: bool = False,
@@ -156,6 +159,7 @@ class Client:
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
             bounding=bounding,
+            clipped_count=clipped_count,
             dialect=dialect,
             parameters=parameters,
             dry_run=dry_run,
@@ -197,6 +201,7 @@ class Client:
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
         bounding: Bounding = "auto",
+        clipped_count: bool = False,
         dialect: str | None = None,
         parameters: Parameters = None,
         confidence: float = 0.95,
@@ -211,6 +216,7 @@ class Client:
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
             bounding=bounding,
+            clipped_count=clipped_count,
             dialect=dialect,
             parameters=parameters,
             confidence=confidence,

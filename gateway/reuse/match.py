@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.release import NoisyTable
 from gateway.reuse.canonical import aggregate_digests, key_digest, same
@@ -84,4 +84,4 @@ def _ordered(planned: PlannedRelease, reading: Reading, table: NoisyTable) -> No
         keys = combinations([tuple(dict.fromkeys(key[place] for key in table.keys)) for place in places])
     else:
         keys = sorted(rows, key=canonical_order)
-    return NoisyTable(tuple(keys), tuple(rows[key] for key in keys), table.clip)
+    return replace(table, keys=tuple(keys), measures=tuple(rows[key] for key in keys))

@@ -26,7 +26,7 @@ from mechanisms.loss import Loss
 class Statement:
     """What one statement drew: its text, its vectors with their noise, its threshold, and for a histogram its grid.
 
-    ``clip`` are the bounds of which one was chosen; the table says which.
+    ``clip`` are the bounds of which one was chosen; the table says which. ``clipped`` counts the units above it.
     """
 
     sql: str
@@ -34,6 +34,7 @@ class Statement:
     threshold: Threshold | None
     histogram: Histogram | None
     clip: Clip | None
+    clipped: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def reading(whole: Plan, planned: PlannedRelease) -> Reading:
 
 def _statement(planned: PlannedRelease) -> Statement:
     """Return what a statement drew."""
-    return Statement(planned.sql, planned.blocks, planned.threshold, planned.histogram, planned.clip)
+    drawn = (planned.blocks, planned.threshold, planned.histogram, planned.clip, planned.clipped)
+    return Statement(planned.sql, *drawn)
 
 
 def seal(planned: Plan, tables: Sequence[NoisyTable], asked: str | None = None) -> bytes:
@@ -130,6 +132,7 @@ def _drawn(planned: PlannedRelease, statement: Statement) -> PlannedRelease:
         threshold=statement.threshold,
         histogram=statement.histogram,
         clip=statement.clip,
+        clipped=statement.clipped,
     )
 
 

@@ -34,7 +34,7 @@ def rolled_up(plan: Plan, planned: PlannedRelease, entries: Sequence[Entry]) -> 
     """Return the release made from a finer one among these, None if there is none to make it from."""
     if not planned.public or planned.parts or planned.threshold is not None or planned.bounding.groups is not None:
         return None
-    if planned.clip is not None:
+    if planned.clip is not None or planned.clipped is not None:
         return None  # chosen for other groups, it would be another one
     mark, wanted = base(plan, planned), [key_digest(key) for key in planned.keys]
     for reading, table in entries:

@@ -13,7 +13,7 @@ from gateway.sql.above.exact import read
 from gateway.sql.above.feed import notes as fed_notes
 from gateway.sql.above.sizes import check
 from gateway.sql.algebra import Ref, feeds
-from gateway.sql.planning import clips
+from gateway.sql.planning import clips, counted
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.plan import Bounding, MeasuredValue, Plan, PlannedRelease, PublicRead
 from gateway.sql.planning.shares import share
@@ -154,6 +154,8 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
         found.append(_counted(planned.bounding))
     if planned.clip is not None:
         found.append(clips.note(planned.clip))
+    if planned.clipped is not None:
+        found.append(counted.note())
     if planned.bounding.groups is not None:
         found.append(f"A unit is counted in at most {planned.bounding.groups} groups.")
     found += [_held(value) for value in planned.values if value.quantum is not None]

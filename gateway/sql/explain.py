@@ -15,6 +15,7 @@ from gateway.sql.algebra import feeds
 from gateway.sql.planning import clips
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.clips import columns as columns_of
+from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.derived import form, is_derived, noises, terms
 from gateway.sql.planning.errors import expected_error, note
 from gateway.sql.planning.margins import families
@@ -78,7 +79,7 @@ def cost(plan: Plan) -> wire.Cost:
                 delta=0.0,
             )
             for index, statement in enumerate(plan.statements)
-            for block in statement.blocks
+            for block in statement.drawn
         ],
     )
 
@@ -153,6 +154,12 @@ def _blocks(planned: PlannedRelease) -> list[wire.PlanBlock]:
                     measures=[column(m.name, int(place)) if scaled else m.name for m in block.measures],
                 )
             )
+    if planned.clipped is not None:
+        noise = planned.clipped.noise
+        name = (
+            COLUMN if clip is None else "clipped"
+        )  # of a bound that is chosen, one of the counts above the candidates
+        found.append(wire.PlanBlock(l1=1, l2=1.0, mechanism=noise.mechanism, scale=noise.scale, measures=[name]))
     return found
 
 
@@ -306,7 +313,7 @@ def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
                         "measures": [measure.kind for measure in block.measures],
                         **_selected(planned, place),
                     }
-                    for place, block in enumerate(planned.blocks)
+                    for place, block in enumerate(planned.drawn)
                 ],
             }
             for planned in plan.statements

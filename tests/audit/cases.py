@@ -46,6 +46,7 @@ class Case:
     sharp: Literal["epsilon", "delta", "distance"] = "epsilon"
     times: int = TIMES
     bounding: Wish = "auto"
+    counted: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}, {self.mechanism}, epsilon {self.epsilon}"
@@ -54,7 +55,7 @@ class Case:
         epsilon = round(self.epsilon * EPSILON_UNIT)
         gaussian = self.mechanism == "gaussian"
         price = Price(epsilon, None, round(self.delta * DELTA_UNIT), self.mechanism, gaussian)
-        bounds = Bounds(self.groups, 10_000, 256, bounding=self.bounding)
+        bounds = Bounds(self.groups, 10_000, 256, bounding=self.bounding, clipped_count=self.counted)
         return compile_query(Question(self.sql, None, price, epsilon, TextLimits(), bounds), dataset)
 
 

@@ -70,6 +70,7 @@ def test_a_question_carries_token_key_and_only_what_was_said() -> None:
         "epsilon": 0.5,
         "mechanism": "auto",
         "bounding": "auto",
+        "clipped_count": False,
         "dry_run": False,
         "confidence": 0.95,
         "use_cache": True,

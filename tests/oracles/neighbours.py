@@ -61,7 +61,8 @@ def breaches(planned: PlannedRelease, with_unit: Exact, without_unit: Exact) -> 
     }
     yield from _unlisted(planned, groups)
     clip = planned.clip
-    counts = () if clip is None else tuple(f"c{place}" for place in range(len(clip.steps)))
+    above = len(clip.steps) if clip is not None else 0 if planned.clipped is None else 1
+    counts = tuple(f"c{place}" for place in range(above))
     yield from _above(counts, with_unit, without_unit)
     for measure in columns(planned):
         if measure.name in counts:

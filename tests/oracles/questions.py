@@ -88,6 +88,7 @@ class Asked:
     groups: int | None = None
     text: str = field(default="", repr=False)
     bounding: Wish = "auto"
+    counted: bool = False
 
     @property
     def sql(self) -> str:
@@ -122,7 +123,7 @@ def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int 
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
     if dataset.dialect == "mysql":
         dialect = dialect or "duckdb"  # in MySQL's own, double quotes stand around texts
-    bounds = Bounds(asked.groups, 10_000, 256, shown, bounding=asked.bounding)
+    bounds = Bounds(asked.groups, 10_000, 256, shown, bounding=asked.bounding, clipped_count=asked.counted)
     question = Question(asked.sql, dialect, price, epsilon, TextLimits(), bounds)
     return compile_query(question, dataset)
 
@@ -167,6 +168,7 @@ def _asked(draw: st.DrawFn, table: Tab) -> Asked:
         draw(st.sampled_from((0.01, 1.0, 10.0))),
         draw(st.sampled_from((None, None, 1, 2, 3))),
         bounding=draw(st.sampled_from(_BOUNDED)),
+        counted=draw(st.integers(0, 4)) == 0,
     )
 
 

@@ -256,3 +256,16 @@ def test_a_count_of_different_values_is_another_where_a_unit_adds_more_of_them(h
     assert not many.cached
     assert [each.plan.releases[0].blocks[0].l1 for each in (few, many)] == [1, 2]
     assert here.ask(text, 0.5).rows == many.rows
+
+
+def test_a_count_of_who_is_weighted_down_is_given_again_with_its_answer(here: World) -> None:
+    text = "SELECT COUNT(*) AS n FROM visit"
+    first = here.ask(text, 2.0, clipped_count=True)
+    again = here.ask(text, 2.0, clipped_count=True)
+    assert again.cached
+    assert (again.rows, again.clipped) == (first.rows, first.clipped)
+    [told] = first.clipped
+    assert told.interval[0] <= told.units <= told.interval[1]
+    assert told.units < 200  # nobody has more than four visits: noise of scale 5
+    plain = here.ask(text, 2.0)
+    assert (plain.cached, plain.clipped) == (False, [])

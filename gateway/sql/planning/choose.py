@@ -19,6 +19,7 @@ from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.inference.known import known
 from gateway.sql.planning import clips
 from gateway.sql.planning.apart import apart
+from gateway.sql.planning.counted import PART, countable, counted
 from gateway.sql.planning.errors import log_error
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
@@ -69,8 +70,8 @@ class Bounds:
     """What requests and settings bound.
 
     Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
-    release, releases in all, rows that are read of public tables, how an owner is held to its part, and up to how many
-    declared rows that is done by the declaration unasked.
+    release, releases in all, rows that are read of public tables, how an owner is held to its part, up to how many
+    declared rows that is done by the declaration unasked, and whether who is held to less is counted.
     """
 
     max_groups_contributed: int | None
@@ -81,6 +82,7 @@ class Bounds:
     public_rows: int = 100_000
     bounding: clips.Wish = "auto"
     declared_rows: int = 1_000
+    clipped_count: bool = False
 
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
@@ -106,6 +108,8 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
     where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect, found.rows, bounding.by)
+    if bounds.clipped_count and countable(bounding) and wanted.aggregates:
+        bounding, where = replace(bounding, counted=True), replace(where, counted=True)
     candidates = _candidates(wanted, cost, beside, where)
     best = min(candidates, key=lambda candidate: candidate.score)
     planned = PlannedRelease(
@@ -118,10 +122,11 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         estimators=best.layout.estimators,
         sql="",
         tables=tables_read(release.source, dataset),
-        loss=sum((block.loss for block in best.blocks), FREE if best.clip is None else best.clip.loss)
+        loss=sum((block.loss for block in best.drawn), FREE if best.clip is None else best.clip.loss)
         + _threshold_loss(best.threshold),
         reason=_reason(best, candidates, bounding),
         clip=best.clip,
+        clipped=best.clipped,
         within=within,
     )
     return joined(planned, best.parts)
@@ -136,6 +141,12 @@ class _Candidate:
     parts: tuple[Priced, ...]
     score: float
     clip: Clip | None
+    clipped: Block | None
+
+    @property
+    def drawn(self) -> tuple[Block, ...]:
+        """All vectors that are drawn, but those of parts."""
+        return self.blocks if self.clipped is None else (*self.blocks, self.clipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,7 @@ class _Where:
     rows: int | None
     by: Chooser | None = None
     widest: int | None = None
+    counted: bool = False
 
 
 def _keys(
@@ -291,6 +303,8 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
         delta //= 2
         conversion = cost.delta - delta
         total = cost.rho if cost.rho is not None else rho_of_epsilon(cost.epsilon or 0, conversion)
+    clipped = counted(mechanism, total) if where.counted else None
+    total -= total // PART if where.counted else 0
     searched = None
     if where.widest is not None and where.by is not None:
         groups = where.reach if where.private else where.groups
@@ -318,13 +332,13 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
     score += math.fsum(part.score for part in priced)
     score += 0.0 if clip is None else clips.log_bias(clip, blocks, where.groups) * len(layout.estimators)
     if not where.private:
-        return _Candidate(layout, mechanism, blocks, None, priced, score, clip)
+        return _Candidate(layout, mechanism, blocks, None, priced, score, clip, clipped)
     assert layout.owners is not None
     name, step = layout.owners
     at = threshold(noises[name], where.reach, delta) - 1 + step
     # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
     hidden = Threshold(name, at, delta)
-    return _Candidate(layout, mechanism, blocks, hidden, priced, score + math.log(at / step), clip)
+    return _Candidate(layout, mechanism, blocks, hidden, priced, score + math.log(at / step), clip, clipped)
 
 
 def _clip(searched: clips.Searched, layout: Layout, mechanism: Mechanism, shares: list[int]) -> Clip:

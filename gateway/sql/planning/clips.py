@@ -265,7 +265,7 @@ def columns(planned: PlannedRelease) -> tuple[Measure, ...]:
     """Return all integers of a statement with their bounds: those of every candidate, where a clip is chosen."""
     clip = planned.clip
     if clip is None:
-        return planned.measures
+        return planned.measures if planned.clipped is None else (*planned.measures, *planned.clipped.measures)
     found: list[Measure] = []
     for number, own in enumerate(planned.blocks):
         if clip.noises[number] is None:

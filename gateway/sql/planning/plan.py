@@ -235,6 +235,7 @@ class Bounding:
     ``one_row``: by construction. ``weights``: each row of an owner with more than ``rows`` rows counts for
     ``rows``/n. ``owners``: the same after summing per owner and group, an owner reaching at most ``groups`` groups.
     ``chosen``: likewise, to each bound of a ``Clip``, of which one is read, chosen ``by`` a mechanism of its own.
+    ``counted`` where the number of owners above the bound is released as well.
     ``held`` where no owner has more than ``rows`` rows in the copy that is read, so that nothing is left to weight; the
     question is the same either way, and so are its answers.
     """
@@ -244,6 +245,7 @@ class Bounding:
     groups: int | None
     held: bool = field(default=False, compare=False)
     by: Chooser | None = None
+    counted: bool = False
 
     @property
     def flat(self) -> bool:
@@ -302,7 +304,8 @@ class PlannedRelease:
 
     ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
     stand in the whole alone; it has no statement of its own where it has nothing to draw. ``within`` are public keys
-    that it is not grouped by, rows outside whose values are dropped all the same.
+    that it is not grouped by, rows outside whose values are dropped all the same. ``clipped`` is the noisy count of
+    units that count for less than they have, where that is asked for.
     """
 
     release: Release
@@ -321,6 +324,7 @@ class PlannedRelease:
     distinct: Distinct | None = None
     clip: Clip | None = None
     within: tuple[Key, ...] = ()
+    clipped: Block | None = None
 
     def at(self, place: int | None) -> PlannedRelease:
         """Return the release with the bound of its clip chosen: one of its candidates, by place."""
@@ -329,6 +333,11 @@ class PlannedRelease:
         assert place is not None
         blocks = tuple(self.clip.block(block, number, place) for number, block in enumerate(self.blocks))
         return replace(self, blocks=blocks, clip=None)
+
+    @property
+    def drawn(self) -> tuple[Block, ...]:
+        """All vectors of its own statement, the count of units that are above the bound among them."""
+        return self.blocks if self.clipped is None else (*self.blocks, self.clipped)
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -23,6 +23,7 @@ from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning import clips
+from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.plan import (
     Bounding,
     Cell,
@@ -243,10 +244,12 @@ def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     assert most is not None
     named, grouped = _keys(planned, dialect)
     heavy = f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most})"
+    above = [f"(SELECT COUNT(*) FROM discreet_h) AS {COLUMN}"] if planned.clipped is not None else []
     if writer(dialect).combines:
+        summed = [_summed(each, each.name, dialect) for each in planned.measures]
         return (
             f"WITH {_rows_stage(planned, selected)}, {heavy} "
-            f"SELECT {', '.join([*named, *(_summed(each, each.name, dialect) for each in planned.measures)])} "
+            f"SELECT {', '.join([*named, *summed, *above])} "
             f"FROM ({_full_and_excess(planned, most, dialect)}) AS discreet_s{grouped}"
         )
     for measure in planned.measures:
@@ -255,7 +258,7 @@ def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
         named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {less} END", dialect))
     return (
         f"WITH discreet_r AS ({selected}), {heavy} "
-        f"SELECT {', '.join(named)} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
+        f"SELECT {', '.join([*named, *above])} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
     )
 
 
@@ -329,6 +332,8 @@ def _owners(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
         last = "discreet_w"
     named, grouped = _keys(planned, dialect)
     named += [_owned(measure, bounding, dialect) for measure in planned.measures]
+    if planned.clipped is not None:
+        named.append(f"(SELECT COUNT(DISTINCT o) FROM discreet_w WHERE t > {bounding.rows}) AS {COLUMN}")
     return f"WITH {', '.join(stages)} SELECT {', '.join(named)} FROM {last}{grouped}"
 
 
