@@ -298,11 +298,16 @@ def _in_force(book: Book, scope: str) -> Standing:
 
 
 def _earlier(book: Book, request: ChargeRequest) -> Record | None:
-    """Return the last charge under the request's key; ``KeyReused`` if it was for another request."""
+    """Return the last charge under the request's key; ``KeyReused`` if it was for another request, or if what one
+    publishes the other does not: a key never makes a private answer public, nor the other way round.
+    """
     if request.idempotency_key is None:
         return None
     earlier = book.under_key(request.analyst, request.idempotency_key)
-    if earlier is not None and not secrets.compare_digest(earlier.charge.request_hash, request.request_hash):
+    if earlier is None:
+        return None
+    same = secrets.compare_digest(earlier.charge.request_hash, request.request_hash)
+    if not same or earlier.charge.publication != request.publication:
         raise KeyReused
     return earlier
 

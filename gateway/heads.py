@@ -122,19 +122,21 @@ def behind(conn: Connection, path: Path, public: Ed25519PublicKey) -> tuple[Behi
     return () if signed is None else heads.behind(conn, signed.heads)
 
 
-def keep(reads: Engine, path: Path, key: SigningKey) -> None:
-    """Sign the heads and write the file, unless the ledger is behind the one that it holds; a failure is logged.
+def keep(reads: Engine, path: Path, key: SigningKey) -> bool:
+    """Sign the heads and write the file; return False, and write nothing, if the ledger is behind the one that it
+    holds. A failure is logged.
 
     Why a failure stops nothing: an older head shows less, and refuses nobody who should be served.
     """
     try:
         with reads.connect() as conn:
             if behind(conn, path, key.public):
-                return
+                return False
             signed = sign(conn, key)
         write(path, signed)
     except (HeadInvalid, SQLAlchemyError, OSError) as error:
         log.warning("the ledger's head was not signed: %s", type(error).__name__)
+    return True
 
 
 class Keeper:
@@ -157,7 +159,10 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
-            self._keep()
+            try:
+                self._keep()
+            except Exception:
+                log.exception("%s failed, and is done again", self._thread.name)
 
 
 def told(each: Behind) -> str:

@@ -102,7 +102,7 @@ def _again(service: Service, record: Record, asked: Asked) -> Published:
     with service.reads.connect() as conn:
         dataset = service.catalogue.at(conn, charge.dataset, charge.policy_version, charge.data_version)
     plan, request = _plan(service, dataset, asked)
-    if charge.request_hash != request_hash(request):
+    if charge.request_hash != request_hash(request) or charge.publication is None:
         refused(KeyReused(), charge.dataset)
     with service.control.begin() as conn:
         claim = ledger.claim_retry(conn, charge.id, process=service.process.id, is_dead=service.is_dead)

@@ -175,7 +175,7 @@ def _again(
         earlier = records.find_key(conn, request.dataset, principal.name, key)
         if earlier is None or (earlier.outcome is not None and earlier.outcome.status == "void"):
             return None
-        if earlier.charge.request_hash != request_hash(request):
+        if earlier.charge.request_hash != request_hash(request) or earlier.charge.publication is not None:
             refused(KeyReused(), request.dataset)
         withhold(conn, principal, earlier)
     return _replayed(service, principal, request, earlier, held, submission)

@@ -49,6 +49,11 @@ class Readiness:
                 self._looking.release()
         return self.faults
 
+    def again(self) -> None:
+        """Look at once, also where nothing was wrong: somebody has seen something."""
+        with self._looking:
+            self._look(self._check)
+
     def _look(self, check: Check | None) -> None:
         if check is None:
             return

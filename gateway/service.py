@@ -185,8 +185,9 @@ def open_service(settings: Settings) -> Service:
         return found
 
     def keep() -> None:
-        if not service.faults:
-            heads.keep(service.reads, settings.ledger_head_file, key)
+        # An older copy may be restored under a gateway that runs.
+        if not service.faults and not heads.keep(service.reads, settings.ledger_head_file, key):
+            service.readiness.again()
 
     service.readiness.begin(check)
     if not service.faults and settings.answers_days is not None:

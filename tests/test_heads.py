@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -161,6 +162,28 @@ def test_a_running_gateway_sees_that_it_was_acknowledged(settings: Settings, mon
         assert heads.behind(conn, settings.ledger_head_file, key.public) == ()
         triggers.drop(conn, [table.name for table in schema.FACTS.values()])
     assert running.readiness.look() == (), "one that may answer is not looked at again"
+    running.close()
+    engine.dispose()
+
+
+def test_a_running_gateway_stops_answering_when_its_ledger_falls_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend(settings)
+    monkeypatch.setattr(heads.Keeper.__init__, "__defaults__", (0.01, *heads.Keeper.__init__.__defaults__[1:]))  # type: ignore[index]
+    running = open_service(settings)
+    assert running.readiness.look() == ()
+    engine, key = control_engine(settings.database_url), keys.load(settings.signing_key_file)
+    with engine.begin() as conn:
+        cut(conn)
+    until = time.monotonic() + 60
+    while not running.faults:
+        assert time.monotonic() < until, "it goes on granting what was spent"
+        time.sleep(0.01)
+    assert "has 4 facts, and 5 were signed" in running.faults[0]
+    admin.acknowledge_ledger(engine, settings, key, "health", actor="root", reason="the backup of Monday")
+    monkeypatch.setattr(readiness, "AGAIN_SECONDS", 0)
+    assert running.readiness.look() == ()
     running.close()
     engine.dispose()
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from budget import balance, chain, grants, ledger, records, suspensions
 from budget.balance import UNLIMITED, how_many
 from budget.entries import entries
-from budget.errors import BudgetExhausted, GrantExpired, GrantPaused, NoChange, NoGrant
+from budget.errors import BudgetExhausted, GrantExpired, GrantPaused, KeyReused, NoChange, NoGrant
 from budget.grants import Grant
 from budget.verify import verify
 from mechanisms.loss import Loss
@@ -284,6 +284,17 @@ def test_public_loss_is_charged_to_the_cap_alone_and_listed(engine: Engine) -> N
     assert refused(engine, BudgetExhausted, request(3 * EPSILON, "root", publication="too much")).scope == "cap"
     with pytest.raises(ValueError, match="publication"):
         request(publication="")
+
+
+def test_a_key_makes_no_private_answer_public(engine: Engine) -> None:
+    """Nor the other way round: the loss of what is published is listed, whatever was asked under the key before."""
+    grant_all(engine)
+    charge(engine, request(1, idempotency_key="k1"))
+    refused(engine, KeyReused, request(1, idempotency_key="k1", publication="a table"))
+    charge(engine, request(1, idempotency_key="k2", publication="a table"))
+    refused(engine, KeyReused, request(1, idempotency_key="k2"))
+    refused(engine, KeyReused, request(1, idempotency_key="k2", publication="another"))
+    assert standing(engine, "cap").spent_epsilon == 2
 
 
 def test_how_many_more_queries_like_this_one(engine: Engine) -> None:
