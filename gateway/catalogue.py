@@ -142,6 +142,7 @@ def describe(dataset: model.Dataset) -> wire.DatasetInfo:
         delta=dataset.per_query.delta / DELTA_UNIT,
         tables=[_table(table) for table in dataset.tables],
         views=dict(dataset.views),
+        prepared=dataset.preparation is not None,
     )
 
 

@@ -287,6 +287,7 @@ class DatasetInfo(Response):
     delta: float
     tables: list[DatasetTable]
     views: dict[str, str] = Field(default_factory=dict, description="Named queries that may be asked like tables.")
+    prepared: bool = Field(False, description="Whether plans read a prepared copy, which holds units to their rows.")
 
 
 class QuerySummary(Response):

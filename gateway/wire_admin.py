@@ -49,6 +49,68 @@ class AnswersDeleted(Response):
     deleted: int
 
 
+class CopiedTable(Response):
+    """One table of a copy: rows at the source, those that lead to a unit, those kept, and the units of these.
+
+    ``most`` is how many rows of a unit are kept, null for all; ``key`` whether a public table's key holds each value
+    once. Null for a table that an earlier run made is what that run counted.
+    """
+
+    name: str
+    rows: int
+    owned: int | None
+    kept: int | None
+    owners: int | None
+    most: int | None
+    key: bool | None
+
+
+class CopyReport(Response):
+    """What a run came to; ``made`` is false if plans read the copy already."""
+
+    dataset: str
+    version: int
+    data_version: int
+    made: bool
+    estimated: int = Field(description="About how many bytes the copy takes.")
+    tables: list[CopiedTable]
+
+
+class CopyStep(Response):
+    """How far a run is: what it did last, or does now, with table ``number`` of ``tables``."""
+
+    table: str
+    what: Literal["counted", "copying", "copied", "kept"]
+    number: int
+    tables: int
+    rows: int
+    seconds: float
+
+
+class CopyProblem(Response):
+    """Why a run came to nothing."""
+
+    code: str
+    message: str
+
+
+class CopyState(Response):
+    """Whether plans read a copy, and what the last run of this gateway does or came to."""
+
+    dataset: str
+    state: Literal["none", "running", "ready", "failed"]
+    step: CopyStep | None = None
+    report: CopyReport | None = None
+    problem: CopyProblem | None = None
+
+
+class CopiesDropped(Response):
+    """How many copies were removed."""
+
+    dataset: str
+    dropped: int
+
+
 class AnalystRequest(Request):
     """An analyst (or admin) to be added."""
 

@@ -29,7 +29,14 @@ from gateway.admin.people import (
     list_tokens,
     revoke_token,
 )
-from gateway.admin.prepare import PreparationReport, Progress, TableReport, drop_copy, prepare_dataset
+from gateway.admin.prepare import (
+    PreparationReport,
+    Progress,
+    TableReport,
+    drop_copy,
+    is_prepared,
+    prepare_dataset,
+)
 from gateway.admin.scopes import (
     join_project,
     leave_project,
@@ -62,6 +69,7 @@ __all__ = [
     "expire_answers",
     "export_ledger",
     "init",
+    "is_prepared",
     "issue_token",
     "join_project",
     "leave_project",

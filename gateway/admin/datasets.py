@@ -30,7 +30,7 @@ from gateway.policy.resolve import resolve
 from gateway.policy.snapshot import document_to_json, shapes_to_json
 from gateway.settings import Settings
 from gateway.sql.relations.lower import refused_views
-from gateway.store import acts, policies
+from gateway.store import acts, policies, preparations
 from gateway.store.engine import reader
 
 SEEN: Final = "data-seen"
@@ -249,6 +249,7 @@ def _record(conn: Connection, name: str) -> DatasetRecord:
 
     dataset = rebuild(stored, recorded[1])
     version = recorded[1] + len(versions.due(conn, dataset))
+    info = describe(replace(dataset, data_version=version))
     return DatasetRecord(
         name,
         stored.version,
@@ -256,7 +257,7 @@ def _record(conn: Connection, name: str) -> DatasetRecord:
         redacted(dataset.engine),
         stored.at,
         stored.actor,
-        describe(replace(dataset, data_version=version)),
+        info.model_copy(update={"prepared": preparations.ready(conn, name, stored.version, version) is not None}),
         stored.source,
         data_changed(conn, dataset),
     )

@@ -124,6 +124,12 @@ def prepare_dataset(
     return report
 
 
+def is_prepared(control: Engine, settings: Settings, name: str) -> bool:
+    """Whether plans of a dataset read a copy now."""
+    with reader(control).connect() as conn:
+        return Catalogue(2, settings.copies).current(conn, name).preparation is not None
+
+
 def drop_copy(control: Engine, settings: Settings, name: str, *, actor: str, writer: str | None = None) -> int:
     """Remove the copies of a dataset, so that plans read the data again from this instant on; return how many."""
     dataset = _source(control, name)

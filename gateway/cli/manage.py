@@ -105,6 +105,8 @@ def dataset_show(name: Name, as_json: Json = False) -> None:
     say(f"{record.name}, version {record.version}, data version {record.data_version}, {record.engine}")
     if record.files_changed:
         say("the data's files have CHANGED since the policy was applied or the data version raised: `dataset refresh`")
+    if info.prepared:
+        say("plans read a prepared copy")
     say(f"privacy unit {info.privacy_unit}; at most ε = {info.max_epsilon:g} a query, δ = {info.delta:g}")
     for table in info.tables:
         say("")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +34,7 @@ def dataset_prepare(
             return
         report = admin.prepare_dataset(engine, found, name, actor=actor(), told=lambda step: note(_step(step)))
     if as_json:
-        show_json(plain(report))
+        show_json(asdict(report))
     elif not report.made:
         say(f"{name}: the copy of data version {report.data_version} is read already")
     else:
@@ -51,29 +52,6 @@ def _step(step: Progress) -> str:
             return f"{where}: {step.rows:,} rows are kept ({step.seconds:.1f} s)"
         case "kept":
             return f"{where}: done by an earlier run"
-
-
-def plain(report: PreparationReport) -> dict[str, Any]:
-    """Return a report as JSON says it."""
-    return {
-        "dataset": report.dataset,
-        "version": report.version,
-        "data_version": report.data_version,
-        "made": report.made,
-        "estimated_bytes": report.estimated,
-        "tables": [
-            {
-                "name": table.name,
-                "rows": table.rows,
-                "owned": table.owned,
-                "kept": table.kept,
-                "owners": table.owners,
-                "max_rows_per_unit": table.most,
-                "key_unique": table.key,
-            }
-            for table in report.tables
-        ],
-    }
 
 
 def _show(report: PreparationReport) -> None:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.errors import DiscreetError
-from gateway.http import administer, ask, grants, health, openapi, problems, queries
+from gateway.http import administer, ask, copies, grants, health, openapi, problems, queries
 from gateway.http.entry import Threads
 from gateway.http.guard import Guard
 from gateway.http.jobs import Jobs
@@ -41,12 +41,21 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
     app.state.jobs = Jobs()
     metrics = Metrics(lambda: service.slots.in_flight)
     app.state.service = service
+    app.state.preparing = copies.Preparing(service)
     app.state.answer = answer
     app.state.threads = Threads(
         per_analyst=service.settings.queries_per_analyst, in_all=service.settings.queries_in_all
     )
     app.state.metrics = metrics
-    for router in (ask.router, queries.router, administer.router, grants.router, health.router, health.guarded):
+    for router in (
+        ask.router,
+        queries.router,
+        administer.router,
+        copies.router,
+        grants.router,
+        health.router,
+        health.guarded,
+    ):
         app.include_router(router)
     app.add_exception_handler(DiscreetError, problems.of_discreet)
     app.add_exception_handler(RequestValidationError, problems.of_validation)

@@ -16,6 +16,7 @@ def test_a_copy_is_made_shown_and_removed(call: Call, clinic: Path) -> None:
     assert made.stdout.splitlines()[2].split() == ["person", "400", "400", "400", "400", "1"]
     assert made.stdout.endswith("clinic: plans read the copy of data version 1 from now on\n")
     assert made.stderr.splitlines()[:2] == ["[1/1] person: 400 rows", "[1/1] person: copying"]
+    assert "plans read a prepared copy" in call("dataset", "show", "clinic").stdout
     assert "read already" in call("dataset", "prepare", "clinic").stdout
     assert call("dataset", "prepare", "clinic", "--drop").stdout == "clinic: 1 copies are removed\n"
     again = json.loads(call("dataset", "prepare", "clinic", "--json").stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from gateway.http import administer, ask, grants, health, queries
+from gateway.http import administer, ask, copies, grants, health, queries
 from gateway.wire import Problem, QueryRequest, QueryResponse
 from tests.docs.pages import blocks, named, page
 
@@ -13,7 +13,15 @@ PAGE = page("docs/http.md")
 
 
 def test_every_address_is_described() -> None:
-    routers = (ask.router, queries.router, administer.router, grants.router, health.router, health.guarded)
+    routers = (
+        ask.router,
+        queries.router,
+        administer.router,
+        copies.router,
+        grants.router,
+        health.router,
+        health.guarded,
+    )
     routes = {
         f"{method} {getattr(route, 'path')}"  # noqa: B009 (the base class of routes has none)
         for router in routers

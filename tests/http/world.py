@@ -77,7 +77,7 @@ def make_service(settings: Settings, **changes: Any) -> Service:
         "key": key,
         "verifier": verifier(settings, key),
         "engines": EnginePool(open_engine),
-        "catalogue": Catalogue(settings.stored_datasets),
+        "catalogue": Catalogue(settings.stored_datasets, settings.copies),
         "plans": Plans(settings.stored_plans),
         "slots": Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         "sandbox": NoSandbox(),
