@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from gateway.sql.planning.plan import Moments, Variable
+from mechanisms import firstorder
 from mechanisms.intervals import ratio_intervals
 from mechanisms.moments import Estimates, Noisy, correlation, count_range, covariance, slope
 from mechanisms.noise import Noise
@@ -43,11 +44,12 @@ def statistic(moments: Moments, columns: Columns, noises: Mapping[str, Noise], c
         case "covariance_population" | "covariance_sample":
             return _covariance(moments, noisy, confidence)
         case "correlation":
-            return _shown(correlation(noisy, confidence))
+            return _shown(_correlation(noisy, confidence))
         case "determination":
-            return _shown(_squared(correlation(noisy, confidence)))
+            return _shown(_squared(_correlation(noisy, confidence)))
         case "slope":
-            return _shown(_scaled(slope(noisy, confidence), float(_of_y(moments).half / moments.x.half)))
+            found = firstorder.slope(noisy, confidence).narrowed(slope(noisy, confidence))
+            return _shown(_scaled(found, float(_of_y(moments).half / moments.x.half)))
         case "intercept":
             return _intercept(moments, noisy, confidence)
 
@@ -133,7 +135,9 @@ def _widest(variable: Variable) -> float:
 
 
 def _variance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
-    found = _scaled(covariance(noisy.variance(), confidence), float(moments.x.half**2))
+    alone = noisy.variance()
+    found = firstorder.covariance(alone, confidence).narrowed(covariance(alone, confidence))
+    found = _scaled(found, float(moments.x.half**2))
     if moments.statistic.endswith("sample"):
         found = _sampled(found, noisy, confidence)
     found = _held(found, 0.0, _widest(moments.x) ** 2, moments, noisy)
@@ -144,11 +148,16 @@ def _variance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
 
 def _covariance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     y = _of_y(moments)
-    found = _scaled(covariance(noisy, confidence), float(moments.x.half * y.half))
+    found = firstorder.covariance(noisy, confidence).narrowed(covariance(noisy, confidence))
+    found = _scaled(found, float(moments.x.half * y.half))
     if moments.statistic.endswith("sample"):
         found = _sampled(found, noisy, confidence)
     most = _widest(moments.x) * _widest(y)
     return _shown(_held(found, -most, most, moments, noisy))
+
+
+def _correlation(noisy: Noisy, confidence: float) -> Estimates:
+    return firstorder.correlation(noisy, confidence).narrowed(correlation(noisy, confidence))
 
 
 def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
@@ -168,6 +177,7 @@ def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     products = [end * (mean + shift) for end in slopes for mean in ends["a"]]
     low, high = ends["b"][0] - np.maximum.reduce(products), ends["b"][1] - np.minimum.reduce(products)
     found = Estimates(value, np.where(bounded, low, -np.inf), np.where(bounded, high, np.inf), steep.undefined)
+    found = firstorder.intercept(noisy, confidence, -shift).narrowed(found)
     scaled = _scaled(found, float(y.half))
     middle = float(y.centre)
     return _shown(Estimates(scaled.value + middle, scaled.low + middle, scaled.high + middle, scaled.undefined))

@@ -26,7 +26,7 @@ import numpy as np
 
 from mechanisms.intervals import half_width
 from mechanisms.noise import Noise
-from mechanisms.tails import Floats
+from mechanisms.tails import Floats, variance
 
 Axes: TypeAlias = tuple[int, ...]
 
@@ -182,16 +182,6 @@ def _subsets(axes: Axes) -> Iterable[Axes]:
 
 def _effects(margins: Sequence[Margin]) -> tuple[Axes, ...]:
     return tuple(dict.fromkeys(effect for margin in margins for effect in _subsets(margin.axes)))
-
-
-def variance(noise: Noise) -> float:
-    """Return the variance of a noise; a discrete Gaussian one's is at most its scale squared, and nearly that.
-
-    Of a discrete Laplace it is 1/(2 sinh(1/(2 scale))^2).
-    """
-    if noise.mechanism == "gaussian":
-        return noise.scale**2
-    return 1 / (2 * math.sinh(min(1 / (2 * noise.scale), 300.0)) ** 2)
 
 
 def width(parts: Sequence[tuple[float, int, Noise]], confidence: float) -> float:

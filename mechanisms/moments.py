@@ -36,7 +36,9 @@ Flags: TypeAlias = NDArray[np.bool_]
 MOST_NOMINAL = 64
 """Half-widths that one call may ask for; with more groups the lattice of nominal points is coarser."""
 
-_PARTS = 128  # the allowed probability is spent in these: one for each event on the way
+PARTS = 128
+"""The allowed probability is spent in so many parts: one for each event on the way."""
+
 _ROUNDING = 1e-9
 
 
@@ -106,13 +108,13 @@ def count_range(moments: Noisy, confidence: float) -> tuple[Floats, Floats]:
 
     So a statistic multiplied with a factor of the count needs nothing more for it.
     """
-    width = moments.half_width({"n": 1.0}, _allowed(confidence) / _PARTS)
+    width = moments.half_width({"n": 1.0}, _allowed(confidence) / PARTS)
     return moments.values["n"] - width, moments.values["n"] + width
 
 
 def _box(moments: Noisy, allowed: float) -> _Box:
     """Return the box of the means: m - A/n = (noise of A - A/n * noise of n)/(true n), with A and n the noisy ones."""
-    width = {name: moments.half_width({name: 1.0}, allowed / _PARTS) for name in moments.terms}
+    width = {name: moments.half_width({name: 1.0}, allowed / PARTS) for name in moments.terms}
     n = moments.values["n"]
     least = n - width["n"]
     known = (least > 0) & (n >= 1)
@@ -189,7 +191,7 @@ def covariance(moments: Noisy, confidence: float) -> Estimates:
     def coefficients(c: float, m_a: float, m_b: float) -> dict[str, float]:
         return {"ab": 1.0, "a": -m_b, "b": -m_a, "n": m_a * m_b - c}
 
-    reach = _half_widths(moments, points, coefficients, allowed * (1 - 6 / _PARTS))
+    reach = _half_widths(moments, points, coefficients, allowed * (1 - 6 / PARTS))
     product = np.abs(at_a) * off_b + np.abs(at_b) * off_a + off_a * off_b
     reach = reach + off_b * box.width["a"] + off_a * box.width["b"] + product * box.width["n"]
     middle = total - nominal * box.n
@@ -219,7 +221,7 @@ def slope(moments: Noisy, confidence: float) -> Estimates:
     def coefficients(s: float, m_a: float, m_b: float) -> dict[str, float]:
         return {"ab": 1.0, "aa": -s, "a": 2 * s * m_a - m_b, "b": -m_a, "n": m_a * m_b - s * m_a * m_a}
 
-    reach = _half_widths(moments, points, coefficients, allowed * (1 - 7 / _PARTS))
+    reach = _half_widths(moments, points, coefficients, allowed * (1 - 7 / PARTS))
     square = _square(at_a, off_a)
     steep = np.abs(nominal)
     product = np.abs(at_a) * off_b + np.abs(at_b) * off_a + off_a * off_b + steep * square
@@ -271,7 +273,7 @@ def correlation(moments: Noisy, confidence: float) -> Estimates:
         a, b = r * q * m_a - m_b, r * p * m_b - m_a
         return {"ab": 1.0, "aa": -r * q / 2, "bb": -r * p / 2, "a": a, "b": b, "n": centre}
 
-    reach = _half_widths(moments, points, coefficients, allowed * (1 - 10 / _PARTS))
+    reach = _half_widths(moments, points, coefficients, allowed * (1 - 10 / PARTS))
     tied = np.abs(nominal)
     square_a, square_b = _square(at_a, off_a), _square(at_b, off_b)
     by_n = np.abs(at_a) * off_b + np.abs(at_b) * off_a + off_a * off_b

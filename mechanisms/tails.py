@@ -80,3 +80,13 @@ def quantile(noise: Noise, target: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if survival(noise, middle) <= target else (middle, high)
     return high
+
+
+def variance(noise: Noise) -> float:
+    """Return the variance of a noise; a discrete Gaussian one's is at most its scale squared, and nearly that.
+
+    Of a discrete Laplace it is 1/(2 sinh(1/(2 scale))^2).
+    """
+    if noise.mechanism == "gaussian":
+        return noise.scale**2
+    return 1 / (2 * math.sinh(min(1 / (2 * noise.scale), 300.0)) ** 2)

@@ -13,6 +13,8 @@ import pytest
 from gateway.sandbox import Sandbox
 from tests.audit.coverage import Covered, tally, towns
 from tests.oracles.databases import DuckdbDatabase
+from tests.oracles.questions import Mechanism
+from tests.release.test_moments import POINTS, STATISTICS, drawn, truth
 
 pytestmark = pytest.mark.audit
 
@@ -66,6 +68,13 @@ def sandbox() -> Iterator[Sandbox]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def points() -> Iterator[DuckdbDatabase]:
+    opened = DuckdbDatabase(POINTS)
+    yield opened
+    opened.close()
+
+
 def _off(part: float, count: int) -> float:
     """How far the count of what holds with probability ``part`` may be off, but once in ten thousand."""
     return 3.72 * math.sqrt(part * (1 - part) * count)
@@ -77,6 +86,17 @@ def test_intervals_hold_as_often_as_said(case: Covered, base: DuckdbDatabase, sa
     assert found.all
     for name, count in found.all.items():
         assert 0.94 * count - _off(0.94, count) <= found.held[name] <= 0.98 * count + _off(0.98, count), name
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+@pytest.mark.parametrize("count", [1_000, 3_000])
+@pytest.mark.parametrize("select", STATISTICS)
+def test_intervals_of_second_moments_hold_as_often_as_said(
+    select: str, count: int, mechanism: Mechanism, points: DuckdbDatabase
+) -> None:
+    found, exact = drawn(points, select, count, mechanism=mechanism, times=10_000), truth(select, count)
+    held = sum(ends is not None and ends[0] <= exact <= ends[1] for ends in found.intervals)
+    assert 0.94 * 10_000 - _off(0.94, 10_000) <= held <= 0.98 * 10_000 + _off(0.98, 10_000)
 
 
 @pytest.mark.parametrize("case", LEANING, ids=str)

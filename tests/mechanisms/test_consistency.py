@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mechanisms.consistency import MANY, Axes, Design, Margin, variance, width
+from mechanisms.consistency import MANY, Axes, Design, Margin, width
 from mechanisms.intervals import half_width
 from mechanisms.noise import Noise
-from mechanisms.tails import Floats
+from mechanisms.tails import Floats, variance
 
 SIZES = (2, 3, 4)
 CASES: tuple[tuple[Axes, ...], ...] = (

@@ -20,8 +20,9 @@ from fractions import Fraction
 from gateway.sql.algebra import feeds
 from gateway.sql.planning.plan import Key, Linear, PlannedRelease
 from gateway.sql.tables import nodes
-from mechanisms.consistency import Design, Margin, variance, width
+from mechanisms.consistency import Design, Margin, width
 from mechanisms.noise import Noise
+from mechanisms.tails import variance
 
 MOST_CELLS = 400
 """Cells of all tables that are made consistent together: of more, each gains next to nothing, and the finest table of

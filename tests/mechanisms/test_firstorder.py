@@ -1,0 +1,82 @@
+"""Intervals of second moments to first order: they hold as often as said, and say nothing where the noise is large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import numpy as np
+import pytest
+
+from mechanisms import firstorder, moments
+from mechanisms.firstorder import Reach
+from mechanisms.moments import Noisy
+from mechanisms.noise import Noise, draw
+from mechanisms.tails import Floats
+
+NAMES = ("n", "a", "b", "ab", "aa", "bb")
+TIMES = 4_000
+FIXED = np.random.default_rng(3)  # an example, not noise
+A = FIXED.uniform(-0.9, 0.7, 4_000)
+B = np.clip(0.4 * A + 0.2 + FIXED.normal(0, 0.25, A.size), -1, 1)
+LEVEL = 1.5
+
+
+@cache
+def noisy(noise: Noise, size: int) -> Noisy:
+    """Moments of the first points, each with a noise of its own, many times over."""
+    a, b = A[:size], B[:size]
+    sums = dict(zip(NAMES, (float(size), a.sum(), b.sum(), (a * b).sum(), (a * a).sum(), (b * b).sum()), strict=True))
+    values = {name: exact + np.array(draw(noise, TIMES), dtype=np.float64) for name, exact in sums.items()}
+    return Noisy(values, {name: ((name, 1.0),) for name in NAMES}, dict.fromkeys(NAMES, noise))
+
+
+def exact(name: str, size: int) -> float:
+    a, b = A[:size], B[:size]
+    steep = np.cov(a, b, bias=True)[0, 1] / a.var()
+    found: Mapping[str, Callable[[], Floats]] = {
+        "covariance": lambda: np.cov(a, b, bias=True)[0, 1],
+        "slope": lambda: steep,
+        "intercept": lambda: b.mean() + steep * (LEVEL - a.mean()),
+        "correlation": lambda: np.corrcoef(a, b)[0, 1],
+    }
+    return float(found[name]())
+
+
+def reach(name: str, found: Noisy, confidence: float) -> Reach:
+    if name == "intercept":
+        return firstorder.intercept(found, confidence, LEVEL)
+    reached: Reach = getattr(firstorder, name)(found, confidence)
+    return reached
+
+
+STATISTICS = ("covariance", "slope", "intercept", "correlation")
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("noise", [Noise("laplace", 9.0), Noise("gaussian", 12.0)], ids=["laplace", "gaussian"])
+@pytest.mark.parametrize("name", STATISTICS)
+def test_they_hold_as_often_as_said(name: str, noise: Noise, confidence: float) -> None:
+    found = reach(name, noisy(noise, 4_000), confidence)
+    assert found.sure.mean() > 0.99
+    held = float((np.abs(found.value - exact(name, 4_000)) <= found.half).mean())
+    off = 6 * np.sqrt(confidence * (1 - confidence) / TIMES)
+    assert confidence - off <= held <= confidence + 0.02 + off
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_nothing_is_said_where_the_noise_is_large(name: str) -> None:
+    for size in (0, 1, 30):
+        assert not reach(name, noisy(Noise("laplace", 30.0), size), 0.95).sure.mean() > 0.01
+
+
+def test_where_nothing_is_said_the_interval_stands() -> None:
+    found = noisy(Noise("laplace", 9.0), 400)
+    rigorous = moments.covariance(found, 0.95)
+    reached = firstorder.covariance(found, 0.95)
+    narrowed = reached.narrowed(rigorous)
+    assert np.all(narrowed.low >= rigorous.low)
+    assert np.all(narrowed.high <= rigorous.high)
+    unsure = Reach(reached.value, reached.half, np.zeros_like(reached.sure)).narrowed(rigorous)
+    assert np.array_equal(unsure.low, rigorous.low)
+    assert np.array_equal(unsure.high, rigorous.high)
