@@ -38,6 +38,7 @@ def add_scalars(connection: sqlite3.Connection) -> None:
         "part": (2, _strict(part)),
         "cut": (2, _strict(cut)),
         "days": (2, _strict(lambda first, last: (_moment(last) - _moment(first)).days)),
+        "seconds": (1, _strict(lambda value: (_moment(value) - datetime.min) // timedelta(seconds=1))),  # noqa: DTZ901
         "plus": (3, _strict(plus)),
     }
     for name, (arguments, function) in found.items():

@@ -104,6 +104,11 @@ _POST: Mapping[str, Function] = {
         "NULL for what is no number of days of the years 1 to 9999",
         "post",
     ),
+    "timestamp_of_seconds": _function(
+        "{0} + TO_SECONDS(CAST(CASE WHEN {1} >= 0 AND {1} < 315537897600 THEN {1} END AS BIGINT))",
+        "NULL for what is no number of seconds of the years 1 to 9999",
+        "post",
+    ),
 }
 
 
@@ -247,6 +252,13 @@ _DATES: Mapping[str, Function] = {
     "as_date": _function("CAST({0} AS DATE)", _CALENDAR, "row", "post"),
     "as_timestamp": _function("CAST({0} AS TIMESTAMP)", _CALENDAR, "row", "post"),
     "days_between": _function("CAST({1} - {0} AS BIGINT)", _CALENDAR, "row", "post"),
+    "seconds": _function(
+        "CAST(DATE_DIFF('second', TIMESTAMP '0001-01-01 00:00:00', {0}) AS BIGINT)",
+        _CALENDAR,
+        "row",
+        "post",
+        postgres="CAST(FLOOR(EXTRACT(EPOCH FROM CAST({0} AS TIMESTAMP))) AS BIGINT) + 62135596800",
+    ),
     "date_plus_days": _function("{0} + CAST({1} AS INTEGER)", "held within the years 1 to 9999", "row", "post"),
     "date_plus_months": _function(
         "CAST({0} + {1} * INTERVAL '1' MONTH AS DATE)", "held within the years 1 to 9999", "row", "post"

@@ -81,6 +81,7 @@ _SQLITE: Mapping[str, str] = MappingProxyType(
         "as_date": "SUBSTR({0}, 1, 10)",
         "as_timestamp": "{0} || ' 00:00:00.000000'",
         "days_between": "discreet_days({0}, {1})",
+        "seconds": "discreet_seconds({0})",
         "date_plus_days": "discreet_plus('day', {0}, {1})",
         "date_plus_months": "discreet_plus('month', {0}, {1})",
         "timestamp_plus_months": "discreet_plus('month', {0}, {1})",
@@ -173,6 +174,10 @@ _SPARK: Mapping[str, str] = MappingProxyType(
         "as_date": "CAST({0} AS DATE)",
         "as_timestamp": "CAST({0} AS TIMESTAMP_NTZ)",
         "days_between": "CAST(DATEDIFF({1}, {0}) AS BIGINT)",
+        "seconds": (
+            "DATEDIFF(CAST({0} AS DATE), DATE '0001-01-01') * 86400L + HOUR(CAST({0} AS TIMESTAMP_NTZ)) * 3600 "
+            "+ MINUTE(CAST({0} AS TIMESTAMP_NTZ)) * 60 + CAST(SECOND(CAST({0} AS TIMESTAMP_NTZ)) AS BIGINT)"
+        ),
         "date_plus_days": "DATE_ADD({0}, CAST({1} AS INT))",
         "date_plus_months": "ADD_MONTHS({0}, CAST({1} AS INT))",
         "timestamp_plus_months": "{0} + MAKE_YM_INTERVAL(0, CAST({1} AS INT))",
@@ -268,6 +273,7 @@ _MYSQL: Mapping[str, str] = MappingProxyType(
         "as_date": "CAST({0} AS DATE)",
         "as_timestamp": "CAST({0} AS DATETIME(6))",
         "days_between": "DATEDIFF({1}, {0})",
+        "seconds": "TIMESTAMPDIFF(SECOND, TIMESTAMP '0001-01-01 00:00:00', {0})",
         "date_plus_days": "{0} + INTERVAL {1} DAY",
         "date_plus_months": "{0} + INTERVAL {1} MONTH",
         "timestamp_plus_months": "{0} + INTERVAL {1} MONTH",

@@ -258,6 +258,7 @@ MEANINGS: Mapping[str, Callable[..., Any]] = {
     },
     "as_date": lambda value: value.date() if isinstance(value, datetime) else value,
     "as_timestamp": _timestamp,
+    "seconds": lambda at: (at - datetime.min) // timedelta(seconds=1),  # noqa: DTZ901
     "days_between": lambda first, last: (last - first).days,
     "date_plus_days": lambda day, count: day + timedelta(days=count),
     "date_plus_months": _months,

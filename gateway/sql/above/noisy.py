@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from sqlglot import exp
@@ -15,7 +16,7 @@ from gateway.errors import SqlRefused
 from gateway.sql.above.quantiles import Quantile, quantile
 from gateway.sql.algebra import Aggregate, Call, Constant, Ref, Scalar
 from gateway.sql.below.contribution import limited, stated
-from gateway.sql.below.folds import bounded
+from gateway.sql.below.folds import bounded, counted
 from gateway.sql.below.spread import spread
 from gateway.sql.functions import Level
 from gateway.sql.inference.facts import Facts
@@ -138,6 +139,7 @@ class Noisy:
                 self._add(Aggregate("count_rows", None, "integer")) if condition is None else self._counted(condition)
             )
         if kind != "count":
+            found = counted(found, argument, self.rows)
             bounded(found, self.about, argument)
         whole = kind == "sum" and known(found, self.about.columns).kind == "integer"
         argument_of = found if condition is None else _where(condition, found)
@@ -164,7 +166,7 @@ class Noisy:
             refuse("aggregate-argument", asked.value)
         first: Constant | None = None
         if found.kind in MOMENTS:
-            first, found = self._days(found, asked.value)
+            first, found = self._since(found, asked.value)
         bounded(found, self.about, asked.value)
         if any(known(key, self.about.columns).owner for _, key in self.keys):
             alone = "Each group would be one person, whose values nothing can hide."
@@ -172,23 +174,29 @@ class Noisy:
         value = found if condition is None else _where(condition, found)
         whole = first is not None or (asked.discrete and known(found, self.about.columns).kind == "integer")
         name = self._add(Aggregate("quantile", value, "integer" if whole else "float", asked.fraction))
-        return name if first is None else Call("date_of_days", (first, name), "date")
+        if first is None:
+            return name
+        of = "date_of_days" if first.kind == "date" else "timestamp_of_seconds"
+        return Call(of, (first, name), first.kind)
 
-    def _days(self, found: Scalar, node: exp.Expression) -> tuple[Constant, Scalar]:
-        """Return a date as the number of days since the first that is declared, and that first.
+    def _since(self, found: Scalar, node: exp.Expression) -> tuple[Constant, Scalar]:
+        """Return a date as the number of days since the first that is declared, a timestamp as seconds, and that first.
 
         Why this is sound: the number is computed from one row behind the clamp to the declared bounds; what is drawn is
-        a number of days of the grid, and the date that it stands for is post-processing.
+        a number of the grid, and the moment that it stands for is post-processing.
         """
-        if found.kind == "timestamp":
-            refuse("type-mismatch", node, message="Quantiles are of days.", hint="Write CAST(x AS DATE).")
         if self.limits is not None:
             refuse("contribution-bounds-invalid", node, message="Contribution bounds are for numbers.")
         bounds = known(found, self.about.columns).bounds
         if bounds is None:
-            refuse("bounds-missing", node, hint="Write GREATEST(LEAST(x, DATE '2024-12-31'), DATE '2024-01-01').")
-        first = Constant(moment(bounds[0], "date"), "date")
-        return first, between(first, found, "day", node, self.rows)
+            word = found.kind.upper()
+            hint = f"Write GREATEST(LEAST(x, {word} '2024-12-31'), {word} '2024-01-01')."
+            refuse("bounds-missing", node, hint=hint)
+        first = moment(bounds[0], found.kind)
+        if isinstance(first, datetime):
+            first = first.replace(microsecond=0)
+        start = Constant(first, found.kind)
+        return start, between(start, found, "day" if found.kind == "date" else "second", node, self.rows)
 
     def _bounded(self, node: Bounded) -> Scalar:
         """Return an aggregate within its contribution bounds."""

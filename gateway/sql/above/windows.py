@@ -8,17 +8,25 @@ than at values (row numbers, LAG, FIRST_VALUE, ROWS frames) has its order comple
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 
 from sqlglot import exp
 
 from gateway.sql.algebra import Constant, Kind, Ordering, Scalar
+from gateway.sql.functions import UNITS
 from gateway.sql.refusals import refuse
-from gateway.sql.scalars.constants import as_kind
+from gateway.sql.scalars.constants import NUMERIC, as_kind, literal
+from gateway.sql.scalars.dates import MOMENTS, interval
 from gateway.sql.scalars.resolve import only
 from gateway.sql.scalars.scalar import Names, number, scalar
 from gateway.sql.tables import Windowed
+
+MOST_RANGE = 10**9
+"""The widest distance of a frame of RANGE."""
 
 MOST_ROWS = 10_000
 """The widest offset of LAG, NTILE and frames."""
@@ -45,7 +53,10 @@ def window(node: exp.Window, names: Names) -> tuple[Windowed, Kind]:
     partition = tuple(scalar(item, names) for item in node.args.get("partition_by") or ())
     order = _order(node, names)
     function, args, kind = _function(node.this, names)
-    frame = _frame(node.args.get("spec"))
+    frame = _frame(node.args.get("spec"), order)
+    if frame is not None and frame.startswith("RANGE") and order and order[0].by.kind in NUMERIC:
+        # A distance is taken off doubles, which have no end to run over.
+        order = (replace(order[0], by=number(order[0].by, node)), *order[1:])
     ranked = type(node.this) in _RANKS
     if ranked and not order:
         refuse("window-unsupported", node, message="A rank needs an ORDER BY in its window.")
@@ -132,15 +143,15 @@ def _count(node: exp.Expression, where: exp.Expression, *, least: int) -> Consta
     return Constant(int(node.this), "integer")
 
 
-def _frame(spec: exp.Expression | None) -> str | None:
+def _frame(spec: exp.Expression | None, order: Sequence[Ordering]) -> str | None:
     if spec is None:
         return None
     only(spec, "kind", "start", "start_side", "end", "end_side", code="window-unsupported")
     kind = str(spec.args.get("kind") or "").upper()
     if kind not in ("ROWS", "RANGE"):
         refuse("window-unsupported", spec, hint="Write ROWS or RANGE.")
-    start = _edge(spec, "start", kind)
-    end = "CURRENT ROW" if spec.args.get("end") is None else _edge(spec, "end", kind)
+    start = _edge(spec, "start", kind, order)
+    end = "CURRENT ROW" if spec.args.get("end") is None else _edge(spec, "end", kind, order)
     if start == "UNBOUNDED FOLLOWING" or end == "UNBOUNDED PRECEDING":
         refuse("window-unsupported", spec)
     if _place(start) > _place(end):
@@ -148,7 +159,7 @@ def _frame(spec: exp.Expression | None) -> str | None:
     return f"{kind} BETWEEN {start} AND {end}"
 
 
-def _edge(spec: exp.Expression, name: str, kind: str) -> str:
+def _edge(spec: exp.Expression, name: str, kind: str, order: Sequence[Ordering]) -> str:
     value, side = spec.args.get(name), str(spec.args.get(f"{name}_side") or "").upper()
     if value == "CURRENT ROW" and not side:
         return "CURRENT ROW"
@@ -156,13 +167,40 @@ def _edge(spec: exp.Expression, name: str, kind: str) -> str:
         refuse("window-unsupported", spec)
     if value == "UNBOUNDED":
         return f"UNBOUNDED {side}"
-    if kind == "RANGE" or not isinstance(value, exp.Expression):
-        refuse("window-unsupported", spec, hint="RANGE takes UNBOUNDED PRECEDING, CURRENT ROW, UNBOUNDED FOLLOWING.")
+    if not isinstance(value, exp.Expression):
+        refuse("window-unsupported", spec)
+    if kind == "RANGE":
+        return f"{_distance(value, spec, order)} {side}"
     return f"{_count(value, spec, least=0).value} {side}"
 
 
-def _place(edge: str) -> int:
-    """Return where an edge lies, counted in rows from the current one."""
-    word, _, side = edge.partition(" ")
-    distance = 0 if word == "CURRENT" else 2 * MOST_ROWS if word == "UNBOUNDED" else int(word)
-    return -distance if side == "PRECEDING" else distance
+def _distance(value: exp.Expression, spec: exp.Expression, order: Sequence[Ordering]) -> str:
+    """Return how far a frame of RANGE reaches: a number beside numbers, an interval beside dates."""
+    if len(order) != 1:
+        refuse("window-unsupported", spec, message="RANGE with a distance takes one ORDER BY.")
+    if order[0].by.kind in NUMERIC and type(value) is exp.Literal:
+        found = literal(value)
+        if isinstance(found.value, int | Fraction) and 0 <= found.value <= MOST_RANGE:
+            return f"CAST('{float(found.value)!r}' AS DOUBLE)"
+    elif order[0].by.kind in MOMENTS and type(value) is exp.Interval:
+        amount, unit = interval(value)
+        if amount >= 0 and unit in UNITS:
+            return f"INTERVAL '{amount}' {unit.upper()}"
+    hint = "A number from 0 to 1000000000 beside numbers, INTERVAL '30' DAY beside dates."
+    refuse("window-unsupported", spec, message="This is no distance between values of the ORDER BY.", hint=hint)
+
+
+def _place(edge: str) -> float:
+    """Return where an edge lies, counted in rows, or days of intervals, from the current one."""
+    words = edge.split()
+    if words[0] == "INTERVAL":
+        distance = int(words[1].strip("'")) * _DAYS[words[2]]
+    elif words[0].startswith("CAST"):
+        distance = float(words[0].removeprefix("CAST").strip("('"))
+    else:
+        distance = 0 if words[0] == "CURRENT" else math.inf if words[0] == "UNBOUNDED" else int(words[0])
+    return -distance if words[-1] == "PRECEDING" else distance
+
+
+_DAYS = {"YEAR": 365.0, "QUARTER": 91.0, "MONTH": 30.4, "WEEK": 7.0, "DAY": 1.0}
+_DAYS |= {"HOUR": 1 / 24, "MINUTE": 1 / 1_440, "SECOND": 1 / 86_400}

@@ -22,6 +22,7 @@ from gateway.sql.inference.facts import Facts, fold_known
 from gateway.sql.inference.keys import is_owned_thing
 from gateway.sql.inference.known import Known, known
 from gateway.sql.refusals import refuse
+from gateway.sql.scalars.casts import to_kind
 from gateway.sql.scalars.constants import NUMERIC, ONE
 from gateway.sql.scalars.resolve import Context, RowNames, matches, only
 from gateway.sql.scalars.scalar import Names, different, predicate, scalar
@@ -242,9 +243,16 @@ def aggregated(node: exp.Expression, names: Names) -> FoldAggregate | None:
         meaning = scalar(argument, names)
     if isinstance(meaning, Constant):
         refuse("aggregate-argument", node)
+    if kind in ("sum", "average"):
+        meaning = counted(meaning, argument, names)
     if kind in ("least", "greatest") and meaning.kind == "boolean":
         refuse("type-mismatch", node, message="MIN and MAX take no truth value.")
     return FoldAggregate(kind, _where(condition, meaning))  # type: ignore[arg-type]
+
+
+def counted(meaning: Scalar, node: exp.Expression, names: Names) -> Scalar:
+    """Return what SUM and AVG add: a truth value as 1 or 0, as MySQL and DuckDB add it, anything else as it is."""
+    return to_kind(meaning, "integer", node, names) if meaning.kind == "boolean" else meaning
 
 
 def _where(condition: Scalar | None, value: Scalar) -> Scalar:

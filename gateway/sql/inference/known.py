@@ -5,6 +5,7 @@ Each rule says why it is sound; a fact about data holds only where the bounded S
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -213,6 +214,9 @@ def _arithmetic(function: str, kind: Kind, ends: Sequence[Bounds], each: Sequenc
         case "row_raised":
             found = [float(ends[0][0]) ** float(end) for end in ends[1]]
             return intervals.outward(min(found), max(found))
+        case "seconds":
+            low, high = (Fraction(math.floor((end - 1) * 86_400)) for end in ends[0])
+            return low, high
         case "days_between":
             return intervals.subtract(ends[1], ends[0], whole=True)
     return None

@@ -10,8 +10,9 @@ owner's rows and of public data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -68,17 +69,34 @@ def has_subquery(node: exp.Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """Whether a subquery finds a row (``anti``: none): one that equals the members, for IN and NOT IN."""
+    """Whether a subquery finds a row (``anti``: none): one that equals the members, for IN and NOT IN.
+
+    ``op`` is how a single member is compared with the row: ``x > ALL (…)`` finds none for which ``x <= …``.
+    """
 
     node: exp.Expression
     query: exp.Expression
     members: tuple[exp.Expression, ...] | None
     anti: bool
+    op: str = "eq"
+
+
+_QUANTIFIED: Mapping[type[exp.Expr], tuple[str, str]] = MappingProxyType(
+    {
+        exp.EQ: ("eq", "neq"),
+        exp.NEQ: ("neq", "eq"),
+        exp.LT: ("lt", "gte"),
+        exp.LTE: ("lte", "gt"),
+        exp.GT: ("gt", "lte"),
+        exp.GTE: ("gte", "lt"),
+    }
+)
+"""Each comparison, and the one that is true where it is false."""
 
 
 def subquery_test(node: exp.Expression) -> Test | None:
-    """Return the IN, EXISTS, ``= ANY`` or ``<> ALL`` that a condition is, negated or not; None for any other."""
-    anti, inner = False, node
+    """Return the IN, EXISTS, ``= ANY`` or ``> ALL`` that a condition is, negated or not; None for any other."""
+    anti, inner, op = False, node, "eq"
     while type(inner) in (exp.Not, exp.Paren):
         only(inner, "this")
         anti ^= type(inner) is exp.Not
@@ -90,10 +108,11 @@ def subquery_test(node: exp.Expression) -> Test | None:
     if type(inner) is exp.In and inner.args.get("query") is not None:
         only(inner, "this", "query")
         query = inner.args["query"]
-    elif (type(inner), type(inner.args.get("expression"))) in ((exp.EQ, exp.Any), (exp.NEQ, exp.All)):
+    elif type(inner) in _QUANTIFIED and type(inner.args.get("expression")) in (exp.Any, exp.All):
         only(inner, "this", "expression")
         only(inner.expression, "this")
-        query, anti = inner.expression.this, anti ^ (type(inner) is exp.NEQ)
+        every = type(inner.expression) is exp.All
+        query, anti, op = inner.expression.this, anti ^ every, _QUANTIFIED[type(inner)][every]
     if query is None:
         return None
     member = inner.this
@@ -102,8 +121,10 @@ def subquery_test(node: exp.Expression) -> Test | None:
         member = member.this
     if type(member) is exp.Tuple:
         only(member, "expressions")
+        if op != "eq":
+            refuse("subquery-unsupported", node, message="Rows are compared with a subquery by IN alone.")
         return Test(node, query, tuple(member.expressions), anti)
-    return Test(node, query, (member,), anti)
+    return Test(node, query, (member,), anti, op)
 
 
 # --- what a subquery finds
@@ -154,7 +175,7 @@ def _conditions(test: Test, found: _Found, scope: Scope, left: Facts, right: Fac
 
     Why NOT IN is written as "no row that equals or may equal": ``x NOT IN (…)`` is true only if no row equals x and
     neither x nor any of the rows is NULL, unless there is no row at all; of columns that hold no NULL that is the same
-    as NOT EXISTS with the equality.
+    as NOT EXISTS with the equality. ``x > ALL (…)`` is "no row for which ``x <= …`` is true or NULL" likewise.
     """
     on = list(found.on)
     if test.members is None:
@@ -164,7 +185,7 @@ def _conditions(test: Test, found: _Found, scope: Scope, left: Facts, right: Fac
     never_null = True
     for member, there in zip(test.members, found.items, strict=True):
         here = scalar(member, RowNames(scope))
-        equal = compare("eq", here, there, test.node, RowNames(replace(found.scope, outer=scope)))
+        equal = compare(test.op, here, there, test.node, RowNames(replace(found.scope, outer=scope)))
         missing = [(here, left), (there, right)]
         nulls = [part for part, side in missing if not _present(part, side)]
         never_null = never_null and not nulls

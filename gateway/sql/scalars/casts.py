@@ -15,6 +15,7 @@ from sqlglot import exp
 from gateway.sql.algebra import Call, Constant, Kind, Scalar
 from gateway.sql.inference.images import LONGEST
 from gateway.sql.inference.intervals import EXACT_FLOAT
+from gateway.sql.position import dialect
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars import constants
 from gateway.sql.scalars.arithmetic import near, operand, rounded
@@ -37,6 +38,10 @@ TARGETS: dict[object, Kind] = {
 
 A timestamp of a zone is one of UTC, as all are here; a text that names another zone is refused.
 """
+
+
+_CUTTING = ("spark", "tsql", "sqlite")
+"""Dialects in which a number that is cast to a whole one loses its decimals; in others it is rounded."""
 
 
 def cast(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
@@ -126,8 +131,10 @@ def _parsed(found: Scalar, kind: Kind, node: exp.Expression, names: Names) -> Sc
 
 def _whole(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
     """Return a number as a whole one: a double by the nearest even, a decimal half away from zero, as both engines."""
-    if isinstance(found, Constant) or names.level == "post":
+    if isinstance(found, Constant):
         refuse("not-supported", node, message="Write ROUND or TRUNC instead of this cast.")
+    if names.level == "post":  # all numbers are doubles there; the whole ones among them are whole
+        return call("trunc" if dialect(node) in _CUTTING else "round", (number(found, node),), "float", node, names)
     if found.kind == "decimal":
         return rounded("round", found, 0, node, names)
     inside = near(operand(found, node, names), node)

@@ -141,22 +141,13 @@ def _since(found: Scalar, unit: str, node: exp.Expression, names: Names, *, sund
             return year
         per_year = computed("multiply", year, Constant(12 // _MONTHS[unit], "integer"), node, names)
         return computed("add", per_year, call(unit, (found,), "integer", node, names), node, names)
+    if unit in _CLOCK and found.kind == "timestamp":
+        return _over(call("seconds", (found,), "integer", node, names), _SECONDS[unit], node, names)
     count: Scalar = call("days_between", (_ORIGIN, _day(found, node, names)), "integer", node, names)
     if unit == "week":
         count = computed("add", count, Constant(1, "integer"), node, names) if sundays else count
         return _over(count, 7, node, names)
-    return _clock(count, found, unit, node, names)
-
-
-def _clock(count: Scalar, found: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
-    """Return a number of days as hours, minutes or seconds, with those of a timestamp's own time."""
-    if unit == "day":
-        return count
-    for part in _CLOCK[: _CLOCK.index(unit) + 1]:
-        count = computed("multiply", count, Constant(_PER[part], "integer"), node, names)
-        if found.kind == "timestamp":
-            count = computed("add", count, call(part, (found,), "integer", node, names), node, names)
-    return count
+    return computed("multiply", count, Constant(86_400 // _SECONDS[unit], "integer"), node, names)
 
 
 def _counted(value: object, unit: str, *, sundays: bool) -> int:
@@ -185,5 +176,9 @@ def _rest(found: Scalar, node: exp.Expression, names: Names, *, days: bool) -> S
         assert isinstance(found.value, date)
         value = found.value
         return Constant(value.day if days else value.day * 86_400 + _time(value), "integer")
-    day = call("day", (found,), "integer", node, names)
-    return day if days else _clock(day, found, "second", node, names)
+    count: Scalar = call("day", (found,), "integer", node, names)
+    for part in () if days else _CLOCK:
+        count = computed("multiply", count, Constant(_PER[part], "integer"), node, names)
+        if found.kind == "timestamp":
+            count = computed("add", count, call(part, (found,), "integer", node, names), node, names)
+    return count
