@@ -306,6 +306,7 @@ per_query: {{max_epsilon: 20}}
 """
 
 
+@pytest.mark.audit
 @pytest.mark.parametrize(("kind", "unit", "owner"), [("sqlite", "row", ""), ("postgres", "{key: who}", "owner: who,")])
 def test_other_engines_and_units(
     here: World,

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import Connection, select
 
-from budget import chain, payloads
+from budget import chain, payloads, schema
 from gateway import admin, upkeep
 from gateway.admin.answers import RETENTION
 from gateway.cli import shown
@@ -39,6 +40,12 @@ class Clock:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.ahead, noon = 0, (time.time_ns() // 1000 // DAY + 1) * DAY + DAY // 2
         patch.setattr(chain, "now", lambda _: noon + self.ahead)
+        patch.setattr(chain, "time", self.time)
+
+    def time(self, conn: Connection, dataset: str) -> int:
+        """Return what ``chain.time`` says: never before the last fact."""
+        last = conn.execute(select(schema.head.c.at).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
+        return max(chain.now(conn), last or 0)
 
 
 def apply(here: World, more: str = "") -> None:
