@@ -18,6 +18,7 @@ import pyarrow as pa
 from gateway import wire
 from gateway.consistent import consistent
 from gateway.estimates import Released, released
+from gateway.nonnegative import WARNING, held, names
 from gateway.release import NoisyTable
 from gateway.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.sandbox import Sandbox
@@ -47,10 +48,12 @@ def compose(
     confidence: float,
     most_groups: int,
     publics: Sequence[pa.Table] = (),
+    non_negative: bool = False,
 ) -> Answer:
     """Return the answer to a plan, given its noisy tables and the public rows that it reads.
 
-    Intervals cover the noise at ``confidence``; at most ``most_groups`` rows are shown.
+    Intervals cover the noise at ``confidence``; at most ``most_groups`` rows are shown. What cannot be negative is held
+    at zero if ``non_negative``.
     """
     warnings = list(plan.notes)
     warnings += dict.fromkeys(
@@ -74,6 +77,9 @@ def compose(
         ],
         confidence,
     )
+    if non_negative:
+        found = held(found)
+        warnings += [WARNING] if any(names(planned) for planned in plan.releases) else []
     parts = plain(plan.query)
     if parts is not None:
         shown_one = found[plan.query.releases.index(parts.release)]
@@ -98,7 +104,7 @@ def compose(
     }
     derived = {column: columns[column.column] for column in outputs if is_derived(plan.query, column)}
     if derived:
-        told = repeated_intervals(plan, found, publics, sandbox, confidence, derived)
+        told = repeated_intervals(plan, found, publics, sandbox, confidence, derived, non_negative=non_negative)
         warnings += [f"{column.name}: {UNTOLD}" for column in derived if column.name not in told]
         intervals |= told
     return Answer(

@@ -371,7 +371,7 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
     except PublicTooLarge:
         raise PostProcessingFailed(query_id=record.charge.id) from None
     try:
-        found = compose(plan, tables, service.sandbox, request.confidence, most, publics)
+        found = compose(plan, tables, service.sandbox, request.confidence, most, publics, request.non_negative)
     except Exception:
         log.exception("post-processing of charge %s failed", record.charge.id)
         raise PostProcessingFailed(query_id=record.charge.id) from None

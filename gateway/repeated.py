@@ -20,6 +20,7 @@ import pyarrow as pa
 from gateway.consistent import add_up, is_whole
 from gateway.estimates import Released
 from gateway.moments import moment_terms, noiseless
+from gateway.nonnegative import names
 from gateway.release import encode
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.errors import Terms
@@ -49,6 +50,7 @@ class Repeated:
     found: Sequence[Released]
     publics: Sequence[pa.Table]
     times: int
+    non_negative: bool
 
     @property
     def tables(self) -> dict[str, pa.Table]:
@@ -71,6 +73,9 @@ class Repeated:
                 adjusted = add_up(family, [again[place][name] for place, name in family.members])
                 for (place, name), values in zip(family.members, adjusted, strict=True):
                     again[place][name] = values
+        for place, found in enumerate(self.found):
+            for name in names(found.planned) if self.non_negative else ():
+                again[place][name] = np.maximum(again[place][name], 0.0)
         return again
 
     def _noisy(self, place: int, made: Mapping[str, Floats]) -> pa.Table:
@@ -132,6 +137,8 @@ def repeated_intervals(
     sandbox: Sandbox,
     confidence: float,
     asked: Mapping[OutputColumn, Sequence[object]],
+    *,
+    non_negative: bool = False,
 ) -> dict[str, Intervals]:
     """Return the intervals of derived columns by name, given their values in the answer; none where none can be told.
 
@@ -143,7 +150,7 @@ def repeated_intervals(
     times = repetitions(confidence, cells, MOST_CELLS)
     if not times:
         return {}
-    tables = Repeated(plan, found, publics, times).tables
+    tables = Repeated(plan, found, publics, times, non_negative).tables
     try:
         told = sandbox.run(repeated(plan.query, [column.column for column in asked]), tables)
     except SandboxFailed:

@@ -65,6 +65,9 @@ class QueryRequest(Request):
     )
     dry_run: bool = False
     confidence: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")
+    non_negative: bool = Field(
+        False, description="Hold counts, and sums of what is never negative, at 0 or above; on average too high then."
+    )
     use_cache: bool = True
     plan_id: str | None = Field(
         None, description="Run only if the plan still is the one that a dry run showed; or take the offer of that id."

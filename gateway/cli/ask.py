@@ -56,6 +56,9 @@ Param = Annotated[
     typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the text: a number, true, null, else a text."),
 ]
 Confidence = Annotated[float, typer.Option("--confidence", help="Coverage of the intervals, between 0 and 1.")]
+NonNegative = Annotated[
+    bool, typer.Option("--non-negative", help="Hold counts, and sums of what is never negative, at 0 or above.")
+]
 Analyst = Annotated[
     str | None, typer.Option("--analyst", help="Ask as this analyst on this machine's control database, not over HTTP.")
 ]
@@ -99,6 +102,7 @@ def query(
     dialect: Dialect = None,
     param: Param = None,
     confidence: Confidence = 0.95,
+    non_negative: NonNegative = False,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Take an answer already paid for.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only, at no charge.")] = False,
     plan_id: Annotated[str | None, typer.Option("--plan-id", help="Run only if this still is the plan.")] = None,
@@ -124,6 +128,7 @@ def query(
         dialect=dialect,
         parameters=_parameters(param),
         confidence=confidence,
+        non_negative=non_negative,
         use_cache=cache,
         dry_run=dry_run,
         plan_id=plan_id,

@@ -52,6 +52,7 @@ class Question(TypedDict, total=False):
     parameters: Parameters
     dry_run: bool
     confidence: float
+    non_negative: bool
     use_cache: bool
     plan_id: str | None
     labels: Mapping[str, str] | None
@@ -64,6 +65,7 @@ DEFAULTS: Question = {
     "clipped_count": False,
     "dry_run": False,
     "confidence": 0.95,
+    "non_negative": False,
     "use_cache": True,
 }
 
@@ -136,6 +138,7 @@ class Client:
         parameters: Parameters = None,
         dry_run: bool = False,
         confidence: float = 0.95,
+        non_negative: bool = False,
         use_cache: bool = True,
         plan_id: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -145,6 +148,7 @@ class Client:
 
         ``error_target`` states an error in place of a price: ``{"within": 50}`` or ``{"relative": 0.02}``, 2 %; with
         ``column`` it is of one column, with ``confidence`` it holds that surely (.95).
+        ``non_negative`` holds at 0 what cannot be less, which makes it too high on average.
         ``parameters`` are values for ``?`` and ``$1`` (a sequence) or for ``:name`` (a mapping): numbers, texts, truth
         values, dates, None. One ``idempotency_key`` gets one answer at one price, however often it is sent; without it
         a fresh one is used for all attempts of this call. What takes long is waited for. Raises the errors of
@@ -164,6 +168,7 @@ class Client:
             parameters=parameters,
             dry_run=dry_run,
             confidence=confidence,
+            non_negative=non_negative,
             use_cache=use_cache,
             plan_id=plan_id,
             labels=labels,

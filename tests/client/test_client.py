@@ -73,6 +73,7 @@ def test_a_question_carries_token_key_and_only_what_was_said() -> None:
         "clipped_count": False,
         "dry_run": False,
         "confidence": 0.95,
+        "non_negative": False,
         "use_cache": True,
         "labels": {"study": "costs"},
     }

@@ -82,8 +82,8 @@ def test_half_as_much_noise_would_be_seen(
 ) -> None:
     honest = repeated_intervals
 
-    def narrow(*args: Any) -> Mapping[str, Any]:
-        found = honest(*args)
+    def narrow(*args: Any, **more: Any) -> Mapping[str, Any]:
+        found = honest(*args, **more)
         return {
             name: [
                 None if pair is None else ((3 * pair[0] + pair[1]) / 4, (pair[0] + 3 * pair[1]) / 4) for pair in each
