@@ -136,6 +136,7 @@ def describe(dataset: model.Dataset) -> wire.DatasetInfo:
         name=dataset.name,
         version=dataset.version,
         data_version=dataset.data_version,
+        data_version_changes=_changes(dataset.schedule),
         dialect=dataset.dialect,
         privacy_unit=_unit(dataset),
         max_epsilon=dataset.per_query.max_epsilon / EPSILON_UNIT,
@@ -144,6 +145,12 @@ def describe(dataset: model.Dataset) -> wire.DatasetInfo:
         views=dict(dataset.views),
         prepared=dataset.preparation is not None,
     )
+
+
+def _changes(schedule: model.Schedule | None) -> str | None:
+    if schedule is None:
+        return None
+    return f"{schedule.every} {schedule.minute // 60:02}:{schedule.minute % 60:02} {schedule.time_zone}"
 
 
 def _unit(dataset: model.Dataset) -> str:

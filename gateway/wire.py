@@ -284,6 +284,9 @@ class DatasetInfo(Response):
     name: str
     version: int
     data_version: int
+    data_version_changes: str | None = Field(
+        None, description="When the next data version begins by itself: `day 03:00 Europe/Berlin`; null if never."
+    )
     dialect: str
     privacy_unit: str
     max_epsilon: float

@@ -79,6 +79,8 @@ def recorded(here: World) -> int:
 def test_a_schedule_ends_stored_answers_at_its_instants_alone(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     apply(here, DAILY)
+    shown_to_all = admin.show_dataset(here.service.control, "health").info
+    assert (shown_to_all.data_version, shown_to_all.data_version_changes) == (1, "day 03:00 UTC")
     first = here.ask(COUNT)
     assert here.ask(COUNT).cached
     clock.ahead = DAY

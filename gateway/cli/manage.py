@@ -103,6 +103,8 @@ def dataset_show(name: Name, as_json: Json = False) -> None:
         return
     info = record.info
     say(f"{record.name}, version {record.version}, data version {record.data_version}, {record.engine}")
+    if info.data_version_changes is not None:
+        say(f"the next data version begins by itself: each {info.data_version_changes}")
     if record.files_changed:
         say("the data's files have CHANGED since the policy was applied or the data version raised: `dataset refresh`")
     if info.prepared:
