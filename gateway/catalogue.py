@@ -91,19 +91,27 @@ class Catalogue:
         return self._keep(key, rebuild(stored, data_version))
 
     def either(self, conn: Connection, name: str, version: int, data_version: int) -> tuple[model.Dataset, ...]:
-        """Return a dataset under certain versions as ``at`` does, and as its prepared copy is read if there is one."""
+        """Return a dataset under certain versions, as each copy that was ever read for them, and last as the data.
+
+        A charge was planned on one of these. Copies that are gone are among them: what was answered is planned anew to
+        be read, and what was not cannot be executed any more.
+        """
         found = self.at(conn, name, version, data_version)
-        copied = self._copied(conn, found)
-        return (found,) if copied is None else (copied, found)
+        made = preparations.made(conn, name, version, data_version) if self._copies is not None else []
+        copies = (self._on(found, copy) for copy in made)
+        return (*(copy for copy in copies if copy is not None), found)
 
     def _copied(self, conn: Connection, dataset: model.Dataset) -> model.Dataset | None:
-        copy = None
-        if self._copies is not None:
-            copy = preparations.ready(conn, dataset.name, dataset.version, dataset.data_version)
-        if copy is None or copy.shapes is None or self._copies is None:
+        if self._copies is None:
             return None
-        if dataset.dialect == "duckdb" and not file(copy.id, self._copies).exists():
+        copy = preparations.ready(conn, dataset.name, dataset.version, dataset.data_version)
+        if copy is None or (dataset.dialect == "duckdb" and not file(copy.id, self._copies).exists()):
             return None
+        return self._on(dataset, copy)
+
+    def _on(self, dataset: model.Dataset, copy: preparations.Prepared) -> model.Dataset | None:
+        assert copy.shapes is not None
+        assert self._copies is not None
         key = (dataset.name, dataset.version, dataset.data_version, copy.id)
         found = self._find(key)
         if found is not None:

@@ -100,7 +100,13 @@ def _tables(plan: Plan) -> Iterator[str]:
 
 
 def _same_shapes(execution: Execution, found: Mapping[str, TableShape]) -> None:
-    """Refuse to read tables that are no longer as ``dataset apply`` found them: a fact must be enforced now."""
+    """Refuse to read tables that are no longer as ``dataset apply`` found them: a fact must be enforced now.
+
+    So is what a plan takes for held by a copy: it runs on that copy and on nothing else.
+    """
+    copy = execution.dataset.preparation
+    if execution.plan.preparation != (None if copy is None else copy.id):
+        raise EngineUnavailable("the plan was made for another copy of the data")
     known = dict(execution.dataset.shapes)
     for table in _tables(execution.plan):
         if found.get(table) != known.get(table):

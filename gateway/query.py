@@ -327,7 +327,9 @@ def _replayed(
         with service.reads.connect() as conn:
             withhold(conn, principal, record)
         raise PlanGone(query_id=charge.id) if claim.turn == "settled" else ExecutionFailed(query_id=charge.id)
-    execution = Execution(claim.record, dataset, plan, submission, said(request))
+    # What is settled is read without the data; a copy that it was computed on may be gone, and public rows are there.
+    read = dataset if claim.turn == "taken" else datasets[-1]
+    execution = Execution(claim.record, read, plan, submission, said(request))
     return _Claim(execution, execute=claim.turn == "taken")
 
 

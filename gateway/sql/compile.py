@@ -78,6 +78,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     return Plan(
         dataset=dataset.name,
         policy_version=dataset.version,
+        preparation=None if dataset.preparation is None else dataset.preparation.id,
         data_version=dataset.data_version,
         dialect=dataset.dialect,
         query=query,
@@ -115,6 +116,7 @@ def _public_plan(query: Query, dataset: Dataset, bounds: Bounds) -> Plan:
     return Plan(
         dataset=dataset.name,
         policy_version=dataset.version,
+        preparation=None if dataset.preparation is None else dataset.preparation.id,
         data_version=dataset.data_version,
         dialect=dataset.dialect,
         query=query,

@@ -62,6 +62,21 @@ def ready(conn: Connection, dataset: str, policy_version: int, data_version: int
     return found if found is not None and found.shapes is not None else None
 
 
+def made(conn: Connection, dataset: str, policy_version: int, data_version: int) -> list[Prepared]:
+    """Return all copies that were ever read for these versions, the last one first; also those that were dropped."""
+    rows = conn.execute(
+        select(preparation)
+        .where(
+            preparation.c.dataset == dataset,
+            preparation.c.policy_version == policy_version,
+            preparation.c.data_version == data_version,
+            preparation.c.ready_at.is_not(None),
+        )
+        .order_by(preparation.c.ready_at.desc(), preparation.c.id)
+    )
+    return [_read(row) for row in rows]
+
+
 def standing(conn: Connection, dataset: str) -> list[Prepared]:
     """Return all copies of a dataset that were begun and not dropped, of whichever versions."""
     rows = conn.execute(

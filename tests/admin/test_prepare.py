@@ -7,7 +7,9 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 import duckdb
@@ -15,13 +17,15 @@ import psycopg
 import pytest
 
 from budget import balance
-from gateway import admin, query, wire
+from budget.records import Record
+from gateway import admin, price, query, wire
 from gateway.admin.prepare import Progress
 from gateway.auth.principal import Principal
-from gateway.engines.base import EngineError
+from gateway.engines.base import EngineError, EngineUnavailable
 from gateway.engines.duckdbcopier import DuckdbCopier
 from gateway.engines.open import open_engine
 from gateway.errors import Conflict, NotFound, RequestInvalid, Unavailable
+from gateway.execution import Execution, _same_shapes
 from gateway.service import Service, open_service
 from gateway.settings import load
 
@@ -90,13 +94,22 @@ def gateway(folder: Path, engine: str, writer: str | None = None) -> Iterator[Se
         service.close()
 
 
-@pytest.fixture
-def duck(tmp_path: Path) -> Iterator[Service]:
-    with duckdb.connect(str(tmp_path / "health.duckdb")) as connection:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("duck")
+    with duckdb.connect(str(folder / "health.duckdb")) as connection:
         for statement in DATA:
             connection.execute(statement)
-    with gateway(tmp_path, "duckdb:///health.duckdb") as service:
+    with gateway(folder, "duckdb:///health.duckdb") as service:
         yield service
+
+
+@pytest.fixture
+def duck(shared: Service) -> Service:
+    """A dataset without a copy, of a data version of its own."""
+    admin.bump_data_version(shared.control, "health", actor="root")
+    admin.drop_copy(shared.control, shared.settings, "health", actor="root")
+    return shared
 
 
 @pytest.fixture
@@ -185,6 +198,31 @@ def test_plans_read_the_copy_until_the_data_change(kind: str, request: pytest.Fi
     assert bounded(service, VISITS) == source
 
 
+def test_a_retry_finds_its_answer_when_the_copy_is_gone(duck: Service) -> None:
+    service = duck
+    sql = (
+        "SELECT city, n FROM site s JOIN (SELECT site_id, COUNT(*) AS n FROM visit GROUP BY site_id) v USING (site_id)"
+    )
+    prepare(service)
+    first = ask(service, sql, "copied")
+    assert first.plan.releases[0].sql.count("discreet_h") == 0
+    admin.bump_data_version(service.control, "health", actor="root")
+    admin.drop_copy(service.control, service.settings, "health", actor="root")
+    again = ask(service, sql, "copied")
+    assert (again.query_id, sorted(map(str, again.rows))) == (first.query_id, sorted(map(str, first.rows)))
+
+
+def test_a_plan_runs_on_its_own_copy_alone(duck: Service) -> None:
+    prepare(duck)
+    with duck.reads.connect() as conn:
+        source, copy = duck.catalogue.source(conn, "health"), duck.catalogue.current(conn, "health")
+    question = price.question(request(VISITS), copy, duck.settings, gaussian=False, at=datetime.now(UTC))
+    plan = duck.plans.get(question, copy)
+    with pytest.raises(EngineUnavailable):
+        _same_shapes(Execution(cast("Record", None), source, plan), dict(source.shapes))
+    _same_shapes(Execution(cast("Record", None), copy, plan), dict(copy.shapes))
+
+
 def test_a_policy_edit_drops_the_copy(duck: Service) -> None:
     source = bounded(duck, VISITS)
     prepare(duck)
@@ -235,6 +273,10 @@ def test_the_copy_holds_what_it_should_and_no_key(duck: Service) -> None:
 
 
 def test_the_reading_role_reads_the_copy_and_no_more(postgres: Service) -> None:
+    without = postgres.settings.model_copy(update={"prepare_writer": None})
+    with pytest.raises(RequestInvalid) as refused:
+        admin.prepare_dataset(postgres.control, without, "health", actor="root")
+    assert refused.value.code == "prepare-no-writer"
     prepare(postgres)
     with postgres.reads.connect() as conn:
         dataset = postgres.catalogue.current(conn, "health")
@@ -297,10 +339,10 @@ def test_what_cannot_be_copied_is_refused(duck: Service) -> None:
     with closing(sqlite3.connect(folder / "health.sqlite")) as connection, connection:
         for statement in DATA:
             connection.execute(statement)
-    policy = POLICY.format(engine="sqlite:///health.sqlite")
+    policy = POLICY.replace("dataset: health", "dataset: lite").format(engine="sqlite:///health.sqlite")
     admin.apply_dataset(duck.control, duck.settings, policy, actor="root", folder=folder)
     with pytest.raises(RequestInvalid) as refused:
-        prepare(duck)
+        admin.prepare_dataset(duck.control, duck.settings, "lite", actor="root")
     assert refused.value.code == "prepare-unsupported"
     with pytest.raises(NotFound):
         admin.prepare_dataset(duck.control, duck.settings, "nowhere", actor="root")
@@ -312,11 +354,3 @@ def test_a_copy_that_is_lost_is_not_read(duck: Service) -> None:
     for file in duck.settings.copies.iterdir():
         file.unlink()
     assert bounded(duck, VISITS) == source
-
-
-def test_a_copy_in_postgresql_needs_a_writer(postgres: Service) -> None:
-    with pytest.raises(RequestInvalid) as refused:
-        admin.prepare_dataset(
-            postgres.control, postgres.settings.model_copy(update={"prepare_writer": None}), "health", actor="root"
-        )
-    assert refused.value.code == "prepare-no-writer"

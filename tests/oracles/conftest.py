@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
 from tests.oracles.clinic import CLINICS
-from tests.oracles.copies import DuckdbCopies, PostgresCopies, copied
+from tests.oracles.copies import DuckdbCopies, Late, PostgresCopies, copied
 from tests.oracles.databases import (
     Bases,
+    Database,
     DuckdbDatabase,
     FolderDatabase,
     PostgresDatabase,
@@ -22,7 +24,7 @@ from tests.oracles.databases import (
     postgres_dataset,
     sqlite_dataset,
 )
-from tests.oracles.worlds import FOLDER_WORLDS, SQLITE_WORLDS
+from tests.oracles.worlds import FOLDER_WORLDS, SQLITE_WORLDS, World
 from tests.oracles.worlds import WORLDS as SINGLE
 from tests.sql.shop import SHOP
 
@@ -47,34 +49,33 @@ def duckdbs() -> Iterator[Bases]:
 
 @pytest.fixture(scope="session")
 def duckdb_copies() -> Bases:
-    """Two prepared copies of each world."""
-    found = Bases()
-    for world in WORLDS:
+    """Two prepared copies of each world, made when they are asked for."""
+
+    def made(world: World) -> tuple[Dataset, tuple[Database, Database]]:
         source = duckdb_dataset(world)
         first, second = DuckdbCopies(world, source), DuckdbCopies(world, source)
-        found[world] = copied(source, first), (first, second)
-    return found
+        return copied(source, first), (first, second)
+
+    return Late(made)
 
 
 @pytest.fixture(scope="session")
 def postgres_copies(postgres_server: str) -> Iterator[Bases]:
     """The same in schemas of one database."""
     with postgres_connection(postgres_server) as connection:
-        found = Bases()
-        for world in WORLDS:
-            names = [f"source_{world.name}_{number}" for number in (0, 1)]
-            connection.execute(f"CREATE SCHEMA shape_{world.name}".encode())
-            connection.execute(f"SET search_path TO shape_{world.name}".encode())
-            for statement in world.ddl("postgres"):
-                connection.execute(statement.encode())
-            source = postgres_dataset(world, postgres_server, f"shape_{world.name}")
+        schemas: list[str] = []
+
+        def made(world: World) -> tuple[Dataset, tuple[Database, Database]]:
+            shape, *names = (f"copied_{world.name}_{number}" for number in range(3))
+            schemas.extend([shape, *(f"{name}{copy}" for name in names for copy in ("", "_copy"))])
+            PostgresDatabase(world, connection, shape)
+            source = postgres_dataset(world, postgres_server, shape)
             first, second = (PostgresCopies(world, connection, name, source) for name in names)
-            found[world] = copied(source, first), (first, second)
-        yield found
-        for world in WORLDS:
-            kept = [f"source_{world.name}_{number}{copy}" for number in (0, 1) for copy in ("", "_copy")]
-            for name in (f"shape_{world.name}", *kept):
-                connection.execute(f"DROP SCHEMA {name} CASCADE".encode())
+            return copied(source, first), (first, second)
+
+        yield Late(made)
+        for name in schemas:
+            connection.execute(f"DROP SCHEMA {name} CASCADE".encode())
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -13,7 +13,7 @@ from gateway.engines.duckdb import shape
 from gateway.policy.model import Dataset, Preparation, TableShape
 from gateway.policy.prepared import layout, prepared
 from gateway.sql.writing.copies import copying
-from tests.oracles.databases import DuckdbDatabase, PostgresDatabase
+from tests.oracles.databases import Bases, Database, DuckdbDatabase, PostgresDatabase
 from tests.oracles.worlds import Data, World, quoted
 
 KEY: Final = "00112233445566778899aabbccddeeff"
@@ -83,3 +83,15 @@ class PostgresCopies(PostgresDatabase):
 def copied(source: Dataset, base: DuckdbCopies | PostgresCopies) -> Dataset:
     """The dataset that plans are made on where they read the copy."""
     return prepared(source, Preparation("oracle", source.engine), base.shapes())
+
+
+class Late(Bases):
+    """Bases that are made when they are first asked for."""
+
+    def __init__(self, make: Callable[[World], tuple[Dataset, tuple[Database, Database]]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, world: World) -> tuple[Dataset, tuple[Database, Database]]:
+        self[world] = made = self._make(world)
+        return made

@@ -13,7 +13,7 @@ from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
 from tests.oracles import copies, test_composed, test_infinite, test_neighbours
 from tests.oracles.composed import Composed
-from tests.oracles.databases import Bases
+from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Asked, plan, written
 from tests.oracles.test_mutations import found_by_neighbours
 from tests.oracles.test_neighbours import CASES, RANDOM, SLOW
@@ -22,13 +22,13 @@ from tests.oracles.worlds import DIRTY_PEOPLE, World
 Case = tuple[World, list[Asked]]
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_neighbours(duckdb_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     test_neighbours.check(case[0], *duckdb_copies[case[0]], sandbox, case[1], random)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_neighbours(postgres_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     test_neighbours.check(case[0], *postgres_copies[case[0]], sandbox, case[1], random)
@@ -48,7 +48,7 @@ def test_postgres_neighbours_at_length(postgres_copies: Bases, sandbox: Sandbox,
     test_neighbours.check(case[0], *postgres_copies[case[0]], sandbox, case[1], random)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
 @given(case=test_composed.CASES, random=RANDOM)
 def test_duckdb_composed(
     duckdb_copies: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
@@ -75,7 +75,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("silent")
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_answers(duckdb_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     dataset, (base, _) = duckdb_copies[case[0]]
@@ -83,7 +83,7 @@ def test_duckdb_answers(duckdb_copies: Bases, sandbox: Sandbox, case: Case, rand
 
 
 @pytest.mark.usefixtures("silent")
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_answers(postgres_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     dataset, (base, _) = postgres_copies[case[0]]
@@ -123,7 +123,11 @@ def claim_one(bases: Bases, monkeypatch: pytest.MonkeyPatch) -> Bases:
 
         return replace(dataset, tables=tuple(map(claimed, dataset.tables)))
 
-    return Bases({world: (broken(dataset), pair) for world, (dataset, pair) in bases.items()})
+    def made(world: World) -> tuple[Dataset, tuple[Database, Database]]:
+        dataset, pair = bases[world]
+        return broken(dataset), pair
+
+    return copies.Late(made)
 
 
 def rank_among_all(bases: Bases, monkeypatch: pytest.MonkeyPatch) -> Bases:

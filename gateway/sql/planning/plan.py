@@ -383,6 +383,7 @@ class Plan:
     """The whole answer to be; ``price`` is the epsilon asked for and ``conversion_delta`` that of its Gaussian part.
 
     ``publics`` are the reads of public tables that it takes, one for each of the query's or one for all of it.
+    ``preparation`` is the copy that its statements are for: run on anything else, they would hold no unit to its part.
     """
 
     dataset: str
@@ -396,6 +397,7 @@ class Plan:
     conversion_delta: int
     notes: tuple[str, ...]
     publics: tuple[PublicRead, ...] = ()
+    preparation: str | None = field(repr=False, compare=False, default=None)
     _fingerprint: str = field(init=False, repr=False, compare=False, default="")
 
     @property
