@@ -13,6 +13,7 @@ LedgerError
 ├── NotForSale         no stored answer that may be sold so: none, failed, deleted, at another price, of a suspended one
 ├── NotSuspended       there is nothing to clear
 ├── NoChange           the act would change nothing: suspended already, no member, a grant not suspended
+├── Altered            what was drawn for a charge is not what its facts say
 ├── CommitUnknown      the connection broke during COMMIT and nothing could be read back
 └── Contended          another writer came between; the transaction must be rolled back and may be tried again
 """
@@ -86,6 +87,10 @@ class NotSuspended(LedgerError):
 
 class NoChange(LedgerError):
     """The act would leave everything as it is."""
+
+
+class Altered(LedgerError):
+    """What was drawn for a charge was changed, or taken away, behind the ledger's back."""
 
 
 class CommitUnknown(LedgerError):

@@ -104,6 +104,7 @@ class Fold:
     charges: dict[str, _Charge] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     retaken: set[str] = field(default_factory=set)
+    drawn: set[tuple[str, int]] = field(default_factory=set)
     keys: dict[tuple[str, str], tuple[int, str, bytes]] = field(default_factory=dict)
     sold: dict[str, set[str]] = field(default_factory=dict)
     _payers: dict[str, tuple[str, list[_Running]]] = field(default_factory=dict)
@@ -139,6 +140,8 @@ class Fold:
                     self._membership(_named(kind, row))
                 case "attempt":
                     self._attempt(_named(kind, row))
+                case "draw":
+                    self._draw(_named(kind, row))
                 case "suspension":
                     self._suspension(_named(kind, row))
                 case "acknowledgement":
@@ -284,6 +287,12 @@ class Fold:
         if row["charge"] in self.retaken:
             raise Inadmissible("taken over twice")
         self.retaken.add(row["charge"])
+
+    def _draw(self, row: dict[str, Any]) -> None:
+        self._unsettled(row["charge"])
+        if (row["charge"], row["place"]) in self.drawn:
+            raise Inadmissible("drawn twice")
+        self.drawn.add((row["charge"], row["place"]))
 
     def _suspension(self, row: dict[str, Any]) -> None:
         if row["charge"] is not None and row["charge"] not in self.charges:

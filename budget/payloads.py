@@ -101,3 +101,32 @@ def altered(conn: Connection, dataset: str) -> Iterator[str]:
         if not page:
             return
         after = page[-1].seq
+
+
+def undrawn(conn: Connection, dataset: str) -> Iterator[tuple[str, int]]:
+    """Yield what feeds other releases of its request and is not what was drawn, by charge and place, in order.
+
+    What is missing is wrong as long as its charge has no outcome: afterwards it may be deleted.
+    """
+    draw, inner, outcome = schema.draw, schema.inner, schema.outcome
+    same = (inner.c.charge == draw.c.charge) & (inner.c.place == draw.c.place)
+    said = (
+        select(draw.c.charge, draw.c.place, draw.c.digest, inner.c.payload, outcome.c.charge.label("settled"))
+        .select_from(draw.outerjoin(inner, same).outerjoin(outcome, outcome.c.charge == draw.c.charge))
+        .where(draw.c.dataset == dataset)
+        .order_by(draw.c.seq)
+    )
+    for row in conn.execute(said):
+        kept = None if row.payload is None else digest(bytes(row.payload))
+        if kept != bytes(row.digest) and not (kept is None and row.settled is not None):
+            yield row.charge, row.place
+    charges = schema.charge.c
+    made_up = (
+        select(inner.c.charge, inner.c.place)
+        .join(schema.charge, charges.id == inner.c.charge)
+        .outerjoin(draw, same)
+        .outerjoin(outcome, outcome.c.charge == inner.c.charge)
+        .where(charges.dataset == dataset, draw.c.charge.is_(None), outcome.c.charge.is_(None))
+        .order_by(inner.c.charge, inner.c.place)
+    )
+    yield from ((row.charge, row.place) for row in conn.execute(made_up))

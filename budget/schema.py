@@ -10,6 +10,7 @@ Facts (append-only by trigger, ``triggers.py``; each carries its place in its da
 - ``ledger_renewal``     a scope's next window has begun, found when it was next charged
 - ``ledger_membership``  an analyst joined a project on a dataset, or left it
 - ``ledger_acknowledgement``  an admin serves a ledger that is not the one whose head was signed
+- ``ledger_draw``        a release inside a request was drawn, to feed its other releases; its digest (``inner.py``)
 - ``ledger_purchase``    the charge that follows buys the stored answer of another (``sales.py``)
 
 Kept beside them, not facts: ``ledger_inner`` and ``ledger_payload`` (noisy tables: never changed, deleted when their
@@ -223,6 +224,22 @@ attempt: Final = Table(
     sqlite_with_rowid=False,
 )
 
+draw: Final = Table(
+    "ledger_draw",
+    metadata,
+    *place(),
+    _of_charge(),
+    Column("place", BigInteger, nullable=False),  # of the release in its plan
+    Column("digest", LargeBinary(32), nullable=False),
+    *place_rules(),
+    UniqueConstraint("charge", "place", name="uq_ledger_draw_charge_place"),
+    _charge_exists(),
+    *integers("place"),
+    *digests("digest"),
+    CheckConstraint("place >= 0", name="place_range"),
+    sqlite_with_rowid=False,
+)
+
 inner: Final = Table(
     "ledger_inner",
     metadata,
@@ -348,6 +365,7 @@ FACTS: Final = {
     "membership": membership,
     "acknowledgement": acknowledgement,
     "purchase": purchase,
+    "draw": draw,
 }
 """The kinds of fact, by the name under which they are hashed. A name never changes its meaning."""
 

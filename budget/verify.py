@@ -18,7 +18,7 @@ from budget import schema, triggers
 from budget.chain import DIGEST, beginning, link
 from budget.entries import Rest, datasets, pages
 from budget.fold import Fold, Inadmissible
-from budget.payloads import altered
+from budget.payloads import altered, undrawn
 from budget.standing import Standing, columns
 
 _BALANCE: Final = tuple(column.name for column in schema.scope.columns if column.name != "dataset")
@@ -201,4 +201,6 @@ def _payload_fault(conn: Connection, dataset: str) -> Fault | None:
         return Fault(dataset, "purchase", str(other.seq), "it ends otherwise than the answer that was bought")
     for charge in altered(conn, dataset):
         return Fault(dataset, "payload", charge, "it is not what the outcome says")
+    for charge, place in undrawn(conn, dataset):
+        return Fault(dataset, "inner", f"{charge}/{place}", "it is not what was drawn")
     return None

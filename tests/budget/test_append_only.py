@@ -10,7 +10,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from budget import grants, inner, ledger, schema, suspensions, triggers
 from budget.book import opened
+from budget.errors import Altered, Contended, UnknownCharge
 from budget.grants import Grant
+from budget.verify import verify
 from gateway.store import migrate
 from gateway.store.engine import control_engine
 from tests.budget.ledgers import DEAD, EPSILON, OTHER, grant_all, request
@@ -25,6 +27,7 @@ def full(engine: Engine) -> Engine:
     with engine.begin() as conn:
         first = ledger.charge(conn, request(process=DEAD, idempotency_key="k")).record.charge.id
         ledger.claim_retry(conn, first, process=OTHER, is_dead=lambda _: True)
+        inner.keep(conn, first, 0, b"first")
         ledger.settle(conn, first, "failed", b"failure")
         suspensions.suspend(conn, "health", "ann", actor="gateway", charge=first)
         grants.set_project(conn, "health", "study", Grant(EPSILON, window="daily", timezone="UTC"), actor="root")
@@ -72,7 +75,7 @@ def test_facts_are_neither_changed_nor_deleted(full: Engine, table: str) -> None
 
 def test_what_was_drawn_to_feed_other_releases_is_kept_once(full: Engine) -> None:
     with full.begin() as conn:
-        charge = conn.execute(text("SELECT id FROM ledger_charge ORDER BY seq LIMIT 1")).scalar_one()
+        charge = ledger.charge(conn, request(EPSILON // 10, "eve")).record.charge.id
         inner.keep(conn, charge, 0, b"first")
     refused(full, "UPDATE ledger_inner SET place = 1")
     refused(full, "UPDATE ledger_payload SET payload = payload")
@@ -83,11 +86,44 @@ def test_what_was_drawn_to_feed_other_releases_is_kept_once(full: Engine) -> Non
             refused(full, f"TRUNCATE {table} CASCADE")
     for place, known in ((0, True), (1, False)):
         with full.connect() as conn, conn.begin() as transaction:
-            with pytest.raises(DBAPIError):
+            with pytest.raises((DBAPIError, UnknownCharge)):
                 inner.keep(conn, charge if known else "0" * 32, place, b"second")
             transaction.rollback()
-    with full.connect() as conn:
+    with full.begin() as conn:
         assert inner.of(conn, charge) == {0: b"first"}
+        ledger.settle(conn, charge, "failed", b"")
+    with pytest.raises(Contended), full.begin() as conn:
+        inner.keep(conn, charge, 1, b"late")
+    with full.begin() as conn:
+        assert verify(conn).ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ledger_inner SET payload = :other",
+        "DELETE FROM ledger_inner",
+        "INSERT INTO ledger_inner (charge, place, payload) SELECT charge, 1, payload FROM ledger_inner",
+    ],
+)
+def test_what_was_drawn_is_gone_on_from_as_it_was_drawn_or_not_at_all(engine: Engine, change: str) -> None:
+    """Changed, taken away (so that it would be drawn again), or made up while its process was dead."""
+    grant_all(engine)
+    with engine.begin() as conn:
+        charge = ledger.charge(conn, request(process=DEAD)).record.charge.id
+        inner.keep(conn, charge, 0, b"first")
+        assert verify(conn).ok
+        triggers.drop(conn, ["ledger_inner"], deletable=True)
+        conn.execute(text(change), {"other": b"other"} if ":other" in change else {})
+        triggers.create(conn, {"ledger_inner": [("charge", "place")]}, deletable=True)
+        with pytest.raises(Altered):
+            inner.of(conn, charge)
+        report = verify(conn)
+        assert report.missing_triggers == ()
+        [found] = report.datasets
+        assert found.fault is not None
+        assert (found.fault.kind, found.fault.problem) == ("inner", "it is not what was drawn")
+        assert found.fault.row.startswith(charge)
 
 
 @pytest.mark.parametrize("key", ["id", "place", "idempotency_key"])
@@ -143,6 +179,9 @@ BAD = [
     ("outcome", "digest", b"short"),
     ("purchase", "charge", "0" * 32),
     ("purchase", "source", "0" * 32),
+    ("draw", "charge", "0" * 32),
+    ("draw", "place", -1),
+    ("draw", "digest", b"short"),
     ("outcome", "charge", "0" * 32),
     ("outcome", "dataset", "another"),
     ("attempt", "charge", "0" * 32),
@@ -169,7 +208,7 @@ def test_what_no_fact_may_say(full: Engine) -> None:
             row["seq"] += 100
             if kind == "charge":
                 row |= {"id": "e" * 32, "idempotency_key": "fresh"}
-            if kind in ("outcome", "attempt", "purchase"):
+            if kind in ("outcome", "attempt", "purchase", "draw"):
                 row["charge"] = ledger.charge(conn, request(analyst="bob")).record.charge.id
             wrong = insert(table).values(row | {column: value})
             with pytest.raises(DBAPIError), conn.begin_nested():

@@ -26,6 +26,7 @@ def answered(engine: Engine, analyst: str = "ann", loss: Loss = LOSS) -> Charge:
     """A fresh charge with a stored answer."""
     with engine.begin() as conn:
         made = ledger.charge(conn, request(loss, analyst)).record.charge
+        inner.keep(conn, made.id, 0, b"first")
         ledger.conclude(conn, answer(made.id, analyst=analyst))
     return made
 
@@ -173,7 +174,6 @@ def test_deleting_an_answer_leaves_the_ledger_whole(engine: Engine) -> None:
     source, other = answered(engine), answered(engine)
     bought = buy(engine, source).record.charge
     with engine.begin() as conn:
-        inner.keep(conn, source.id, 0, b"first")
         running = ledger.charge(conn, request(LOSS)).record.charge
         inner.keep(conn, running.id, 0, b"first")
     before = spent(engine)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
 from sqlalchemy.sql.dml import UpdateBase
 
-from budget import balance, chain, entries, grants, journal, ledger, records, schema, suspensions, triggers
+from budget import balance, chain, entries, grants, inner, journal, ledger, records, schema, suspensions, triggers
 from budget.book import opened
 from budget.errors import Contended
 from budget.grants import Grant
@@ -305,6 +305,7 @@ def test_whatever_stands_in_whatever_column(full: Engine, table: Table) -> None:
         made = ledger.charge(conn, request(EPSILON // 10, "eve")).record.charge.id
         ledger.settle(conn, made, "answered", b"rows")
         ledger.charge(conn, request(EPSILON // 10, "bob", source=made))
+        inner.keep(conn, ledger.charge(conn, request(EPSILON // 10, "eve")).record.charge.id, 0, b"first")
         grants.set_grant(conn, "health", "zoe", Grant(EPSILON), actor="root")
 
     def act(conn: Connection) -> None:

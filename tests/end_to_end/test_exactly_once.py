@@ -159,7 +159,7 @@ def test_killed_between_a_release_and_the_one_that_it_feeds(home: Home, mortal: 
     assert outer != first
     assert answer.rows == again.rows
     assert home.spent(analyst) == EPSILON
-    assert kinds(home, analyst, key) == ["charge", "attempt", "outcome"]
+    assert kinds(home, analyst, key) == ["charge", "draw", "attempt", "outcome"]
     assert verified(home)
 
 

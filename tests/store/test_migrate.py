@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from budget import grants, ledger, payloads, records, schema, suspensions, triggers
+from budget import grants, inner, ledger, payloads, records, schema, suspensions, triggers
 from budget.grants import Grant
 from budget.ledger import ChargeRequest
 from budget.verify import verify
@@ -22,7 +22,7 @@ from gateway.store import migrate, tables
 from gateway.store.engine import control_engine
 from mechanisms.loss import Loss
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -109,6 +109,18 @@ def test_what_the_revision_before_cannot_hold_is_not_taken_back(engine: Engine) 
     assert migrate.current(engine) == migrate.head()
 
 
+def test_draws_are_not_taken_back(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    with engine.begin() as conn:
+        grants.set_cap(conn, "health", Grant(10**10), actor="root")
+        grants.set_grant(conn, "health", "ann", Grant(10**9), actor="root")
+        asked = ChargeRequest("health", "ann", Loss(5, 5), 5, b"h" * 32, "plan", 1, 1, "{}", "d" * 32)
+        inner.keep(conn, ledger.charge(conn, asked).record.charge.id, 0, b"first")
+    with pytest.raises(RuntimeError, match="draws"):
+        migrate.downgrade(engine, "0005")
+    assert migrate.current(engine) == migrate.head()
+
+
 def test_a_ledger_with_facts_is_never_dropped(engine: Engine) -> None:
     migrate.upgrade(engine)
     charge = fill(engine)
@@ -180,7 +192,7 @@ def test_what_is_migrated_is_what_is_declared(engine: Engine, tmp_path: Path, re
 def test_what_a_migration_guards_is_what_the_tables_hold_unique() -> None:
     scripts = ScriptDirectory.from_config(migrate._config())
     stated: dict[str, Any] = {}
-    for revision in ("0001", "0004"):
+    for revision in ("0001", "0004", "0006"):
         script = scripts.get_revision(revision)
         assert script is not None
         stated |= script.module.FACTS | getattr(script.module, "KEPT", {})
