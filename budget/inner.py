@@ -31,14 +31,13 @@ def keep(conn: Connection, charge: str, place: int, payload: bytes) -> None:
 
 
 def of(conn: Connection, charge: str) -> dict[int, bytes]:
-    """Return what was drawn for a charge so far, by place; ``Altered`` if it is not what its facts say."""
-    said, kept = (
-        {row[0]: bytes(row[1]) for row in conn.execute(select(*columns).where(columns[0].table.c.charge == charge))}
-        for columns in (
-            (schema.draw.c.place, schema.draw.c.digest),
-            (schema.inner.c.place, schema.inner.c.payload),
-        )
-    )
-    if said != {place: digest(payload) for place, payload in kept.items()}:
+    """Return what was drawn for a charge without an outcome so far, by place; ``Altered`` if it is not what its facts
+    say.
+    """
+    said = select(schema.draw.c.place, schema.draw.c.digest).where(schema.draw.c.charge == charge)
+    drawn = {int(place): bytes(what) for place, what in conn.execute(said)}
+    rows = conn.execute(select(schema.inner.c.place, schema.inner.c.payload).where(schema.inner.c.charge == charge))
+    kept = {int(place): bytes(payload) for place, payload in rows}
+    if drawn != {place: digest(payload) for place, payload in kept.items()}:
         raise Altered(charge)
     return kept
