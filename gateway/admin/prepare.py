@@ -113,15 +113,28 @@ def prepare_dataset(
             report = _filled(dataset, copier, settings, told)
             copier.finish(role)
         shapes = _checked(dataset, made, settings)
-    with control.begin() as conn:
-        now = Catalogue(1).source(conn, name)
-        if (now.version, now.data_version) != (dataset.version, dataset.data_version):
-            raise Conflict("changed-meanwhile", "The policy or the data version changed while the copy was made.")
-        if not preparations.finish(conn, begun.id, shapes):
-            raise Conflict("changed-meanwhile", "The copy was dropped, or finished, while it was made.")
-        acts.note(conn, actor, "dataset-prepare", name, f"version {dataset.version}, data {dataset.data_version}")
+    if not _put_in_force(control, dataset, begun.id, shapes, actor):
+        with control.begin() as conn:
+            preparations.drop(conn, begun.id)
+        with _failing():
+            _remove(dataset, begun.id, settings, writer)
+        raise Conflict("changed-meanwhile", "A version changed, or the copy was dropped, while it was made.")
     _sweep(control, settings, dataset, writer, actor)
     return report
+
+
+def _put_in_force(control: Engine, dataset: Dataset, preparation: str, shapes: str, actor: str) -> bool:
+    """Let plans read a copy from this instant on, if it is of the versions that are in force still."""
+    with control.begin() as conn:
+        now = Catalogue(1).source(conn, dataset.name)
+        if (now.version, now.data_version) != (dataset.version, dataset.data_version):
+            return False
+        if not preparations.finish(conn, preparation, shapes):
+            found = preparations.ready(conn, dataset.name, dataset.version, dataset.data_version)
+            return found is not None and found.id == preparation  # by another process, just now
+        said = f"version {dataset.version}, data {dataset.data_version}"
+        acts.note(conn, actor, "dataset-prepare", dataset.name, said)
+        return True
 
 
 def is_prepared(control: Engine, settings: Settings, name: str) -> bool:

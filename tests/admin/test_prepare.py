@@ -24,7 +24,7 @@ from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError, EngineUnavailable
 from gateway.engines.duckdbcopier import DuckdbCopier
 from gateway.engines.open import open_engine
-from gateway.errors import Conflict, NotFound, RequestInvalid, Unavailable
+from gateway.errors import Conflict, NotFound, RequestInvalid, SqlRefused, Unavailable
 from gateway.execution import Execution, _same_shapes
 from gateway.service import Service, open_service
 from gateway.settings import load
@@ -188,6 +188,9 @@ def test_plans_read_the_copy_until_the_data_change(kind: str, request: pytest.Fi
     joined = ask(service, "SELECT city, COUNT(*) FROM visit v JOIN site s ON s.site_id = v.site_id GROUP BY city")
     assert len(joined.rows) == 4 or joined.plan.releases[0].threshold is not None
     assert ask(service, "SELECT COUNT(*) FROM site").rows == [[4]]
+    for column in ("discreet_rank", "discreet_owner"):
+        with pytest.raises(SqlRefused, match="column"):
+            ask(service, f"SELECT COUNT({column}) FROM treatment")
 
     admin.bump_data_version(service.control, "health", actor="root")
     assert bounded(service, VISITS) == source
@@ -324,6 +327,25 @@ def test_a_copy_of_a_version_that_ended_meanwhile_is_not_read(duck: Service) -> 
     with pytest.raises(Conflict):
         admin.prepare_dataset(duck.control, duck.settings, "health", actor="root", told=bump)
     assert bounded(duck, VISITS) == source
+    assert list(duck.settings.copies.iterdir()) == []
+
+
+def test_a_folder_of_files_is_copied(shared: Service) -> None:
+    folder = shared.settings.home.parent
+    (folder / "files").mkdir()
+    with duckdb.connect() as files:
+        for statement in DATA:
+            files.execute(statement)
+        for table in ("person", "visit", "treatment", "site"):
+            files.execute(f"COPY {table} TO '{folder / 'files' / table}.parquet'")
+    policy = POLICY.replace("dataset: health", "dataset: files").format(engine="parquet:///files")
+    admin.apply_dataset(shared.control, shared.settings, policy, actor="root", folder=folder)
+    admin.set_budget(shared.control, "files", ADA.name, epsilon=10_000, delta=1e-7, actor="root")
+    report = admin.prepare_dataset(shared.control, shared.settings, "files", actor="root", opener=shared.engines.get)
+    assert [(table.rows, table.kept) for table in report.tables] == [(6, 3), (14, 7), (5, 5), (4, 4)]
+    found = ask(shared, VISITS, dataset="files")
+    assert [round(float(str(row[1]))) for row in found.rows] == [4, 2, 1, 0]
+    assert "discreet_h" not in found.plan.releases[0].sql
 
 
 def test_without_room_nothing_is_copied(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:

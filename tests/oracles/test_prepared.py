@@ -35,14 +35,14 @@ def test_postgres_neighbours(postgres_copies: Bases, sandbox: Sandbox, case: Cas
 
 
 @pytest.mark.audit
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_neighbours_at_length(duckdb_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     test_neighbours.check(case[0], *duckdb_copies[case[0]], sandbox, case[1], random)
 
 
 @pytest.mark.audit
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_neighbours_at_length(postgres_copies: Bases, sandbox: Sandbox, case: Case, random: Random) -> None:
     test_neighbours.check(case[0], *postgres_copies[case[0]], sandbox, case[1], random)
@@ -59,7 +59,7 @@ def test_duckdb_composed(
 
 
 @pytest.mark.audit
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=test_composed.CASES, random=RANDOM)
 def test_duckdb_composed_at_length(
     duckdb_copies: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
