@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
@@ -26,9 +26,10 @@ from gateway.sql.planning.clips import column
 from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.plan import Block, Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from mechanisms.above_threshold import AboveThreshold, first_low
-from mechanisms.intervals import half_width, ratio_intervals
+from mechanisms.intervals import MAX_CONFIDENCE, half_width, ratio_intervals
 from mechanisms.least_error import least
 from mechanisms.noise import Noise, Selection, draw, select
+from mechanisms.race import Race, winner
 
 KeyTuple = tuple[Value, ...]
 
@@ -74,6 +75,8 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
     place, over = None, _integer(tables[0].column(COLUMN)[0].as_py()) if _counts(planned, tables) else 0
     if planned.clip is not None:
         search, above = planned.clip.search, _above(planned.clip, tables[0])
+        if isinstance(search, Race):
+            return _raced(planned, search, tables[0], above)
         place = first_low(search, above) if isinstance(search, AboveThreshold) else least(search, above)
         over = above[place]
         tables = (_at(planned, tables[0], place), *tables[1:])
@@ -94,6 +97,14 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
     more = _rows(beside, len(keys))
     numbers = tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True))
     return NoisyTable(tuple(keys), numbers, place, _with_noise(planned.clipped, over))
+
+
+def _raced(planned: PlannedRelease, race: Race, table: pa.Table, above: list[int]) -> NoisyTable:
+    """Return the one number that a race tells: the sums at all bounds are read, each with the noise of its own."""
+    [measure] = planned.measures
+    sums = [_integer(table.column(column(measure.name, place))[0].as_py()) for place in range(race.candidates)]
+    place, noisy = winner(race, sums)
+    return NoisyTable(((),), ((noisy,),), place, _with_noise(planned.clipped, above[place]))
 
 
 def _counts(planned: PlannedRelease, tables: Sequence[pa.Table]) -> bool:
@@ -288,6 +299,8 @@ def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> d
 
 def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise], confidence: float) -> Estimated:
     if isinstance(estimator, Linear):
+        if estimator.among > 1:
+            return _of_winner(estimator, columns, noises, confidence)
         width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
         sums, below = weighted(estimator.terms, columns)
         centres = [total / below for total in sums]
@@ -301,6 +314,23 @@ def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise],
         found = statistic(estimator, columns, noises, confidence)
         return Estimated(found.values, found.intervals, UNDEFINED if any(found.undefined) else None)
     return _means(estimator, columns, noises, confidence)
+
+
+def _of_winner(
+    estimator: Linear, columns: Mapping[str, Sequence[int]], noises: Mapping[str, Noise], confidence: float
+) -> Estimated:
+    """Return what a race tells, and its interval: any of its draws may be the one that won, so that all hold together.
+
+    The interval is around the noisy sum; what is told lies lower, and within it.
+    """
+    sure = min(1 - (1 - confidence) / estimator.among, MAX_CONFIDENCE)
+    width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], sure)
+    sums, below = weighted(estimator.terms, columns)
+    lower = [max(round(total - estimator.less * below), 0) for total in sums]
+    values = stepped(lower, below, estimator.step)
+    ends = [(total / below - width, total / below + width) for total in sums]
+    intervals = tuple((min(low, value), max(high, value)) for value, (low, high) in zip(values, ends, strict=True))
+    return Estimated(values, intervals, None)
 
 
 def stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:

@@ -144,7 +144,8 @@ def repeated_intervals(
 
     Why a failure here is none of the answer's: it is of noisy tables alone, and depends on nothing else.
     """
-    if any(isinstance(estimator, Picked) for planned in plan.releases for _, estimator in planned.estimators):
+    estimators = [estimator for each in found for _, estimator in each.planned.estimators]
+    if any(isinstance(each, Picked) or (isinstance(each, Linear) and each.among > 1) for each in estimators):
         return {}
     cells = sum(len(each.table.keys) for each in found) + sum(each.num_rows for each in publics)
     times = repetitions(confidence, cells, MOST_CELLS)

@@ -54,7 +54,7 @@ class QueryRequest(Request):
     error_target: ErrorTarget | None = Field(None, description="How close to come, in place of a price.")
     mechanism: Literal["auto", "laplace", "gaussian"] = "auto"
     max_groups_contributed: int | None = Field(None, ge=1, description="Groups that one privacy unit may reach.")
-    bounding: Literal["auto", "declared", "above_threshold", "exponential"] = Field(
+    bounding: Literal["auto", "declared", "above_threshold", "exponential", "r2t"] = Field(
         "auto", description="How a privacy unit is held to its part: as declared, or by a bound that is chosen."
     )
     dialect: str | None = Field(None, description="SQL dialect of the text; the dataset's own by default.")

@@ -44,7 +44,7 @@ Groups = Annotated[
     int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
 ]
 Bounding = Annotated[
-    Literal["auto", "declared", "above_threshold", "exponential"],
+    Literal["auto", "declared", "above_threshold", "exponential", "r2t"],
     typer.Option("--bounding", help="How a privacy unit is held to its part."),
 ]
 ClippedCount = Annotated[

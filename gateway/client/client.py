@@ -21,7 +21,7 @@ from gateway.client.result import Explanation, Result
 from gateway.wire import Budget, DatasetInfo, Problem, QuerySummary, TypedParameter
 
 Mechanism = Literal["auto", "laplace", "gaussian"]
-Bounding = Literal["auto", "declared", "above_threshold", "exponential"]
+Bounding = Literal["auto", "declared", "above_threshold", "exponential", "r2t"]
 Parameter = None | bool | int | float | str | date
 """A value of a parameter; a ``datetime`` is a timestamp."""
 Parameters = Sequence[Parameter | TypedParameter] | Mapping[str, Parameter | TypedParameter] | None

@@ -18,7 +18,7 @@ from gateway.sql.algebra import Kind
 from gateway.sql.compile import notes
 from gateway.sql.planning import grid, plan, quantum
 from gateway.sql.planning.plan import Block, Bounding, Clip, Estimator, Histogram, Plan, PlannedRelease, Threshold
-from mechanisms import above_threshold, least_error, loss, noise, quantiles
+from mechanisms import above_threshold, least_error, loss, noise, quantiles, race
 from mechanisms.loss import Loss
 
 
@@ -60,7 +60,7 @@ class Reading:
 
 _CLASSES = {
     found.__name__: found
-    for module in (plan, grid, quantum, loss, noise, quantiles, above_threshold, least_error)
+    for module in (plan, grid, quantum, loss, noise, quantiles, above_threshold, least_error, race)
     for found in vars(module).values()
     if isinstance(found, type) and is_dataclass(found)
 } | {"Statement": Statement, "Reading": Reading}

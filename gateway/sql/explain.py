@@ -19,7 +19,7 @@ from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.derived import form, is_derived, noises, terms
 from gateway.sql.planning.errors import expected_error, note
 from gateway.sql.planning.margins import families
-from gateway.sql.planning.plan import Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.planning.plan import Block, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import post
 from gateway.sql.writing.rows import parameter
@@ -27,6 +27,7 @@ from mechanisms.intervals import half_width
 from mechanisms.least_error import LeastError
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, RHO_UNIT
 from mechanisms.noise import Noise, norm
+from mechanisms.race import Race
 
 OPENDP = version("opendp")
 
@@ -56,7 +57,7 @@ def _search_items(plan: Plan) -> list[wire.CostItem]:
             delta=0.0,
         )
         for index, statement in enumerate(plan.statements)
-        if statement.clip is not None
+        if statement.clip is not None and not isinstance(statement.clip.search, Race)
     ]
 
 
@@ -131,6 +132,7 @@ def _blocks(planned: PlannedRelease) -> list[wire.PlanBlock]:
     found = []
     if clip is not None:
         ways = [(str(place), planned.at(place).blocks) for place in range(len(clip.steps))]
+    if clip is not None and not isinstance(clip.search, Race):
         found.append(
             wire.PlanBlock(
                 l1=len(clip.steps),
@@ -271,6 +273,11 @@ def _chosen(column: OutputColumn, release: PlannedRelease, estimator: Linear | M
     of = "" if isinstance(estimator, Linear) else ", over the rows of the group"
     if ends[0] == ends[1]:
         return wire.PlanColumn(name=column.name, role="noisy", expected_error=ends[0])
+    if isinstance(release.clip.search, Race):
+        told = (
+            f"below the exact one by about {release.clip.search.level} times the bound that is told, as a rule by less"
+        )
+        return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=told)
     least = float(release.clip.first * release.clip.unit)
     told = f"within {ends[0] / least:.6g} times the bound that is chosen{of}"
     return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=told)
@@ -278,7 +285,7 @@ def _chosen(column: OutputColumn, release: PlannedRelease, estimator: Linear | M
 
 def _searched(planned: PlannedRelease) -> list[dict[str, object]]:
     """Return the search for a bound, where there was one: blocks are then those of the largest candidate."""
-    if planned.clip is None:
+    if planned.clip is None or isinstance(planned.clip.search, Race):
         return []
     search = planned.clip.search
     hangs_on = {"sensitivity": search.sensitivity} if isinstance(search, LeastError) else {}
@@ -313,12 +320,20 @@ def record(plan: Plan, labels: dict[str, str]) -> dict[str, object]:
                         "measures": [measure.kind for measure in block.measures],
                         **_selected(planned, place),
                     }
-                    for place, block in enumerate(planned.drawn)
+                    for place, block in enumerate(_all_drawn(planned))
                 ],
             }
             for planned in plan.statements
         ],
     }
+
+
+def _all_drawn(planned: PlannedRelease) -> tuple[Block, ...]:
+    """Return all vectors that are drawn: of a race those of every bound."""
+    if planned.clip is None or not isinstance(planned.clip.search, Race):
+        return planned.drawn
+    raced = (block for place in range(len(planned.clip.steps)) for block in planned.at(place).blocks)
+    return (*raced, *planned.drawn[len(planned.blocks) :])
 
 
 def _selected(planned: PlannedRelease, place: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ import pytest
 from gateway import release as releasing
 from gateway.release import release
 from gateway.sql.planning.plan import PlannedRelease
-from mechanisms import above_threshold
+from mechanisms import above_threshold, race
 from mechanisms.above_threshold import AboveThreshold
 from mechanisms.loss import EPSILON_UNIT
 from mechanisms.noise import Noise, draw
@@ -33,6 +33,7 @@ CASES = (
     (Case("chosen rows by key", "SELECT label, COUNT(*) FROM item GROUP BY label", 4, dirty=True), 0.2),
     (Case("chosen sum", "SELECT SUM(cost) FROM visit", 4, dirty=True), 0.2),
     (Case("rows by error", "SELECT COUNT(*) FROM visit", 4, bounding="exponential"), 0.2),
+    (Case("raced rows", "SELECT COUNT(*) FROM visit", 4, bounding="r2t"), 0.1),
     (Case("sum by error", "SELECT SUM(cost) FROM visit", 4, dirty=True, bounding="exponential"), 0.2),
 )
 """Questions, and the part of the claim that the audit must see at least: half of what it sees, since draws differ."""
@@ -110,6 +111,17 @@ def test_noise_of_a_third_of_the_bound_is_found(base: DuckdbDatabase, monkeypatc
         return draw(Noise(noise.mechanism, noise.scale / 3), count)
 
     monkeypatch.setattr(releasing, "draw", less)
+    assert excess(read(planned, both, 3_000), epsilon, 0.0)
+
+
+@pytest.mark.audit
+def test_a_race_with_less_noise_is_found(base: DuckdbDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned, both, epsilon = worlds(replace(CHEAP, bounding="r2t"), base)
+
+    def less(noise: Noise, count: int) -> list[int]:
+        return draw(Noise(noise.mechanism, noise.scale / 40), count)
+
+    monkeypatch.setattr(race, "draw", less)
     assert excess(read(planned, both, 3_000), epsilon, 0.0)
 
 

@@ -23,6 +23,7 @@ from gateway.release import NoisyTable, decode, encode, release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.clips import column, columns
 from gateway.sql.planning.plan import Plan, PlannedRelease
+from mechanisms import race
 from mechanisms.thresholds import threshold
 
 Group = tuple[object, ...]
@@ -139,6 +140,8 @@ def quiet(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
     for choose in ("first_low", "least"):
         patch.setattr(releasing, choose, lambda _search, counts: counts.index(0))
+    patch.setattr(race, "draw", lambda _noise, count: [0] * count)
+    patch.setattr(race.Race, "handicap", lambda _race, _place: 0)
 
 
 Fetch = Callable[[str], pa.Table]

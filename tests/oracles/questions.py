@@ -172,7 +172,7 @@ def _asked(draw: st.DrawFn, table: Tab) -> Asked:
     )
 
 
-_BOUNDED: tuple[Wish, ...] = ("auto", "auto", "auto", "auto", "above_threshold", "exponential")
+_BOUNDED: tuple[Wish, ...] = ("auto", "auto", "auto", "auto", "above_threshold", "exponential", "r2t")
 
 _ONE_VALUE = re.compile(r"lower: ([-0-9.e]+), upper: \1(?![0-9.])")
 """Bounds that leave a single value, of which there is no correlation."""

@@ -42,7 +42,7 @@ NARROW: dict[Dialect, set[str]] = {
 
 def refusals(asked: Asked, dataset: Dataset) -> set[str]:
     """The codes by which a question of the generator may be refused: quantiles need a declared number of rows."""
-    chosen = {"bounding-unavailable"} if asked.bounding == "exponential" else set()
+    chosen = {"bounding-unavailable"} if asked.bounding in ("exponential", "r2t") else set()
     return PRICED | NARROW[dataset.dialect] | chosen | ({"rows-unbounded"} if picks(asked) else set())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, NoReturn
@@ -107,6 +108,8 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         refuse("delta-missing")
     if not release.aggregates and not private:
         refuse("no-aggregate", hint="Ask for COUNT, SUM or AVG of each group.")
+    if bounding.by == "r2t":
+        cost = _racing(wanted, beside or keys, cost)
     where = _Where(private, wanted.reach, about.groups or PRIVATE_GROUPS, dataset.dialect, found.rows, bounding.by)
     if bounds.clipped_count and countable(bounding) and wanted.aggregates:
         bounding, where = replace(bounding, counted=True), replace(where, counted=True)
@@ -309,7 +312,8 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
     if where.widest is not None and where.by is not None:
         groups = where.reach if where.private else where.groups
         looked_at = clips.candidates(layout, where.dialect, where.widest, mechanism, groups, where.by)
-        searched = clips.searched(looked_at, mechanism, total, where.by, where.groups * len(layout.vectors))
+        worth, row = where.groups * len(layout.vectors), layout.vectors[0].l1
+        searched = clips.searched(looked_at, mechanism, total, where.by, worth, row)
         total = searched.left
         layout = replace(layout, vectors=tuple(clips.bounded(each, searched.candidates) for each in layout.vectors))
     parts = weights(layout, mechanism, threshold=where.private)
@@ -324,7 +328,7 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
     blocks = tuple(
         _block(vector, mechanism, part)
         if pair is None or searched is None
-        else clips.block(vector, pair, mechanism, part, searched.candidates)
+        else clips.block(vector, pair, mechanism, part, searched)
         for vector, part, pair in zip(layout.vectors, shares, pairs, strict=True)
     )
     noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
@@ -343,7 +347,10 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
 
 def _clip(searched: clips.Searched, layout: Layout, mechanism: Mechanism, shares: list[int]) -> Clip:
     found = searched.candidates
-    noises = (clips.noises(vector, mechanism, part, found) for vector, part in zip(layout.vectors, shares, strict=True))
+    noises = (
+        clips.noises(vector, mechanism, part, found, searched.search)
+        for vector, part in zip(layout.vectors, shares, strict=True)
+    )
     return Clip(found.norm, found.first, found.steps, found.unit, searched.search, searched.loss, tuple(noises))
 
 
@@ -376,7 +383,22 @@ def _reason(best: _Candidate, candidates: list[_Candidate], bounding: Bounding) 
 
 
 def _by(bounding: Bounding) -> str:
-    return " by its expected error" if bounding.by == "exponential" else ""
+    return {"exponential": " by its expected error", "r2t": " by R2T"}.get(bounding.by or "", "")
+
+
+def _racing(wanted: Wanted, beside: Sequence[object], cost: Price) -> Price:
+    """Return the price of a race, or refuse one of what may be negative, or of more than a single number.
+
+    Why a sum is never negative: the bounded SQL holds each value at or above its lower bound, which is not below zero.
+    """
+    aggregates = [aggregate for _, aggregate in wanted.aggregates]
+    one = len(aggregates) == 1 and not beside and not wanted.separate_owners
+    kinds = {aggregate.kind for aggregate in aggregates}
+    low = any(quantum.lower < 0 for quantum in wanted.quanta.values())
+    if not one or not kinds <= {"count_rows", "count", "sum"} or low or cost.mechanism == "gaussian":
+        hint = "R2T is for one COUNT, or one SUM of what is never negative, without groups. Ask for above_threshold."
+        refuse("bounding-unavailable", hint=hint)
+    return replace(cost, mechanism="laplace")
 
 
 def _split(best: _Candidate) -> str:

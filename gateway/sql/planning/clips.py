@@ -26,8 +26,9 @@ from gateway.sql.refusals import refuse
 from mechanisms.above_threshold import calibrate_search, price_search
 from mechanisms.accounting import pure_of_rho, rho_of_laplace
 from mechanisms.least_error import LONGEST, LeastError, calibrate_least, price_least
-from mechanisms.loss import EPSILON_UNIT, RHO_UNIT, Loss
+from mechanisms.loss import EPSILON_UNIT, FREE, RHO_UNIT, Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
+from mechanisms.race import BETA, Race, calibrate_race, price_race
 
 Wish: TypeAlias = Literal["auto", "declared"] | Chooser
 """What a request says of how an owner is held to its part; ``auto`` leaves it to public facts."""
@@ -105,8 +106,10 @@ def candidates(
     bounded by its own length: an owner of n rows in as many groups is as long as one of the root of n rows in one.
     """
     found = _candidates(layout, dialect, widest, mechanism, groups)
-    if by != "exponential":
+    if by == "above_threshold":
         return found
+    if by == "r2t":
+        return replace(found, steps=tuple(2**place for place in range(found.steps[-1].bit_length())))
     # Few bounds, each twice the one before, up to the same last one.
     widened = 1 if found.norm == "rows" else max(-(-found.steps[-1] // 2 ** (LONGEST - 1)), 1)
     most = found.steps[-1] // widened
@@ -171,12 +174,16 @@ class Searched:
     left: int
 
 
-def searched(found: Candidates, mechanism: Mechanism, total: int, by: Chooser, worth: int) -> Searched:
+def searched(found: Candidates, mechanism: Mechanism, total: int, by: Chooser, worth: int, row: int) -> Searched:
     """Return the search at its part of a price (epsilon, or rho for Gaussian noise), or raise ``ScaleError``.
 
     ``worth`` is how many numbers there are in all, groups and vectors: so many times the noise of one is what a bound
-    of the least error has to be weighed with.
+    of the least error has to be weighed with. ``row`` is the L1 of one row: a race has no price of its own, but each
+    bound's draw has.
     """
+    if by == "r2t":
+        race = calibrate_race(found.first * (row if found.norm == "rows" else 1), len(found.steps), total)
+        return Searched(found, race, FREE, total)
     part = total // PART
     search: Search
     if by == "exponential":
@@ -193,8 +200,10 @@ def searched(found: Candidates, mechanism: Mechanism, total: int, by: Chooser, w
     return Searched(found, search, loss, total - spent)
 
 
-def mechanism(search: Search) -> Chooser:
+def mechanism(search: Search) -> Literal["above_threshold", "exponential", "laplace"]:
     """Return the mechanism that a search is."""
+    if isinstance(search, Race):
+        return "laplace"
     return "exponential" if isinstance(search, LeastError) else "above_threshold"
 
 
@@ -203,10 +212,14 @@ def scale(search: Search) -> float:
     return search.selection.scale if isinstance(search, LeastError) else search.noise.scale
 
 
-def noises(vector: Vector, mechanism: Mechanism, share: int, found: Candidates) -> tuple[Noise, Noise] | None:
+def noises(
+    vector: Vector, mechanism: Mechanism, share: int, found: Candidates, search: Search
+) -> tuple[Noise, Noise] | None:
     """Return the noises of a vector at the first bound and at three times that."""
     if not scales(vector):
         return None
+    if isinstance(search, Race):
+        return search.at(0), Noise("laplace", 3 * search.noise.scale)
     once, thrice = (
         calibrate(mechanism, factor * (vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)), share)
         for factor in (found.first, 3 * found.first)
@@ -229,12 +242,13 @@ def bounded(vector: Vector, found: Candidates) -> Vector:
     return Vector((replace(measure, l1=1, l2_squared=1, linf=1),), 1, 1, 1)
 
 
-def block(vector: Vector, pair: tuple[Noise, Noise], mechanism: Mechanism, share: int, found: Candidates) -> Block:
+def block(vector: Vector, pair: tuple[Noise, Noise], mechanism: Mechanism, share: int, searched: Searched) -> Block:
     """Return the block of the largest candidate.
 
     Its loss is the whole share, which no candidate exceeds; its noise is checked by OpenDP's map here, where a failure
     is still a refusal.
     """
+    found = searched.candidates
     step = found.steps[-1]
     most = found.first * step
     scale = pair[1].scale * (step // 3) if step % 3 == 0 else pair[0].scale * step
@@ -246,6 +260,9 @@ def block(vector: Vector, pair: tuple[Noise, Noise], mechanism: Mechanism, share
     l1, l2_squared, linf = vector.l1 * most, vector.l2_squared * most**2, vector.linf * most
     paid = price(noise, l1, most * norm(vector.l2_squared), linf)
     loss = Loss(share, rho_of_laplace(share, l1, linf)) if mechanism == "laplace" else Loss(None, share)
+    if isinstance(searched.search, Race):
+        loss = price_race(searched.search)
+        return Block(tuple(map(scaled, vector.measures)), l1, l2_squared, linf, noise, loss)
     if (paid.epsilon or 0) > (loss.epsilon or 0) or paid.rho > loss.rho:
         raise ScaleError("a scaled noise costs more than its share")
     return Block(tuple(map(scaled, vector.measures)), l1, l2_squared, linf, noise, loss)
@@ -295,6 +312,11 @@ def told(clip: Clip, place: int) -> str:
     """Say to what an answer was clipped: a function of what was released."""
     bound = float(clip.bounds[place] * clip.unit)
     what = "row" if bound == 1 and clip.norm == "rows" else _OF[clip.norm]
+    if isinstance(clip.search, Race):
+        return (
+            f"A unit counts for at most {bound:,g} {what}: there R2T found the most. With {100 - 50 * BETA:g} % the "
+            "answer is not above the exact one."
+        )
     said = f"A unit counts for at most {bound:,g} {what}, chosen privately for {100 // PART} % of the price."
     return said + FEW * (place == 0)
 
@@ -302,6 +324,12 @@ def told(clip: Clip, place: int) -> str:
 def note(clip: Clip) -> str:
     """Say beforehand how the bound will come about."""
     ends = [float(bound * clip.unit) for bound in (clip.bounds[0], clip.bounds[-1])]
+    if isinstance(clip.search, Race):
+        return (
+            f"R2T: what is counted if a unit counts for at most so much is drawn for {clip.search.candidates} bounds "
+            f"between {ends[0]:,g} and {ends[1]:,g} {_OF[clip.norm]}, less what the noise of each may add; the largest "
+            "is told."
+        )
     return (
         f"The most that a unit counts for, between {ends[0]:,g} and {ends[1]:,g} {_OF[clip.norm]}, is chosen privately "
         f"for {100 // PART} % of the price: the least that about {clip.search.level} units or fewer exceed, who are "

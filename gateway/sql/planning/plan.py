@@ -20,11 +20,12 @@ from mechanisms.least_error import LeastError
 from mechanisms.loss import Loss
 from mechanisms.noise import Noise, Selection
 from mechanisms.quantiles import Rank
+from mechanisms.race import Race
 
-Chooser: TypeAlias = Literal["above_threshold", "exponential"]
+Chooser: TypeAlias = Literal["above_threshold", "exponential", "r2t"]
 """How a bound on an owner's part is chosen privately."""
 
-Search: TypeAlias = AboveThreshold | LeastError
+Search: TypeAlias = AboveThreshold | LeastError | Race
 """The choice among the bounds of a clip, and its noise."""
 
 
@@ -152,10 +153,15 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An estimate that is a weighted sum of measures' integers; ``step`` is what it is rounded to, None for none."""
+    """An estimate that is a weighted sum of measures' integers; ``step`` is what it is rounded to, None for none.
+
+    The winner ``among`` several draws is told ``less`` something, and no less than zero; its noise is that of any.
+    """
 
     terms: tuple[tuple[str, Fraction], ...]
     step: Fraction | None
+    less: Fraction = Fraction(0)
+    among: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +304,13 @@ class Clip:
         return Block(measures, less(block.l1), less(less(block.l2_squared)), less(block.linf), scaled, block.loss)
 
 
+def _won(race: Race, place: int, estimator: Estimator) -> Estimator:
+    """Return the estimate that a race tells at a bound."""
+    assert isinstance(estimator, Linear)
+    [(_, weight)] = estimator.terms
+    return replace(estimator, less=weight * race.handicap(place), among=race.candidates)
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedRelease:
     """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it.
@@ -332,7 +345,10 @@ class PlannedRelease:
             return self
         assert place is not None
         blocks = tuple(self.clip.block(block, number, place) for number, block in enumerate(self.blocks))
-        return replace(self, blocks=blocks, clip=None)
+        estimators = self.estimators
+        if isinstance(race := self.clip.search, Race):
+            estimators = tuple((name, _won(race, place, estimator)) for name, estimator in estimators)
+        return replace(self, blocks=blocks, estimators=estimators, clip=None)
 
     @property
     def drawn(self) -> tuple[Block, ...]:
