@@ -33,7 +33,7 @@ CASES = (
     (Case("chosen rows by key", "SELECT label, COUNT(*) FROM item GROUP BY label", 4, dirty=True), 0.2),
     (Case("chosen sum", "SELECT SUM(cost) FROM visit", 4, dirty=True), 0.2),
     (Case("rows by error", "SELECT COUNT(*) FROM visit", 4, bounding="exponential"), 0.2),
-    (Case("raced rows", "SELECT COUNT(*) FROM visit", 4, bounding="r2t"), 0.1),
+    (Case("raced rows", "SELECT COUNT(*) FROM visit", 4, bounding="r2t"), 0.05),
     (Case("sum by error", "SELECT SUM(cost) FROM visit", 4, dirty=True, bounding="exponential"), 0.2),
 )
 """Questions, and the part of the claim that the audit must see at least: half of what it sees, since draws differ."""
