@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -12,6 +17,7 @@ import pytest
 
 from gateway.engines.duckdb import DuckdbSession
 from tests.cli.conftest import Call
+from tests.docs.pages import ROOT
 
 TABLES = """
 CREATE TABLE person (person_id INTEGER PRIMARY KEY, sex TEXT, age INTEGER);
@@ -132,3 +138,28 @@ def test_a_database_without_tables(call: Call, tmp_path: Path) -> None:
     done = call("dataset", "suggest", f"duckdb:///{tmp_path}/empty.duckdb")
     assert done.exit_code == 1
     assert "no table or view" in done.stderr
+
+
+@pytest.mark.audit
+def test_killed_at_any_instant_it_is_charged_once_and_told_once(call: Call, clinic: Path, tmp_path: Path) -> None:
+    """SIGKILL while bounds are bought, then the same command again: one charge a key, and one answer."""
+    call("init")
+    call("dataset", "apply", str(clinic))
+    environment = {**os.environ, "DISCREET_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    program = "import sys; from gateway.cli import main; sys.argv[0] = 'discreet'; main()"
+    ask = [sys.executable, "-c", program, "dataset", "suggest", "clinic", "--columns", "person.age", "--epsilon", "1"]
+    began = time.monotonic()
+    whole = subprocess.run([*ask, "--idempotency-key", "whole"], env=environment, check=True, capture_output=True)
+    lasts = time.monotonic() - began
+    assert b"person.age" in whole.stdout
+    for number in range(2):
+        keyed = [*ask, "--idempotency-key", f"killed{number}", "--json"]
+        with subprocess.Popen(keyed, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            time.sleep(lasts * (0.5 + secrets.randbelow(500) / 1000))
+            running.kill()
+        told = [subprocess.run(keyed, env=environment, check=True, capture_output=True).stdout for _ in range(2)]
+        assert told[0] == told[1]
+        assert json.loads(told[0])["bounds"][0]["upper"] is not None
+    published = json.loads(call("ledger", "public", "--dataset", "clinic", "--json").stdout)
+    assert [row["epsilon"] for row in published] == [1.0] * 3
+    assert call("ledger", "verify").exit_code == 0
