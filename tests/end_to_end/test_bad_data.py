@@ -68,6 +68,7 @@ QUESTIONS: Final = (
     "SELECT COUNT(DISTINCT x) AS dx, COUNT(DISTINCT who) AS dw FROM {}",
     "SELECT SUM(x) / COUNT(*) AS r, SUM(x * x) AS q FROM {}",
     "SELECT x, COUNT(*) AS n FROM {} GROUP BY x",
+    "SELECT x > 50 AS g, COUNT(*) AS n, SUM(x) AS s, CORR(x, x + 1) AS r FROM {} GROUP BY ROLLUP (1)",
 )
 GROUPED: Final = "SELECT j, k, COUNT(*) AS n, AVG(x) AS a FROM few GROUP BY j, k ORDER BY j, k"
 

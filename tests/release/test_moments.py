@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from random import Random
 from statistics import correlation, covariance, linear_regression, mean, median, pvariance, variance
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.errors import SqlRefused
 from gateway.release import Estimated, NoisyTable, estimate, release
+from gateway.sql.explain import explain
 from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.noise import draw
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
@@ -148,6 +150,21 @@ def test_intervals_hold_with_their_confidence(
 def test_errors_are_as_small_as_is_said(select: str, most: float, base: DuckdbDatabase) -> None:
     found, exact = drawn(base, select, 1_000, times=20_000), truth(select, 1_000)
     assert math.sqrt(mean((value - exact) ** 2 for value in found.values)) < most
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+@pytest.mark.parametrize("select", ["AVG(x)", "VAR_POP(x)", "STDDEV_POP(x)"])
+def test_the_error_that_a_dry_run_expects_is_that_of_a_group_of_that_size(
+    select: str, mechanism: Mechanism, base: DuckdbDatabase
+) -> None:
+    asked = written(f"SELECT {select} FROM point", mechanism)
+    note = explain(plan(asked, duckdb_dataset(POINTS))).columns[0].note
+    told = re.match(r"within (\S+) / n of a group of n rows.* for n well above ([^;]+)", note or "")
+    assert told is not None
+    assert float(told[2]) < 60
+    found, exact = drawn(base, select, 3_000, mechanism=mechanism), truth(select, 3_000)
+    within = sum(abs(value - exact) <= float(told[1]) / 3_000 for value in found.values) / RUNS
+    assert 0.92 <= within <= 0.985
 
 
 EDGES = (

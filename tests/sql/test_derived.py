@@ -84,3 +84,25 @@ def test_of_a_ratio_the_error_is_told_by_what_it_divides_by() -> None:
     assert column.note is not None
     assert "times its size) / what it is divided by" in column.note
     assert f"{counts.expected_error:.6g} times" in column.note
+
+
+KINDS = (
+    "SELECT city, COUNT(*), COUNT(x), SUM(x), AVG(x), VAR_POP(x), STDDEV(x), COVAR_POP(x, y), CORR(x, y) {}",
+    "SELECT city, REGR_SLOPE(x, y), REGR_INTERCEPT(x, y), REGR_R2(x, y), MEDIAN(x), MIN(x), MAX(x) {}",
+    "SELECT city, COUNT(DISTINCT x), COUNT(DISTINCT person_id), SUM(x) / COUNT(*), SQRT(COUNT(*)) {}",
+    "SELECT x * y, COUNT(*), AVG(x), MEDIAN(x), SUM(x) - COUNT(*) FROM person GROUP BY x * y",
+    "SELECT x > 50, COUNT(*), SUM(y), AVG(y) FROM person GROUP BY ROLLUP (1)",
+    "SELECT 'n' AS w, COUNT(*) AS v FROM person UNION ALL SELECT 'x', AVG(x) FROM person",
+)
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+@pytest.mark.parametrize("sql", KINDS)
+def test_a_dry_run_tells_the_error_of_every_column_with_noise_in_it(sql: str, mechanism: Mechanism) -> None:
+    for column in explain(plan(written(sql.format(BY), mechanism), duckdb_dataset(TOWNS))).columns:
+        if column.role in ("noisy", "derived"):
+            assert (
+                (column.expected_error or 0) > 0
+                or any(each.isdigit() for each in column.note or "")
+                or (column.role == "derived" and column.note is not None)
+            ), column

@@ -97,16 +97,21 @@ def log_error(estimator: Estimator, noises: Mapping[str, Noise]) -> float:
 def note(estimator: Mean | Moments, error: float) -> str:
     """Say how an error falls with the size of the group."""
     size = f"within {error:.6g} / n of a group of n rows"
-    if isinstance(estimator, Mean):
-        return f"{size}, for n well above {error:.3g}"
     least = error / _unit(estimator)
+    if isinstance(estimator, Mean):
+        return f"{size}, for n well above {least:.3g}"
     return (
         f"{size} whose values spread evenly within their bounds, for n well above {least:.3g}; less spread, more error"
     )
 
 
-def _unit(moments: Moments) -> float:
-    """Return the size of a statistic of values that spread evenly, against which an error is large."""
+def _unit(moments: Mean | Moments) -> float:
+    """Return the size of a statistic of values that spread evenly, against which an error is large.
+
+    Of a mean it is how far the ends of its bounds are from their middle.
+    """
+    if isinstance(moments, Mean):
+        return float(moments.upper - moments.lower) / 2 or 1.0
     x, y = float(moments.x.half), float(_half(moments.y))
     match moments.statistic:
         case "variance_population" | "variance_sample":
