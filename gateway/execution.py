@@ -84,7 +84,7 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
             continue
         execution.submission.check()
         ready = source.ready(place, found)
-        found.append(release(ready, *(session.fetch(statement.sql) for statement in ready.statements)))
+        found.append(release(ready, *(session.fetch(statement.sent) for statement in ready.statements)))
         if place in fed:
             # Before the next statement: run again after a crash, the rest of the request sees what this one saw.
             with service.control.begin() as conn:

@@ -59,3 +59,24 @@ def threshold(noise: Noise, groups: int, delta: int) -> int:
         # A float division is not rounded down by itself; the tail's own slack covers that last digit too.
         target = float(allowed) / (1 + _FLOAT_ERROR)
     return 1 + quantile(noise, target)
+
+
+def beyond(base: int, part: int, least: int) -> int:
+    """Return the least T for groups that are left out beforehand unless their exact integer is at least ``least``.
+
+    Takes:
+        base: ``threshold`` of the noise, for a measure to which each owner of a group adds one.
+        part: what one owner adds at most to a group's measure; every owner adds something, nobody takes anything away.
+        least: the pre-threshold, in the measure's integers; 1 leaves every group that anybody is in.
+
+    Why this is sound: remove one owner, and look at a group that the owner is in, whose measure falls from c to c' with
+    c' >= c - part. If c' >= least, the group is looked at in both worlds, and the price of the noise covers the
+    difference. If c < least it is in neither. Else it is looked at in one world alone, although others may be in it:
+    then c <= least - 1 + part, and it is published with probability P[c + Z >= T] <= P[Z >= T - part - least + 1]. With
+    the T returned that is P[Z >= base - 1], which ``threshold`` holds to its share of delta; and a group that the owner
+    is not in is looked at in both worlds or in neither. So the pre-threshold costs no delta and no epsilon: it raises T
+    by as much as it leaves out. ``least`` must be public: it hangs on the noise, never on the groups.
+    """
+    if part < 1 or least < 1:
+        raise ValueError("a part and a pre-threshold are at least one")
+    return base - 1 + part + least - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -170,6 +171,9 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
         at = float(planned.threshold.at * step)
         found.append(f"Groups appear only if their noisy number of units reaches {at:g}.")
+        if planned.threshold.least > 1:
+            fewest = float(planned.threshold.least * step)
+            found.append(f"Groups of fewer than {math.ceil(fewest):,} units are left out beforehand, and none appears.")
     found += fed_notes(tuple(feeds(planned.release.source)), dialect)
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
 

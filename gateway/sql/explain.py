@@ -188,7 +188,7 @@ def _measures(planned: PlannedRelease, blocks: Sequence[wire.PlanBlock]) -> list
 def _release(planned: PlannedRelease) -> wire.PlanRelease:
     blocks = _blocks(planned)
     return wire.PlanRelease(
-        sql=planned.sql,
+        sql=planned.sent,
         parameters=_parameters(planned),
         keys=[
             wire.PlanKey(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mechanisms.loss import DELTA_UNIT, Mechanism
 from mechanisms.noise import MAX_SCALE, Noise
-from mechanisms.thresholds import threshold
+from mechanisms.thresholds import beyond, threshold
 from tests.mechanisms.laws import Floats, enumerated
 
 
@@ -160,3 +160,34 @@ def test_k_groups_share_delta_as_independent_misses_do() -> None:
 def test_what_has_no_threshold_is_refused(groups: int, delta: int) -> None:
     with pytest.raises(ValueError, match=r"group|delta"):
         threshold(Noise("laplace", 1.0), groups, delta)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["laplace", "gaussian"]),
+    st.floats(0.2, 40),
+    st.integers(1, 50),
+    st.integers(1, DELTA_UNIT // 10),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+)
+def test_a_pre_threshold_costs_no_delta(
+    mechanism: Mechanism, scale: float, groups: int, delta: int, part: int, least: int
+) -> None:
+    """A group that falls below the pre-threshold as an owner leaves is published within delta; T is the least so."""
+    noise = Noise(mechanism, scale)
+    cut = beyond(threshold(noise, groups, delta), part, least)
+    largest = least - 1 + part  # in one world; at most least - 1 in the other, which does not look at it
+    assert leaked(noise, cut - largest + 1, groups) <= delta / DELTA_UNIT * (1 + 1e-9)
+    assert leaked(noise, cut - largest, groups) > delta / DELTA_UNIT * (1 - 1e-8)
+
+
+def test_without_a_pre_threshold_one_owner_alone_has_to_be_hidden() -> None:
+    assert beyond(40, 1, 1) == 40
+    assert beyond(40, 1024, 1) == 39 + 1024
+
+
+@pytest.mark.parametrize(("part", "least"), [(0, 1), (1, 0)])
+def test_what_is_no_pre_threshold(part: int, least: int) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        beyond(40, part, least)

@@ -131,7 +131,8 @@ def _threshold(planned: PlannedRelease, alone: int) -> Iterator[str]:
         if measure.name == planned.threshold.measure
     )
     # one unit's own part, which the threshold has to exceed
-    if planned.threshold.at - measure.linf < threshold(block.noise, reach, planned.threshold.delta) - 1:
+    beforehand = planned.threshold.least - 1
+    if planned.threshold.at - beforehand - measure.linf < threshold(block.noise, reach, planned.threshold.delta) - 1:
         yield "the threshold is lower than its delta allows"
 
 
@@ -170,7 +171,8 @@ def drawn(plan: Plan, fetch: Fetch, dataset: Dataset | None = None) -> Iterator[
 def compare(plan: Plan, with_unit: Fetch, without_unit: Fetch, dataset: Dataset | None = None) -> list[str]:
     """Return the breaches of a plan between two neighbours; values that are fed are those of the first for both."""
     planned = [ready for ready, _ in drawn(plan, with_unit, dataset)] if feeding(plan) else plan.releases
-    return [
+    kept = [f"{each} in {ready.sent}" for ready in planned for each in _beforehand(ready, with_unit)]
+    return kept + [
         f"{breach} in {statement.sql}"
         for ready in planned
         for statement in ready.statements
@@ -178,6 +180,17 @@ def compare(plan: Plan, with_unit: Fetch, without_unit: Fetch, dataset: Dataset 
             statement, exact(statement, with_unit(statement.sql)), exact(statement, without_unit(statement.sql))
         )
     ]
+
+
+def _beforehand(planned: PlannedRelease, fetch: Fetch) -> Iterator[str]:
+    """What is handed to the engine returns the groups at or above the pre-threshold, with the integers they have."""
+    if planned.threshold is None or planned.sent == planned.sql:
+        return
+    hidden = planned.threshold
+    whole = exact(planned, fetch(planned.sql))
+    expected = {group: row for group, row in whole.items() if row[hidden.measure] >= hidden.least}
+    if exact(planned, fetch(planned.sent)) != expected:
+        yield "the pre-threshold leaves out others than those below it"
 
 
 def answered(plan: Plan, fetch: Fetch, sandbox: Sandbox, dataset: Dataset | None = None) -> None:

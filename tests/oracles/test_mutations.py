@@ -175,6 +175,18 @@ def no_threshold_reach(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(choose, "threshold", lambda noise, _reach, delta: honest(noise, 1, delta) - 1)
 
 
+def no_rise_of_threshold(patch: pytest.MonkeyPatch) -> None:
+    """Groups are left out beforehand, and the threshold is that of all groups."""
+    honest = thresholds.beyond
+    patch.setattr(choose, "beyond", lambda base, part, _least: honest(base, part, 1))
+
+
+def one_group_too_few(patch: pytest.MonkeyPatch) -> None:
+    """What is sent leaves out a group at the very pre-threshold."""
+    honest = vars(PlannedRelease)["sent"].fget
+    patch.setattr(PlannedRelease, "sent", property(lambda planned: f"{honest(planned)} + 1"))
+
+
 def values_counted_as_rows(patch: pytest.MonkeyPatch) -> None:
     honest = noisy.Noisy._add
 
@@ -253,6 +265,8 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
         (no_group_cap, "is declared"),
         (no_group_cap, "is alone in"),
         (no_threshold_reach, "lower than its delta allows"),
+        (no_rise_of_threshold, "lower than its delta allows"),
+        (one_group_too_few, "leaves out others"),
         (cells_rounded_apart, "is declared"),
         (uncentred_products, "is declared"),
         (signs_lost, "is declared"),

@@ -43,10 +43,13 @@ from gateway.sql.refusals import refuse
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
 from mechanisms.loss import FREE, Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
-from mechanisms.thresholds import threshold
+from mechanisms.thresholds import beyond, threshold
 
 PRIVATE_GROUPS = 10
 """Groups that one owner may reach where neither request nor policy says otherwise."""
+
+BEFOREHAND = 20
+"""A pre-threshold leaves out groups of up to one part in so many of the threshold, which rises by as much."""
 
 MOST_BITS = 90
 """A measure's bound times M stays below 2^90, so that sums over 2^37 rows fit 127 bits."""
@@ -339,10 +342,23 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
         return _Candidate(layout, mechanism, blocks, None, priced, score, clip, clipped)
     assert layout.owners is not None
     name, step = layout.owners
-    at = threshold(noises[name], where.reach, delta) - 1 + step
+    base = threshold(noises[name], where.reach, delta)
+    # What is counted over all groups is read beside each of them: it would go with the last group that is left out.
+    beside_groups = clip is not None or clipped is not None
+    least = 1 if beside_groups else _pre_threshold(beyond(base, step, 1), step)
+    at = beyond(base, step, least)
     # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
-    hidden = Threshold(name, at, delta)
+    hidden = Threshold(name, at, delta, least)
     return _Candidate(layout, mechanism, blocks, hidden, priced, score + math.log(at / step), clip, clipped)
+
+
+def _pre_threshold(at: int, step: int) -> int:
+    """Return the pre-threshold for a threshold, in a measure to which each unit adds ``step``.
+
+    Groups of one unit are left out in any case, since data with countless groups have those above all; beyond that one
+    part in ``BEFOREHAND`` of the threshold, by which it rises.
+    """
+    return max(1, at // step // BEFOREHAND) * step + 1
 
 
 def _clip(searched: clips.Searched, layout: Layout, mechanism: Mechanism, shares: list[int]) -> Clip:

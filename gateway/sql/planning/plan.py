@@ -144,11 +144,15 @@ class MeasuredValue:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Publish a group only if ``measure`` plus its noise reaches ``at`` (in the measure's integers)."""
+    """Publish a group only if ``measure`` plus its noise reaches ``at`` (in the measure's integers).
+
+    ``least`` is the pre-threshold: a group whose exact measure is below it is not even read from the engine.
+    """
 
     measure: str
     at: int
     delta: int
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +358,13 @@ class PlannedRelease:
     def drawn(self) -> tuple[Block, ...]:
         """All vectors of its own statement, the count of units that are above the bound among them."""
         return self.blocks if self.clipped is None else (*self.blocks, self.clipped)
+
+    @property
+    def sent(self) -> str:
+        """The SQL as the engine is handed it: its groups below the pre-threshold never leave the engine."""
+        if self.threshold is None or self.threshold.least == 1:
+            return self.sql
+        return f"SELECT * FROM ({self.sql}) AS discreet_t WHERE {self.threshold.measure} >= {self.threshold.least}"  # noqa: S608 - ours
 
     @property
     def measures(self) -> tuple[Measure, ...]:
