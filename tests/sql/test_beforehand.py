@@ -64,3 +64,10 @@ def test_where_a_clip_is_chosen_every_group_is_read() -> None:
     assert made.clip is not None
     assert made.threshold is not None
     assert (made.threshold.least, made.sent) == (1, made.sql)
+
+
+def test_where_it_is_counted_how_many_are_clipped_every_group_is_read() -> None:
+    found = plan(replace(written(PRIVATE), counted=True), duckdb_dataset(SHOP)).releases[0]
+    assert found.clipped is not None
+    assert found.threshold is not None
+    assert (found.threshold.least, found.sent) == (1, found.sql)
