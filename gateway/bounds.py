@@ -179,6 +179,11 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def rows(found: Sequence[Part]) -> int:
+    """Return how many rows a question's answer has: every cell of every part, and those without a value."""
+    return sum(part.grid.cells + 1 for part in found)
+
+
 def threshold(found: Sequence[Part], scale: float) -> int:
     """Return the noisy count from which a cell counts as held by somebody.
 
@@ -189,10 +194,10 @@ def threshold(found: Sequence[Part], scale: float) -> int:
     return max(1, math.ceil(scale * math.log(cells / CHANCE)))
 
 
-def read(found: Sequence[Part], rows: Sequence[Sequence[JsonValue]], least: int) -> tuple[Bound, ...]:
+def read(found: Sequence[Part], noisy: Sequence[Sequence[JsonValue]], least: int) -> tuple[Bound, ...]:
     """Return the bounds that noisy rows of (part, cell, units) tell, in the order of the parts."""
     held: dict[int, list[int]] = {number: [] for number in range(len(found))}
-    for number, cell, units in rows:
+    for number, cell, units in noisy:
         if isinstance(number, int) and isinstance(cell, int) and isinstance(units, int | float) and units >= least:
             held[number].append(cell)
     bounds: dict[tuple[str, str | None], Bound] = {}

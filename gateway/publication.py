@@ -8,6 +8,7 @@ pays: the cap alone, which is what every analyst was promised (docs/ledger.md). 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from budget.records import Record
 from gateway import price, wire
 from gateway.answer import compose
 from gateway.asked import request_hash
-from gateway.errors import AnswerDeleted, Conflict, ExecutionFailed, PlanGone, Unavailable
+from gateway.errors import AnswerDeleted, Conflict, ExecutionFailed, PlanGone, PostProcessingFailed, Unavailable
 from gateway.execution import Execution, execute, fail
 from gateway.policy.model import Dataset
 from gateway.refused import refused
@@ -27,6 +28,8 @@ from gateway.reuse.find import stands
 from gateway.service import Service
 from gateway.sql import explain
 from gateway.sql.planning.plan import Plan
+
+log = logging.getLogger("discreet.publication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +133,9 @@ def _published(service: Service, execution: Execution) -> Published:
     offer = stands(plan, record)
     if offer is None:
         raise AnswerDeleted(query_id=record.charge.id)
-    found = compose(plan, offer.tables, service.sandbox, 0.95, service.settings.released_groups, ())
+    try:
+        found = compose(plan, offer.tables, service.sandbox, 0.95, service.settings.released_groups, ())
+    except Exception:
+        log.exception("post-processing of charge %s failed", record.charge.id)
+        raise PostProcessingFailed(query_id=record.charge.id) from None
     return Published(record.charge.id, execution.dataset, plan, found.rows)

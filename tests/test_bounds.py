@@ -192,6 +192,18 @@ def test_a_dry_run_costs_nothing(here: World) -> None:
     assert spent(here) == before
 
 
+def test_an_answer_that_would_be_cut_is_refused_before_it_is_paid(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = spent(here)
+    published = publication.publish(
+        here.service, "health", "root", _asked(("person.debt",), 0.5), "bounds of person.debt", "rows"
+    )
+    assert len(published.rows) == bounds.rows(bounds.parts(dataset(here), ["person.debt"]))
+    monkeypatch.setattr(bounds, "rows", lambda _: here.service.settings.released_groups + 1)
+    with pytest.raises(RequestInvalid, match="released_groups"):
+        bought(here, "person.age", epsilon=0.5, key="cut")
+    assert round(spent(here) - before, 6) == 0.5
+
+
 def test_one_key_gets_one_estimate_at_one_price(here: World) -> None:
     first = bought(here, "person.age", epsilon=0.5, key="once")
     before = spent(here)

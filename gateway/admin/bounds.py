@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway import bounds, publication, wire
 from gateway.bounds import Bound
+from gateway.errors import RequestInvalid
 from gateway.policy.model import Dataset
 from gateway.service import Service
 from gateway.sql.planning.plan import Plan
@@ -48,6 +49,8 @@ def estimate_bounds(
 
     found, plan, _ = publication.planned(service, dataset, asked)
     parts = bounds.parts(found, names)
+    if bounds.rows(parts) > service.settings.released_groups:
+        raise RequestInvalid("request-invalid", "The setting released_groups admits fewer groups; name fewer columns.")
     bought = bounds.told(parts)
     least = bounds.threshold(parts, _scale(plan))
     if dry_run:
