@@ -168,3 +168,34 @@ def test_where_nothing_is_bounded_there_is_nothing_to_choose(declared: Dataset) 
     for bounding in ("declared", "above_threshold", "exponential"):
         [planned] = planned_of("SELECT COUNT(DISTINCT person_id) FROM visit", declared, bounding).releases
         assert planned.clip is None
+
+
+@pytest.mark.parametrize(
+    ("refused", "code", "advice", "accepted"),
+    [
+        (
+            "SELECT MEDIAN(cost) FROM visit",
+            "rows-unbounded",
+            "GROUP BY its key",
+            "SELECT MEDIAN(x) FROM (SELECT AVG(cost) AS x FROM visit GROUP BY person_id)",
+        ),
+        (
+            "SELECT MEDIAN(visit_id) FROM visit WHERE person_id > 0",
+            "bounds-missing",
+            "lower and upper for visit_id, or write GREATEST(LEAST(",
+            "SELECT MEDIAN(x) FROM (SELECT MAX(GREATEST(LEAST(visit_id, 9), 0)) AS x FROM visit GROUP BY person_id)",
+        ),
+        (
+            "SELECT MEDIAN(n) FROM (SELECT COUNT(*) AS n FROM visit GROUP BY person_id)",
+            "bounds-missing",
+            "Write GREATEST(LEAST(",
+            "SELECT MEDIAN(GREATEST(LEAST(n, 50), 0)) FROM (SELECT COUNT(*) AS n FROM visit GROUP BY person_id)",
+        ),
+    ],
+)
+def test_a_quantile_that_nothing_bounds_says_how_to_ask(refused: str, code: str, advice: str, accepted: str) -> None:
+    dataset = duckdb_dataset(LOOSE_PEOPLE)
+    with pytest.raises(SqlRefused) as refusal:
+        planned_of(refused, dataset, "auto")
+    assert (refusal.value.code, advice in (refusal.value.hint or "")) == (code, True)
+    assert planned_of(accepted, dataset, "auto").releases[0].parts[0].histogram is not None

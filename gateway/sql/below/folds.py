@@ -270,7 +270,11 @@ def bounded(meaning: Scalar, about: Facts, node: exp.Expression) -> None:
     if bounds is None or max(-bounds[0], bounds[1]) > MOST_SUMMED:
         open_ended = (about.columns[name].origin for name in sorted(references(meaning)) if name in about.columns)
         names = ", ".join(sorted({origin[1] for origin in open_ended if origin is not None}))
-        hint = f"Ask an administrator to declare lower and upper for {names}." if names else None
+        hint = "Write GREATEST(LEAST(…, high), low)."
+        if names:
+            hint = (
+                f"Ask an administrator to declare lower and upper for {names}, or write GREATEST(LEAST(…, high), low)."
+            )
         if bounds is not None:
             hint = "Keep divisors away from zero, or write GREATEST(LEAST(…, high), low)."
         refuse("bounds-missing", node, hint=hint)

@@ -245,7 +245,8 @@ def _bare(release: Release, named: Iterable[Named], about: About, bounding: Boun
 def _quantiles(release: Release, value: Scalar, named: list[Named], draws: int, about: About) -> Quantiles:
     rows = about.found.rows
     if rows is None:
-        refuse("rows-unbounded", hint="An administrator declares max_rows_per_unit.")
+        one = "Ask about one number of each unit (SELECT AVG(x) AS x FROM … GROUP BY its key, in a subquery)"
+        refuse("rows-unbounded", hint=f"{one}, or ask an administrator to declare max_rows_per_unit.")
     known_value = known(value, about.found.columns)
     assert known_value.bounds is not None  # lowering refuses a quantile of what has none
     draws *= about.groups or HIDDEN_GROUPS
