@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations, pairwise, product
 from typing import TypeAlias
 
@@ -114,6 +115,10 @@ class Design:
 
         What a cell takes of a cell elsewhere depends on which of the keys that both have are the same in both.
         """
+        return _law(self, place)
+
+    def parts(self, place: int) -> tuple[Part, ...]:
+        """Return what ``law`` returns, computed anew."""
         own = self.margins[place].axes
         found: dict[tuple[float, int], int] = {}
         for other, margin in enumerate(self.margins):
@@ -174,6 +179,12 @@ class Design:
         numbers = np.arange(self.cells(coarse), dtype=np.float64).reshape([self.sizes[axis] for axis in coarse])
         shape = [self.sizes[axis] if axis in coarse else 1 for axis in fine]
         return np.broadcast_to(numbers.reshape(shape), [self.sizes[axis] for axis in fine]).reshape(-1)
+
+
+@lru_cache(maxsize=1024)
+def _law(design: Design, place: int) -> tuple[Part, ...]:
+    """Return a law; one plan is looked at several times, and asked again."""
+    return design.parts(place)
 
 
 def _subsets(axes: Axes) -> Iterable[Axes]:

@@ -44,6 +44,7 @@ ADDING: tuple[tuple[World, str, int], ...] = (
         2,
     ),
     (KEYED_CLINIC, "SELECT age % 3 AS a, COUNT(*) FROM person GROUP BY 1 UNION ALL SELECT 0, COUNT(*) FROM person", 2),
+    (KEYED_CLINIC, "SELECT UPPER(sex) AS u, ok, COUNT(*), SUM(age) FROM person GROUP BY ROLLUP (1, 2)", 6),
     (CLINIC, "SELECT label, SUM(qty), COUNT(*) FROM item GROUP BY ROLLUP (label)", 4),
     (GAUGES, "SELECT tag, COUNT(*), SUM(level) FROM gauge GROUP BY ROLLUP (tag)", 4),
 )

@@ -269,3 +269,20 @@ def test_a_count_of_who_is_weighted_down_is_given_again_with_its_answer(here: Wo
     assert told.units < 200  # nobody has more than four visits: noise of scale 5
     plain = here.ask(text, 2.0)
     assert (plain.cached, plain.clipped) == (False, [])
+
+
+def test_what_adds_up_does_so_again(here: World) -> None:
+    text = "SELECT sex, GROUPING(sex) AS g, COUNT(*) AS n, SUM(age) AS s FROM person GROUP BY ROLLUP (sex)"
+    first = here.ask(text)
+    *groups, total = sorted(first.rows, key=lambda row: bool(row[1]))
+    for place in (2, 3):
+        assert sum(int(row[place] or 0) for row in groups) == total[place]
+    again = here.ask(text)
+    assert again.cached
+    assert (again.rows, again.intervals) == (first.rows, first.intervals)
+    alone = here.ask("SELECT sex, COUNT(*) AS n FROM person GROUP BY sex", 0.5)
+    assert alone.cached, "as it was drawn, which other tables then put right"
+    [narrow, wide] = [found.intervals["n"][0] for found in (first, alone)]
+    assert narrow is not None
+    assert wide is not None
+    assert narrow[1] - narrow[0] < wide[1] - wide[0]
