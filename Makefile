@@ -53,8 +53,14 @@ audit: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.sql.fuzz $(ARGS)
 
+# With arguments the figures of tests.bench alone; without, whole requests, load and memory too, at modest sizes.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m tests.bench.plans --rows 1000000
+	$(BIN)/python -m tests.bench.load
+	$(BIN)/python -m tests.bench.memory --keys 1000000
+endif
 
 # Other systems over the same data at the same price; they need other versions of what we need, so they live apart.
 .venv-peers/.peers: requirements/peers.txt

@@ -64,6 +64,7 @@ def served(folder: Path, policy: str, analysts: int) -> Iterator[Served]:
         process_folder=None,
         latency_quantum_ms=0,
         statement_seconds=600,
+        answer_within_seconds=600,
         log_level="error",
     )
     admin.init(settings)
