@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection
+import pytest
+from sqlalchemy import Connection, select
+
+from budget import balance, chain, schema
 
 
 class Clock:
@@ -18,6 +23,22 @@ class Clock:
 
     def __call__(self, _: Connection) -> int:
         return self.now
+
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the database's clock wherever the ledger looks at it."""
+        locked = balance.locked
+
+        def time(conn: Connection, dataset: str) -> int:
+            last = conn.execute(select(schema.head.c.at).where(schema.head.c.dataset == dataset)).scalar_one_or_none()
+            return max(self.now, last or 0)
+
+        def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
+            found = locked(conn, dataset, analysts)
+            return None if found is None else (found[0], self.now, found[2])
+
+        patch.setattr(chain, "now", self)
+        patch.setattr(chain, "time", time)
+        patch.setattr(balance, "locked", locked_then)
 
 
 def instant(text: str) -> int:

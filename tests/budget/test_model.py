@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from budget import balance, chain, grants, ledger, records, suspensions
+from budget import balance, grants, ledger, records, suspensions
 from budget.errors import (
     BudgetExhausted,
     GaussianRefused,
@@ -30,6 +29,7 @@ from budget.errors import (
     Suspended,
 )
 from budget.grants import Grant
+from budget.standing import Standing
 from budget.verify import verify
 from gateway.store import migrate
 from gateway.store.engine import control_engine
@@ -87,6 +87,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.members: set[str] = set()
         self.counted: dict[str, set[str]] = {}  # by scope: what its window in force counts
         self.day: dict[str, int] = {}
+        self.most: dict[str, tuple[int, int]] = {}  # by scope: the largest epsilon and delta ever in force
+        self.looks_back: set[str] = set()  # scopes whose sums, since a grant for life, are those of several windows
 
     @property
     def time(self) -> int:
@@ -108,6 +110,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def renew(self, scope: str) -> None:
         if self.renewed(scope):
             self.counted[scope], self.day[scope] = set(), self.time // DAY
+            self.looks_back.discard(scope)
 
     @initialize()
     def open(self) -> None:
@@ -182,7 +185,11 @@ class LedgerMachine(RuleBasedStateMachine):
             grants.set_scope(conn, "health", scope, grant, actor="root")
         if scope in self.grants:
             self.renew(scope)
-        self.grants[scope] = grant
+        before, self.grants[scope] = self.grants.get(scope), grant
+        most = self.most.get(scope, (0, 0))
+        self.most[scope] = max(most[0], grant.epsilon), max(most[1], grant.delta)
+        if before is not None and before.window is not None and grant.window is None:
+            self.looks_back.add(scope)
         self.counted.setdefault(scope, set())
         self.day[scope] = self.time // DAY
         if grant.window is None:
@@ -424,6 +431,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert standing.gaussians == sum(each.epsilon is None for each in paid)
                 assert standing.spent_rho == sum(each.rho for each in paid)
                 assert standing.spent_delta == sum(each.delta for each in paid)
+                if scope not in self.looks_back:
+                    assert kept(standing, *self.most[scope]), "more than was ever promised"
                 ever = [each["loss"] for each in self.ever(scope)]
                 assert standing.life.epsilon == sum(each.epsilon or 0 for each in ever)
                 assert standing.life.rho == sum(each.rho for each in ever)
@@ -437,16 +446,17 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert record.retaken_by == last["retaken"]
 
 
+def kept(standing: Standing, epsilon: int, delta: int) -> bool:
+    """Whether what a window counts is within one grant of the largest terms that were ever in force."""
+    pure_sum = not standing.gaussians and standing.spent_epsilon <= epsilon
+    return standing.spent_delta <= delta - delta // 2 and (
+        pure_sum or standing.spent_rho <= rho_of_epsilon(epsilon, delta // 2)
+    )
+
+
 def at_the_model_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the model's clock in the place of the database's."""
-    locked = balance.locked
-
-    def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
-        found = locked(conn, dataset, analysts)
-        return None if found is None else (found[0], CLOCK.now, found[2])
-
-    monkeypatch.setattr(chain, "now", CLOCK)
-    monkeypatch.setattr(balance, "locked", locked_then)
+    CLOCK.stand_in(monkeypatch)
 
 
 def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from budget import balance, chain, grants, ledger, records, suspensions
+from budget import balance, grants, ledger, records, suspensions
 from budget.balance import UNLIMITED, how_many
 from budget.entries import entries
 from budget.errors import BudgetExhausted, GrantExpired, GrantPaused, KeyReused, NoChange, NoGrant
@@ -22,14 +21,7 @@ from tests.budget.ledgers import ALIVE, DELTA, EPSILON, gaussian, grant_all, pur
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock("2026-03-28T12:00")
-    locked = balance.locked
-    monkeypatch.setattr(chain, "now", clock)
-
-    def locked_then(conn: Connection, dataset: str, analysts: Sequence[str]) -> Any:
-        found = locked(conn, dataset, analysts)
-        return None if found is None else (found[0], clock.now, found[2])
-
-    monkeypatch.setattr(balance, "locked", locked_then)
+    clock.stand_in(monkeypatch)
     return clock
 
 
