@@ -146,6 +146,7 @@ _TEXTS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
     "trim_left": (2, str.lstrip),
     "trim_right": (2, str.rstrip),
     "replace": (3, str.replace),
+    "split_part": (3, lambda text, character, place: next(iter(text.split(character)[place - 1 : place]), "")),
     "length": (1, len),
     "position": (2, lambda text, wanted: text.find(wanted) + 1),
     "like": (2, like),

@@ -181,6 +181,7 @@ _TEXTS: Mapping[str, Function] = {
     "trim_right": _function("RTRIM({0}, {1})", _TEXT, "row", "post"),
     "concat": _function("{0} || {1}", _TEXT, "row", "post"),
     "replace": _function("REPLACE({0}, {1}, {2})", "of literals, the new at most ten times the old", "row", "post"),
+    "split_part": _function("SPLIT_PART({0}, {1}, {2})", "of a literal character, from 1", "row", "post"),
     "length": _function("CAST(LENGTH({0}) AS BIGINT)", _TEXT, "row", "post"),
     "position": _function("CAST(STRPOS({0}, {1}) AS BIGINT)", _TEXT, "row", "post"),
     "like": _function("{0} LIKE {1}", "the pattern is a literal without escapes", "row", "post"),

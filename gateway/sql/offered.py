@@ -67,7 +67,7 @@ _SQLITE: Mapping[str, str] = MappingProxyType(
         "row_raised": "discreet_power({0}, {1})",
         **{name: _bytes(name, "{1}") for name in ("left", "right", "position", "like", "like_escaped")},
         **{name: _bytes(name, "{1}") for name in ("trim", "trim_left", "trim_right")},
-        **{name: _bytes(name, "{1}", "{2}") for name in ("substring", "replace")},
+        **{name: _bytes(name, "{1}", "{2}") for name in ("substring", "replace", "split_part")},
         **{name: _bytes(name) for name in ("upper", "lower", "length", "text_whole", "text_float", "text_date")},
         "concat": "{0} || {1}",
         "whole_text": "CAST({0} AS TEXT)",
@@ -145,6 +145,7 @@ _SPARK: Mapping[str, str] = MappingProxyType(
         "trim_left": "TRIM(LEADING {1} FROM {0})",
         "trim_right": "TRIM(TRAILING {1} FROM {0})",
         "concat": "{0} || {1}",
+        "split_part": "SPLIT_PART({0}, {1}, {2})",
         "replace": "REPLACE({0}, {1}, {2})",
         "length": "CAST(LENGTH({0}) AS BIGINT)",
         "position": "CAST(INSTR({0}, {1}) AS BIGINT)",
@@ -241,6 +242,10 @@ _MYSQL: Mapping[str, str] = MappingProxyType(
         "trim_left": "TRIM(LEADING {1} FROM {0})",
         "trim_right": "TRIM(TRAILING {1} FROM {0})",
         "concat": "{0} || {1}",
+        "split_part": (
+            "CASE WHEN CHAR_LENGTH({0}) - CHAR_LENGTH(REPLACE({0}, {1}, '')) >= {2} - 1 "
+            "THEN SUBSTRING_INDEX(SUBSTRING_INDEX({0}, {1}, {2}), {1}, -1) WHEN {0} IS NOT NULL THEN '' END"
+        ),
         "replace": "REPLACE({0}, {1}, {2})",
         "length": "CHAR_LENGTH({0})",
         "position": "LOCATE({1}, {0})",

@@ -241,6 +241,7 @@ MEANINGS: Mapping[str, Callable[..., Any]] = {
     "trim_right": lambda text, characters: text.rstrip(characters),
     "concat": lambda a, b: a + b,
     "replace": lambda text, old, new: new.join(text.split(old)),
+    "split_part": lambda text, character, place: [*text.split(character), *[""] * place][place - 1],
     "length": len,
     "position": lambda text, part: text.index(part) + 1 if part in text else 0,
     "like": _short_like,

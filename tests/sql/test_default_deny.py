@@ -59,6 +59,9 @@ READ = {(exp.Select, clause) for clause in ("where", "group", "having", "order",
     (exp.Corr, "null_on_zero_variance"),  # a parser's flag for what Snowflake's CORR means
     (exp.TimestampTrunc, "input_type_preserved"),  # it always is
     (exp.DateTrunc, "input_type_preserved"),
+    (exp.SplitPart, "part_index_zero_as_one"),  # no part is numbered 0 here
+    (exp.SplitPart, "empty_delimiter_returns_whole"),  # none is empty
+    (exp.DPipe, "safe"),  # whether what is no text becomes one: it always does
     (exp.TryCast, "requires_string"),  # whatever is cast is cast as if it were
 }
 """Arguments that lowering reads, or knows to mean nothing."""

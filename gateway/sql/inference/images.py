@@ -109,6 +109,7 @@ _COMPUTED: Mapping[str, Callable[..., Value]] = {
     "trim_right": lambda text, characters: text.rstrip(characters),
     "concat": lambda first, second: first + second,
     "replace": lambda text, old, new: text.replace(old, new),
+    "split_part": lambda text, character, place: next(iter(text.split(character)[place - 1 : place]), ""),
     "length": len,
     "position": lambda text, part: text.find(part) + 1,
     "like": lambda text, pattern: _pattern(pattern, escaped=False).fullmatch(text) is not None,
@@ -135,7 +136,7 @@ def length(function: str, each: Sequence[int | None], args: Sequence[Scalar]) ->
             return _least(each[0], _number(args[1]))
         case "substring":
             return _least(each[0], _number(args[2]))
-        case "upper" | "lower" | "trim" | "trim_left" | "trim_right":
+        case "split_part" | "upper" | "lower" | "trim" | "trim_left" | "trim_right":
             return each[0]
         case "concat":
             return None if each[0] is None or each[1] is None else each[0] + each[1]

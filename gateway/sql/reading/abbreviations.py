@@ -17,6 +17,7 @@ from types import MappingProxyType
 from sqlglot import exp
 
 from gateway.sql.reading.moments import MOMENTS
+from gateway.sql.reading.patterns import PATTERNS
 from gateway.sql.refusals import refuse
 
 MOST_WRITTEN = 20_000
@@ -336,6 +337,7 @@ _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
         exp.AddMonths: (_monthly, ("this", "expression")),
         exp.Anonymous: (_unparsed, ("this", "expressions")),
         exp.Group: (_rolled, ("expressions", "rollup", "cube")),
+        **PATTERNS,
     }
 )
 

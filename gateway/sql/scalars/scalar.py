@@ -140,6 +140,10 @@ _TEXT: Mapping[type[exp.Expression], tuple[Arm, tuple[str, ...]]] = {
     exp.Right: (texts.end("right"), (*_TWO, "negative_length_returns_empty")),
     exp.Substring: (texts.substring, ("this", "start", "length", "zero_start")),
     exp.Trim: (texts.trim, ("this", "position", "expression")),
+    exp.SplitPart: (
+        texts.split_part,
+        ("this", "delimiter", "part_index", "part_index_zero_as_one", "empty_delimiter_returns_whole"),
+    ),
     exp.Replace: (texts.replaced, ("this", "expression", "replacement")),
     exp.Concat: (texts.concat, ("expressions", "safe", "coalesce")),
     exp.DPipe: (texts.concat, (*_TWO, "safe")),

@@ -111,6 +111,19 @@ def replaced(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     return text(made("replace", args, "text", node, names), node, names)
 
 
+def split_part(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
+    """Return SPLIT_PART: what stands between two of a constant character, counted from 1; empty beyond the last.
+
+    Why one character: of longer ones that overlap, engines take others.
+    """
+    character = _written(node.args.get("delimiter"), lower, "What SPLIT_PART looks for", 1)
+    place = literal(node.args.get("part_index"), lower, "The number of the part", 1, 1_000)
+    if not character:
+        refuse("constant-invalid", node, message="SPLIT_PART looks for one character.")
+    found = text(lower(node.this), node, names)
+    return made("split_part", (found, Constant(character, "text"), Constant(place, "integer")), "text", node, names)
+
+
 def concat(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return CONCAT, ``||`` or T-SQL's ``+``, cut after each step; CONCAT skips NULLs in the dialects where it does."""
     parts = list(node.expressions) if type(node) is exp.Concat else [node.this, node.expression]
