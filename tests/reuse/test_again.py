@@ -286,3 +286,20 @@ def test_what_adds_up_does_so_again(here: World) -> None:
     assert narrow is not None
     assert wide is not None
     assert narrow[1] - narrow[0] < wide[1] - wide[0]
+
+
+def test_each_way_of_bounding_is_an_answer_of_its_own(here: World) -> None:
+    text = "SELECT COUNT(*) AS n FROM visit"  # three of each of a thousand people; four are declared
+    for bounding in ("declared", "above_threshold", "exponential", "r2t"):
+        first = here.ask(text, 2.0, bounding=bounding)
+        again = here.ask(text, 2.0, bounding=bounding)
+        [[count]] = first.rows
+        assert isinstance(count, int)
+        assert 2_500 < count < 3_500  # the widest noise of all is of scale six
+        [interval] = first.intervals["n"]
+        assert interval is not None
+        assert interval[0] <= count <= interval[1]
+        assert (first.cached, again.cached) == (False, True)
+        assert (again.rows, again.intervals, again.warnings) == (first.rows, first.intervals, first.warnings)
+        assert first.cost.pure
+        assert sum(item.epsilon or 0 for item in first.cost.items) == pytest.approx(2.0, abs=1e-6)
