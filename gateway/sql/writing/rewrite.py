@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gateway.policy.model import Dataset, Dialect
+from gateway.policy.model import Dataset, Dialect, Owner
 from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning import clips
@@ -62,18 +62,19 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
         selected = _bucketed(planned, planned.histogram, selected, dataset.dialect)
         bucket = Key("b", planned.histogram.label, Ref("b", "integer"), "integer", None)
         planned = replace(planned, keys=(*planned.keys, bucket))
+    computed = _multiplied(planned, selected, dataset.dialect)
     match planned.bounding.how:
         case "one_row":
-            return _one_row(planned, selected, dataset.dialect)
+            return _one_row(planned, computed, dataset.dialect)
         case "weights" if planned.bounding.held:
-            return _one_row(planned, selected, dataset.dialect)
+            return _one_row(planned, computed, dataset.dialect)
         case "weights":
-            return _weights(planned, selected, dataset.dialect)
+            return _weights(planned, selected, dataset)
         case "owners":
-            return _owners(planned, selected, dataset)
+            return _owners(planned, computed, dataset)
         case "chosen":
             assert planned.clip is not None
-            return _chosen(planned, planned.clip, selected, dataset)
+            return _chosen(planned, planned.clip, computed, dataset)
 
 
 def _bucketed(planned: PlannedRelease, histogram: Histogram, selected: str, dialect: Dialect) -> str:
@@ -141,8 +142,11 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     names = [] if planned.bounding.flat or owner is None else ["o"]
     names += [key.name for key in planned.keys]
     names += [f"{_integer(value, found, dialect)} AS {value.name}" for value in planned.values]
-    integers = f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
-    # So are products, which are long, and which weights write twice.
+    return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
+
+
+def _multiplied(planned: PlannedRelease, integers: str, dialect: Dialect) -> str:
+    """Return the first stage with what each row adds to a cell of several columns, which weights write twice."""
     write = writer(dialect)
     products = [
         f"{write.whole(cell(measure.cell, write))} AS c{measure.name}"
@@ -239,47 +243,68 @@ def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
-def _weights(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
-    most = planned.bounding.rows
+def _weights(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
+    most, dialect = planned.bounding.rows, dataset.dialect
     assert most is not None
     named, grouped = _keys(planned, dialect)
     heavy = f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most})"
     above = [f"(SELECT COUNT(*) FROM discreet_h) AS {COLUMN}"] if planned.clipped is not None else []
     if writer(dialect).combines:
+        # What is read off sums of places alone is multiplied out for the rows of heavy owners, and for no others.
+        late = all(_of_places(measure, dialect) for measure in planned.measures)
+        stage = selected if late else _multiplied(planned, selected, dialect)
+        again = "SELECT * FROM discreet_r"
+        multiplied = _multiplied(planned, again, dialect) if late else again
+        excess_of = "discreet_r" if multiplied == again else f"({multiplied}) AS discreet_t"
+        once = "" if _worth_keeping(planned.release.source, dataset) else "NOT MATERIALIZED "
         summed = [_summed(each, each.name, dialect) for each in planned.measures]
         return (
-            f"WITH {_rows_stage(planned, selected)}, {heavy} "
+            f"WITH discreet_r AS {once}({stage}), {heavy} "
             f"SELECT {', '.join([*named, *summed, *above])} "
-            f"FROM ({_full_and_excess(planned, most, dialect)}) AS discreet_s{grouped}"
+            f"FROM ({_full_and_excess(planned, most, excess_of, dialect)}) AS discreet_s{grouped}"
         )
     for measure in planned.measures:
         amount = _amount(measure, dialect)
         less = writer(dialect).weighted(amount, "n", most)
         named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {less} END", dialect))
     return (
-        f"WITH discreet_r AS ({selected}), {heavy} "
+        f"WITH discreet_r AS ({_multiplied(planned, selected, dialect)}), {heavy} "
         f"SELECT {', '.join([*named, *above])} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
     )
 
 
-def _rows_stage(planned: PlannedRelease, selected: str) -> str:
-    """Return the first stage under its name; what is read off one table is read twice rather than written down."""
-    once = "" if _read_again(planned.release.source) else "NOT MATERIALIZED "
-    return f"discreet_r AS {once}({selected})"
-
-
-def _read_again(source: Relation) -> bool:
-    """Return whether reading the rows twice could cost more than keeping them: they are joined, folded or ranked."""
-    match source:
-        case Filter(below) | Project(below):
-            return _read_again(below)
-        case Scan():
+def _of_places(measure: Measure, dialect: Dialect) -> bool:
+    """Whether rows that count in full add to a measure by sums of places, or by none of several columns."""
+    match measure.cell:
+        case Share():
+            return share_total(measure.cell, writer(dialect)) is not None
+        case Centred():
             return False
         case _:
             return True
 
 
-def _full_and_excess(planned: PlannedRelease, most: int, dialect: Dialect) -> str:
+def _worth_keeping(source: Relation, dataset: Dataset, *, chosen: bool = False) -> bool:
+    """Return whether reading the rows twice could cost more than keeping them.
+
+    They are joined, folded or ranked; of rows that are joined with their owners alone, some have to be left out:
+    all rows of a table would take more room than time.
+    """
+    match source:
+        case Filter(below):
+            return _worth_keeping(below, dataset, chosen=True)
+        case Project(below):
+            return _worth_keeping(below, dataset, chosen=chosen)
+        case Scan(name):
+            table = dataset.table(name)
+            assert table is not None
+            hops = isinstance(table.owner, Owner) and bool(table.owner.hops)
+            return chosen and hops and writer(dataset.dialect).keeps
+        case _:
+            return True
+
+
+def _full_and_excess(planned: PlannedRelease, most: int, excess_of: str, dialect: Dialect) -> str:
     """Return each group's sums as if every row counted in full, and, less than zero, what heavy owners' are over.
 
     Why this is sound: added up, each row of an owner with n > M rows counts ``amount + (amount * M / n - amount)``, its
@@ -299,7 +324,7 @@ def _full_and_excess(planned: PlannedRelease, most: int, dialect: Dialect) -> st
         excess.append(_summed(measure, f"{weighted} - ({amount})", dialect))
     return (
         f"SELECT {', '.join([*keys, *full])} FROM discreet_r{grouped} UNION ALL "
-        f"SELECT {', '.join([*keys, *excess])} FROM discreet_r JOIN discreet_h ON o = p{grouped}"
+        f"SELECT {', '.join([*keys, *excess])} FROM {excess_of} JOIN discreet_h ON o = p{grouped}"
     )
 
 

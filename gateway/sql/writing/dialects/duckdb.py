@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from gateway.sql.writing.dialects.writer import Writer
 
@@ -12,7 +12,9 @@ _SHORT: Final = 16
 
 
 class DuckdbWriter(Writer):
-    """What is shared, and DuckDB's own way with lists."""
+    """What is shared, and DuckDB's own way with lists and with rows that it keeps."""
+
+    keeps: ClassVar[bool] = True
 
     def among(self, value: str, listed: Sequence[str]) -> str:
         """Return the condition that a value is listed; a short list is kept whole.

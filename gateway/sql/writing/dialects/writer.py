@@ -41,6 +41,9 @@ class Writer:
     combines: ClassVar[bool] = True
     """Whether sums and numbers of rows, once taken, are multiplied and added in a type that holds the results."""
 
+    keeps: ClassVar[bool] = False
+    """Whether rows that are kept are read by all threads, as the table is that they come from."""
+
     def identifier(self, name: str) -> str:
         """Return a name as a quoted identifier."""
         return '"' + name.replace('"', '""') + '"'
