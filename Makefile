@@ -58,6 +58,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m tests.bench.plans --rows 1000000
+	$(BIN)/python -m tests.bench.tpch --scale 0.1
 	$(BIN)/python -m tests.bench.load
 	$(BIN)/python -m tests.bench.memory --keys 1000000
 endif
