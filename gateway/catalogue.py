@@ -20,7 +20,7 @@ from gateway.policy import model
 from gateway.policy.document import PolicyInvalid
 from gateway.policy.prepared import NotPrepared, file, place, prepared
 from gateway.policy.resolve import resolve, scheduled
-from gateway.policy.snapshot import document_from_json, shapes_from_json
+from gateway.policy.snapshot import document_from_json, listings_from_json, shapes_from_json
 from gateway.store import policies, preparations
 from gateway.versions import due
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
@@ -39,7 +39,7 @@ def rebuild(stored: policies.Version, data_version: int) -> model.Dataset:
     if dialect is None:
         raise ValueError("a stored policy of an unknown dialect")
     document, shapes = document_from_json(stored.document), shapes_from_json(stored.shapes)
-    return resolve(document, shapes, dialect, stored.version, data_version)
+    return resolve(document, shapes, dialect, stored.version, data_version, listings_from_json(stored.shapes))
 
 
 def schedule_of(stored: policies.Version) -> model.Schedule | None:
@@ -181,7 +181,7 @@ def _table(table: model.Table) -> wire.DatasetTable:
         public=table.public,
         owner=_owner(table.owner),
         max_rows_per_unit=table.max_rows_per_unit,
-        columns=[_column(column) for column in table.columns],
+        columns=[_column(column, table) for column in table.columns],
     )
 
 
@@ -196,13 +196,14 @@ def _owner(owner: model.Owner | model.RowOwner | None) -> str | None:
             return ", ".join([*(f"{hop.column} → {hop.table}.{hop.key}" for hop in hops), column])
 
 
-def _column(column: model.Column) -> wire.DatasetColumn:
+def _column(column: model.Column, table: model.Table) -> wire.DatasetColumn:
+    values = column.values if column.values is not None else table.held(column.name)
     return wire.DatasetColumn(
         name=column.name,
         type=column.type,
         lower=_value(column.lower),
         upper=_value(column.upper),
-        values=None if column.values is None else [_value(value) for value in column.values],
+        values=None if values is None else [_value(value) for value in values],
         nullable=column.nullable,
     )
 

@@ -21,10 +21,11 @@ import pyarrow as pa
 from gateway.moments import Columns, statistic, weighted
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
-from gateway.sql.inference.domains import canonical_order, combinations
+from gateway.sql.inference.domains import canonical_order
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.counted import COLUMN
-from gateway.sql.planning.plan import Block, Clip, Estimator, Key, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.planning.groups import Key, every
+from gateway.sql.planning.plan import Block, Clip, Estimator, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from mechanisms.above_threshold import AboveThreshold, first_low
 from mechanisms.intervals import MAX_CONFIDENCE, half_width, ratio_intervals
 from mechanisms.least_error import least
@@ -198,7 +199,10 @@ def _integer(value: Any) -> int:
 def _groups(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]]) -> list[KeyTuple]:
     """Return the groups to draw for: all public ones, or those that exist, in an order that is no data."""
     if planned.public:
-        public = combinations([_domain(key) for key in planned.keys])
+        public = [
+            tuple(canonical(value, key.kind) for value, key in zip(group, planned.keys, strict=True))
+            for group in every(planned.keys, planned.joint)
+        ]
         if len(set(public)) != len(public):
             raise ValueError("a public group stands twice")  # it would be drawn for twice at the price of once
         return public

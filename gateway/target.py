@@ -22,6 +22,7 @@ from gateway import wire
 from gateway.errors import RequestInvalid, SqlRefused
 from gateway.sql.planning.derived import ONE, Weights, form, noises, terms
 from gateway.sql.planning.errors import Terms
+from gateway.sql.planning.groups import every
 from gateway.sql.planning.plan import Linear, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from mechanisms.intervals import MAX_CONFIDENCE, half_width
@@ -134,7 +135,7 @@ def _sums(plan: Plan, column: OutputColumn) -> list[Weights] | None:
 
 def _groups(planned: PlannedRelease) -> int:
     """Return the number of public groups; those of private keys are not known, and the target is of each alone."""
-    return math.prod(len(key.values or ()) for key in planned.keys) if planned.public else 1
+    return len(every(planned.keys, planned.joint)) if planned.public else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from budget import balance, chain, grants
 from budget.errors import NoGrant
 from budget.scopes import CAP
 from gateway import versions, wire
+from gateway.admin import listings
 from gateway.catalogue import describe, rebuild, schedule_of, unknown
 from gateway.engines import base
 from gateway.errors import Conflict, RequestInvalid, Unavailable
@@ -83,7 +84,9 @@ def apply_dataset(
             seen = _looked(document.engine)  # before the catalogue is read: a change in between is one
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
-        resolved = resolve(document, shapes, dialect, 1)
+            resolved = resolve(document, shapes, dialect, 1)
+            with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+                held = listings.read(session, resolved)
         wrong = [Problem(f"views.{view}", str(refusal)) for view, refusal in refused_views(resolved)]
         if wrong:
             raise PolicyInvalid(wrong)
@@ -97,7 +100,7 @@ def apply_dataset(
                 document.dataset,
                 source=source,
                 document=document_to_json(document),
-                shapes=shapes_to_json(shapes),
+                shapes=shapes_to_json(shapes, held),
                 dialect=dialect,
                 actor=actor,
             )

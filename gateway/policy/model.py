@@ -5,10 +5,12 @@ Everything here is immutable and public to analysts (columns, bounds, domains), 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Literal, TypeAlias, get_args
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, get_args
 
 Type: TypeAlias = Literal["integer", "number", "text", "boolean", "date", "timestamp"]
 """The types of the policy file; a scalar expression has one of them."""
@@ -129,6 +131,20 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """The different rows that some columns of a public table had when its policy was applied, in a fixed order."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+
+Listings: TypeAlias = Mapping[str, tuple[Listing, ...]]
+"""What public tables held, by their names: one list of all columns, or one each."""
+
+NO_LISTINGS: Final[Listings] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One declared table: private with an owner, or public without one.
 
@@ -138,6 +154,8 @@ class Table:
     of a public table (its uniqueness is checked for each data version, not known from here); ``also_about`` names
     columns that lead to further people whom the promise does not cover in this table. Of a prepared dataset ``copy``
     says what is read in place of the table, whose rows' owners are found already.
+    columns that lead to further people whom the promise does not cover in this table. ``listings`` are what a public
+    table's columns held when the policy was applied: lists that anybody may see, and no facts about what is there now.
     """
 
     name: str
@@ -148,6 +166,7 @@ class Table:
     key: str | None = None
     also_about: tuple[str, ...] = ()
     copy: Copy | None = None
+    listings: tuple[Listing, ...] = ()
 
     @property
     def public(self) -> bool:
@@ -169,6 +188,20 @@ class Table:
     def column(self, name: str) -> Column | None:
         """Return the declared column of that exact name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def held(self, column: str) -> tuple[Value, ...] | None:
+        """Return the values but NULL that a column of a public table had, None if they are in no list."""
+        rows = self.listing((column,))
+        return None if rows is None else tuple(value for (value,) in rows if value is not None)
+
+    def listing(self, columns: Iterable[str]) -> tuple[tuple[Value, ...], ...] | None:
+        """Return the different rows that columns had together, None if no list holds all of them."""
+        wanted = tuple(columns)
+        for listing in self.listings:
+            if set(wanted) <= set(listing.columns):
+                places = [listing.columns.index(name) for name in wanted]
+                return tuple(dict.fromkeys(tuple(row[place] for place in places) for row in listing.rows))
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,18 @@ from decimal import Decimal
 
 from budget.windows import checked_timezone
 from gateway.policy.document import Document, PolicyInvalid, Problem, TableSpec, UnitSpec, exact
-from gateway.policy.model import Cap, Column, Dataset, Dialect, PerQuery, Schedule, Table, TableShape
+from gateway.policy.model import (
+    NO_LISTINGS,
+    Cap,
+    Column,
+    Dataset,
+    Dialect,
+    Listings,
+    PerQuery,
+    Schedule,
+    Table,
+    TableShape,
+)
 from gateway.policy.owners import find_owners, names_units
 from gateway.policy.typed import declared, undeclared
 from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
@@ -19,11 +30,13 @@ def resolve(
     dialect: Dialect,
     version: int,
     data_version: int = 1,
+    listings: Listings = NO_LISTINGS,
 ) -> Dataset:
     """Return the dataset that a document declares.
 
     ``shapes`` are the catalogue's entries of the document's tables, by the database's own spelling; ``version`` counts
-    the policies of a dataset, ``data_version`` its data. Raises ``PolicyInvalid`` with every problem.
+    the policies of a dataset, ``data_version`` its data; ``listings`` is what public tables held. Raises
+    ``PolicyInvalid`` with every problem.
     """
     problems = list(_distinct("tables", document.tables))
     problems += _views(document)
@@ -40,7 +53,8 @@ def resolve(
         problems += _key(name, spec, shape)
         rows = _rows(document, name, spec)
         about = tuple(spec.also_about)
-        tables.append(Table(name, columns, owners.get(name), rows, shape.unique, spec.key, about))
+        owner, held = owners.get(name), tuple(listings.get(name, ())) if spec.public else ()
+        tables.append(Table(name, columns, owner, rows, shape.unique, spec.key, about, listings=held))
     cap, per_query = _amounts(document, problems)
     schedule = scheduled(document, problems)
     if problems:

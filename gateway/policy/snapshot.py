@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.policy.document import Document, check
-from gateway.policy.model import ForeignKey, Physical, TableShape
+from gateway.policy.model import NO_LISTINGS, ForeignKey, Listing, Listings, Physical, TableShape
 
 FORMAT = 1
 
@@ -28,14 +28,40 @@ def document_from_json(text: str) -> Document:
     return check(_read(text)["document"])
 
 
-def shapes_to_json(shapes: Mapping[str, TableShape]) -> str:
-    """Return the canonical text of catalogue entries."""
-    return _dump({"format": FORMAT, "shapes": {name: _shape(shapes[name]) for name in sorted(shapes)}})
+def shapes_to_json(shapes: Mapping[str, TableShape], listings: Listings = NO_LISTINGS) -> str:
+    """Return the canonical text of catalogue entries, and of what public tables held."""
+    found = {name: [[each.columns, each.rows] for each in listings[name]] for name in sorted(listings)}
+    beside = {"listings": found} if found else {}
+    return _dump({"format": FORMAT, "shapes": {name: _shape(shapes[name]) for name in sorted(shapes)}, **beside})
 
 
 def shapes_from_json(text: str) -> Mapping[str, TableShape]:
     """Return the catalogue entries of such a text; ``ValueError`` if it is none."""
     return {name: _read_shape(shape) for name, shape in _read(text)["shapes"].items()}
+
+
+def listings_from_json(text: str) -> Listings:
+    """Return what public tables held when such a text was written; ``ValueError`` if it is none."""
+    content = _read(text)
+    shapes = {name: _read_shape(shape) for name, shape in content["shapes"].items()}
+    return {
+        name: tuple(_read_listing(columns, rows, shapes[name]) for columns, rows in found)
+        for name, found in content.get("listings", {}).items()
+    }
+
+
+def _read_listing(columns: list[str], rows: list[list[Any]], shape: TableShape) -> Listing:
+    dates = [(physical := shape.physical(name)) is not None and physical.kind == "date" for name in columns]
+    return Listing(
+        tuple(columns),
+        tuple(
+            tuple(
+                date.fromisoformat(value) if dated and value is not None else value
+                for value, dated in zip(row, dates, strict=True)
+            )
+            for row in rows
+        ),
+    )
 
 
 def _dump(content: object) -> str:

@@ -19,7 +19,8 @@ from types import NoneType
 from typing import Any
 
 from gateway.sql.algebra import Aggregate
-from gateway.sql.planning.plan import Key, Plan, PlannedRelease
+from gateway.sql.planning.groups import Joint, Key
+from gateway.sql.planning.plan import Plan, PlannedRelease
 
 _LITERALS = frozenset({NoneType, bool, int, str, Fraction, date, datetime})
 """Types whose values are said by ``repr``; none of them is subclassed here."""
@@ -67,7 +68,16 @@ def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:
 def same(plan: Plan, planned: PlannedRelease) -> str:
     """Return the mark of releases over the same rows, by the same keys, each unit held to the same part."""
     keys = tuple(sorted(key_digest(key) for key in planned.keys))
-    return "s" + digest(*_rows(plan, planned), keys, planned.bounding)
+    joint = tuple(sorted(_joint_digest(planned, each) for each in planned.joint))
+    return "s" + digest(*_rows(plan, planned), keys, planned.bounding, *joint)
+
+
+def _joint_digest(planned: PlannedRelease, joint: Joint) -> str:
+    """Return which values of which keys stand together, whatever the order of the keys."""
+    meant = {key.name: key_digest(key) for key in planned.keys}
+    order = sorted(range(len(joint.names)), key=lambda place: meant[joint.names[place]])
+    names = tuple(meant[joint.names[place]] for place in order)
+    return digest(names, tuple(tuple(row[place] for place in order) for row in joint.rows))
 
 
 def base(plan: Plan, planned: PlannedRelease) -> str:

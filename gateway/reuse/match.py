@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gateway.release import NoisyTable
 from gateway.reuse.canonical import aggregate_digests, key_digest, same
 from gateway.reuse.reading import Reading, as_read
-from gateway.sql.inference.domains import canonical_order, combinations
+from gateway.sql.inference.domains import canonical_order
 from gateway.sql.planning.errors import log_error
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.noise import Noise
@@ -81,7 +81,10 @@ def _ordered(planned: PlannedRelease, reading: Reading, table: NoisyTable) -> No
         return table
     rows = {tuple(key[place] for place in places): row for key, row in zip(table.keys, table.measures, strict=True)}
     if planned.public:
-        keys = combinations([tuple(dict.fromkeys(key[place] for key in table.keys)) for place in places])
+        orders = [
+            {value: at for at, value in enumerate(dict.fromkeys(key[place] for key in table.keys))} for place in places
+        ]
+        keys = sorted(rows, key=lambda key: tuple(order[value] for order, value in zip(orders, key, strict=True)))
     else:
         keys = sorted(rows, key=canonical_order)
     return replace(table, keys=tuple(keys), measures=tuple(rows[key] for key in keys))

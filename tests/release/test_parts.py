@@ -12,8 +12,9 @@ from gateway.policy.model import Dataset
 from gateway.release import estimate, release
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import cost, explain
+from gateway.sql.planning.groups import Key
 from gateway.sql.planning.parts import bucket_label
-from gateway.sql.planning.plan import Key, Plan, PlannedRelease
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.accounting import rho_of_epsilon
 from mechanisms.loss import EPSILON_UNIT
 from mechanisms.noise import Selection, price_selection

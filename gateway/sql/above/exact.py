@@ -95,12 +95,15 @@ def _used(value: Any) -> Iterator[str]:
                 yield from _used(getattr(value, field.name))
 
 
-def read(found: Exact, dataset: Dataset, most: int | None = None) -> PublicRead:
-    """Return the statement that reads public rows, at most so many and one, so that more than those are noticed."""
+def read(found: Exact, dataset: Dataset, most: int | None = None, *, distinct: bool = False) -> PublicRead:
+    """Return the statement that reads public rows, or the different ones, at most so many and one, so that more than
+    those are noticed.
+    """
     below = rows(found.source, dataset)
     written = [f"{below.write(_plain(ref), dataset.dialect)} AS {identifier(name)}" for name, ref in found.columns]
     limit = "" if most is None else f" LIMIT {most + 1}"
-    text = f"SELECT {', '.join(written) or '1 AS one'} FROM {below.source}{below.condition}{limit}"
+    select = "SELECT DISTINCT" if distinct else "SELECT"
+    text = f"{select} {', '.join(written) or '1 AS one'} FROM {below.source}{below.condition}{limit}"
     return PublicRead(text, tables_read(found.source, dataset))
 
 

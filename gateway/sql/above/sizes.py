@@ -15,6 +15,7 @@ from gateway.policy.model import Dataset
 from gateway.sql.algebra import Call, Ref, Release, Scalar, conjuncts, feeds, references
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning.choose import Bounds
+from gateway.sql.planning.groups import count
 from gateway.sql.planning.plan import PlannedRelease
 from gateway.sql.refusals import refuse
 from gateway.sql.tables import (
@@ -101,10 +102,8 @@ def written_out(table: Public) -> int:
 def _released(planned: PlannedRelease, most_groups: int) -> Size:
     rows = most_groups
     if planned.public:
-        groups = 1
-        for key in planned.keys:
-            groups *= len(key.values or ())
-        rows = min(groups, most_groups)
+        groups = count(planned.keys, planned.joint, most_groups)
+        rows = most_groups if groups is None else groups
     return Size(rows, frozenset({frozenset(key.name for key in planned.keys)}))
 
 

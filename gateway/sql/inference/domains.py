@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import assert_never
@@ -49,14 +49,26 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
         case Filter(source, predicate):
             return (*conditions(source), *conjuncts(predicate))
         case Project(source, columns):
-            kept = {name for name, scalar in columns if scalar == Ref(name, scalar.kind)}
-            return tuple(found for found in conditions(source) if references(found) <= kept)
+            called = {scalar.name: Ref(name, scalar.kind) for name, scalar in columns if isinstance(scalar, Ref)}
+            holding = conditions(source)
+            return tuple(_renamed(found, called) for found in holding if references(found) <= called.keys())
         case Join("inner", left, right, on):
             own = () if on is None else conjuncts(on)
             return (*conditions(left), *conditions(right), *own)
         case Join(_, left) | SemiJoin(left) | Lookup(left) | Window(left):
             return conditions(left)
     assert_never(relation)
+
+
+def _renamed(scalar: Scalar, called: Mapping[str, Ref]) -> Scalar:
+    match scalar:
+        case Ref(name):
+            return called[name]
+        case Constant():
+            return scalar
+        case Call(_, args):
+            return replace(scalar, args=tuple(_renamed(arg, called) for arg in args))
+    assert_never(scalar)
 
 
 def never_null(scalar: Scalar, found: Known, holding: Iterable[Scalar]) -> bool:
@@ -163,16 +175,6 @@ def _listed(condition: Scalar, subject: Scalar) -> tuple[Value, ...] | None:
                 return None
             return tuple(dict.fromkeys(value for found in lists if found is not None for value in found))
     return None
-
-
-def groups(domains: Iterable[tuple[Value, ...] | None], limit: int) -> int | None:
-    """Return how many groups public domains make together, None if one is private or there are more than ``limit``."""
-    count = 1
-    for values in domains:
-        if values is None:
-            return None
-        count *= len(values)
-    return count if count <= limit else None
 
 
 def combinations(domains: Iterable[tuple[Value, ...]]) -> list[tuple[Value, ...]]:

@@ -176,7 +176,7 @@ def _combined(combine: Combine, left: Facts, right: Facts) -> Facts:
         sides = [known(here, left.columns), known(there, right.columns)]
         kept = picked((here, there), sides) if combine.kind in ("append", "union") else sides[0]
         owner = all(side.owner for side in sides)
-        found[name] = replace(kept, origin=None, owner=owner, padded=False, size=1)
+        found[name] = replace(kept, origin=None, scan=None, owner=owner, padded=False, size=1)
     owner_name = None
     if left.owner is not None:
         owner_name = combined_owner(combine)
@@ -240,7 +240,7 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     """
     table = dataset.table(scan.table)
     assert table is not None
-    columns = {scan.name(column.name): _declared(column, table) for column in table.columns}
+    columns = {scan.name(column.name): _declared(column, table, scan.number) for column in table.columns}
     enforced = table.unique if table.copy is None else table.copy.unique
     if table.copy is None and isinstance(table.owner, Owner) and not _single(table.owner, dataset):
         enforced = frozenset()
@@ -272,16 +272,18 @@ def owner_name(scan: Scan) -> str:
     return f"#{scan.number}"
 
 
-def _declared(column: Column, table: Table) -> Known:
+def _declared(column: Column, table: Table, scan: int) -> Known:
     owner = isinstance(table.owner, Owner) and not table.owner.hops and table.owner.column == column.name
     scale = 0 if column.physical.kind == "integer" else column.physical.scale
+    held = table.held(column.name) if column.values is None else None
     return Known(
         column.physical.kind,
         scale,
         declared_bounds(column),
-        column.values,
+        column.values if held is None else held,
         column.nullable and not owner,  # rows without an owner belong to nobody and are dropped
         (table.name, column.name),
+        None if held is None else scan,
         owner,
     )
 
@@ -401,7 +403,7 @@ def fold_known(aggregate: FoldAggregate, below: Facts) -> Known:
             return Known("float", None, argument.bounds)
         case "least" | "greatest" | "only":
             assert argument is not None
-            return replace(argument, origin=None, owner=False, nullable=True, size=1)
+            return replace(argument, origin=None, scan=None, owner=False, nullable=True, size=1)
     assert_never(aggregate.kind)
 
 
@@ -420,7 +422,7 @@ def window_known(function: WindowFunction, below: Facts) -> Known:
             found = known(function.argument, below.columns)
             if function.default is not None:
                 return picked((function.argument, function.default), [found, known(function.default, {})])
-            return replace(found, origin=None, owner=False, nullable=True, size=1)
+            return replace(found, origin=None, scan=None, owner=False, nullable=True, size=1)
         case "count_rows" | "count" | "sum" | "average" | "least" | "greatest":
             return fold_known(FoldAggregate(function.kind, function.argument), below)
     assert_never(function.kind)

@@ -29,8 +29,9 @@ class Known:
 
     ``bounds`` are an interval (of dates and timestamps in days since the year 1); ``proven`` whether no value lies
     outside, whatever the rows hold, since the bounded SQL computes it so. ``origin`` is the table and column that it is
-    unchanged; ``owner`` whether it is the owner's own key; ``padded`` whether a left join puts NULL there for rows
-    without a pair; ``size`` how many nodes it has written out; ``length`` the most characters of a text.
+    unchanged, ``scan`` the scan of a public table whose listed values it has; ``owner`` whether it is the owner's own
+    key; ``padded`` whether a left join puts NULL there for rows without a pair; ``size`` how many nodes it has written
+    out; ``length`` the most characters of a text.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Known:
     values: tuple[Value, ...] | None = None
     nullable: bool = True
     origin: tuple[str, str] | None = None
+    scan: int | None = None
     owner: bool = False
     padded: bool = False
     size: int = 1
@@ -95,7 +97,9 @@ def known(scalar: Scalar, columns: Columns) -> Known:
         case Call("to_float", (arg,)):
             below = known(arg, columns)
             bounds = intervals.doubles(below.bounds) if below.proven and below.bounds is not None else below.bounds
-            return replace(below, kind="float", scale=None, bounds=bounds, origin=None, owner=False, values=None)
+            return replace(
+                below, kind="float", scale=None, bounds=bounds, origin=None, scan=None, owner=False, values=None
+            )
         case Call(function, args, kind):
             each = [known(arg, columns) for arg in args]
             return _imaged(_computed(function, args, kind, each), function, args, each)

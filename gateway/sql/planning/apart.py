@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gateway.sql.algebra import Ref, Release
 from gateway.sql.inference.facts import Facts
-from gateway.sql.planning.plan import Key
+from gateway.sql.planning.groups import Key
 
 EXACT = frozenset({"integer", "text", "boolean", "date"})
 """Kinds of which different values stay different groups."""

@@ -7,7 +7,6 @@ engine statistics, so that its choice shows nothing.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -15,13 +14,15 @@ from typing import Literal, NoReturn
 
 from gateway.policy.model import Dataset, Dialect
 from gateway.sql.algebra import Release, Scalar
-from gateway.sql.inference.domains import complete, conditions, domain, groups, never_null
+from gateway.sql.inference.domains import conditions, never_null
 from gateway.sql.inference.facts import MOST_ROWS, Facts, facts, tables_read
 from gateway.sql.inference.known import known
 from gateway.sql.planning import clips
 from gateway.sql.planning.apart import apart
 from gateway.sql.planning.counted import PART, countable, counted
 from gateway.sql.planning.errors import log_error
+from gateway.sql.planning.groups import Joint, Key, count
+from gateway.sql.planning.keys import keyed
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
 from gateway.sql.planning.plan import (
@@ -29,7 +30,6 @@ from gateway.sql.planning.plan import (
     Bounding,
     Chooser,
     Clip,
-    Key,
     MeasuredValue,
     PlannedRelease,
     Threshold,
@@ -94,18 +94,20 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     found = facts(release.source, dataset)
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed
     holding = conditions(release.source)
-    keys = _keys(release.keys, found, holding, bounds)
+    limits = (bounds.public_groups, bounds.integer_domain)
+    keys, joint = keyed(release.keys, found.columns, holding, dataset, *limits)
     others = tuple((f"w{place}", scalar) for place, scalar in enumerate(release.within))
-    within = tuple(key for key in _keys(others, found, holding, bounds) if key.values is not None and not key.complete)
+    dropping, _ = keyed(others, found.columns, holding, dataset, *limits)
+    within = tuple(key for key in dropping if key.values is not None and not key.complete)
     alone = apart(release, keys, found)
     if release.folded or alone:
         # One row in each group: an owner has no more rows than groups, of which folds are those that it may reach.
         held = stated if release.folded else None
-        reached = (found.rows, held, groups([key.values for key in keys], bounds.public_groups))
+        reached = (found.rows, held, count(keys, joint, bounds.public_groups))
         found = replace(found, rows=min((most for most in reached if most is not None), default=None))
-    about = About(keys, within, found, holding, dataset, stated, bounds.public_groups, bounds.integer_domain)
+    about = About(keys, within, found, holding, dataset, stated, *limits, joint)
     beside = parts(release, about)
-    values, wanted, bounding = _wanted(plain(release), keys, found, holding, dataset, bounds, alone=alone)
+    values, wanted, bounding = _wanted(plain(release), keys, joint, found, holding, dataset, bounds, alone=alone)
     private = any(key.values is None for key in keys)
     if private and cost.delta == 0:
         refuse("delta-missing")
@@ -134,6 +136,7 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
         clip=best.clip,
         clipped=best.clipped,
         within=within,
+        joint=joint,
     )
     return joined(planned, best.parts)
 
@@ -172,24 +175,6 @@ class _Where:
     counted: bool = False
 
 
-def _keys(
-    named: tuple[tuple[str, Scalar], ...], found: Facts, holding: tuple[Scalar, ...], bounds: Bounds
-) -> tuple[Key, ...]:
-    """Return the group keys with their public domains, each under a name that no other key and no measure has."""
-    keys: list[Key] = []
-    for name, key in named:
-        about = known(key, found.columns)
-        label = about.origin[1] if about.origin is not None else name
-        if re.fullmatch(r"[cm]\d+(_\d+)?", label, re.IGNORECASE) or any(
-            label.lower() == other.label.lower() for other in keys
-        ):
-            label = f"{label}_{name}"
-        values = domain(key, about, holding, bounds.integer_domain)
-        whole = values is not None and complete(key, found.columns, holding, values)
-        keys.append(Key(name, label, key, about.kind, values, whole))
-    return tuple(keys)
-
-
 def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
     """Return the values that aggregates are over, each once, with its quantum where it is summed."""
     measured = {
@@ -210,6 +195,7 @@ def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
 def _wanted(
     release: Release,
     keys: tuple[Key, ...],
+    joint: tuple[Joint, ...],
     found: Facts,
     holding: tuple[Scalar, ...],
     dataset: Dataset,
@@ -219,7 +205,7 @@ def _wanted(
 ) -> tuple[tuple[MeasuredValue, ...], Wanted, Bounding]:
     one_row, rows = found.one_row, found.rows
     private = any(key.values is None for key in keys)
-    public = groups([key.values for key in keys], bounds.public_groups)
+    public = count(keys, joint, bounds.public_groups)
     if not private and public is None:
         refuse("groups-too-many", hint=f"At most {bounds.public_groups} groups; group by fewer columns.")
     stated = bounds.max_groups_contributed or dataset.max_groups_contributed

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gateway.sql.algebra import feeds
-from gateway.sql.planning.plan import Key, Linear, PlannedRelease
+from gateway.sql.planning.groups import Key
+from gateway.sql.planning.plan import Linear, PlannedRelease
 from gateway.sql.tables import nodes
 from mechanisms.consistency import Design, Margin, width
 from mechanisms.noise import Noise
@@ -86,6 +87,7 @@ def _whole(planned: PlannedRelease) -> bool:
         and not planned.release.folded
         and (weighted or planned.bounding.how == "one_row")
         and len(set(scalars)) == len(scalars)
+        and not planned.joint  # rows whose keys do not stand together are in no group, and may be in a total
     )
 
 

@@ -24,10 +24,11 @@ from typing import Literal, TypeAlias
 
 from gateway.policy.model import Dataset
 from gateway.sql.algebra import Aggregate, Call, Ref, Release, Scalar
-from gateway.sql.inference.domains import domain, groups
+from gateway.sql.inference.domains import domain
 from gateway.sql.inference.facts import Facts, tables_read
 from gateway.sql.inference.known import known
 from gateway.sql.planning.grid import Grid, grid
+from gateway.sql.planning.groups import Joint, Key, count
 from gateway.sql.planning.plan import (
     Block,
     Bounding,
@@ -35,7 +36,6 @@ from gateway.sql.planning.plan import (
     Distinct,
     Estimator,
     Histogram,
-    Key,
     Linear,
     Measure,
     MeasuredValue,
@@ -168,11 +168,12 @@ class About:
     stated: int | None
     public_groups: int
     integer_domain: int
+    joint: tuple[Joint, ...] = ()
 
     @property
     def groups(self) -> int | None:
         """How many groups there are, None where keys are private."""
-        return groups([key.values for key in self.keys], self.public_groups)
+        return count(self.keys, self.joint, self.public_groups)
 
 
 def plain(release: Release) -> Release:
@@ -239,6 +240,7 @@ def _bare(release: Release, named: Iterable[Named], about: About, bounding: Boun
         loss=FREE,
         reason=reason,
         within=about.within,
+        joint=about.joint,
     )
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
-from gateway.policy.model import Dialect, Value
-from gateway.sql.algebra import Kind, Release, Scalar, Spread
+from gateway.policy.model import Dialect
+from gateway.sql.algebra import Release, Scalar, Spread
 from gateway.sql.planning.grid import Grid
+from gateway.sql.planning.groups import Joint, Key
 from gateway.sql.planning.quantum import Quantum
 from gateway.sql.tables import Query
 from mechanisms.above_threshold import AboveThreshold
@@ -116,21 +117,6 @@ class Block:
     linf: int
     noise: Noise | Selection
     loss: Loss
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One group key: ``label`` as the analyst sees it, ``values`` its public domain, None for a private key.
-
-    ``complete`` where no row can have any other value, so that none is dropped.
-    """
-
-    name: str
-    label: str
-    scalar: Scalar
-    kind: Kind
-    values: tuple[Value, ...] | None
-    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +305,8 @@ def _won(race: Race, place: int, estimator: Estimator) -> Estimator:
 class PlannedRelease:
     """One noisy table to be: what is asked of the engine, what is drawn, and what is read off it.
 
+    ``joint`` says which public values of several keys stand together; of keys in none, all do.
+
     ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
     stand in the whole alone; it has no statement of its own where it has nothing to draw. ``within`` are public keys
     that it is not grouped by, rows outside whose values are dropped all the same. ``clipped`` is the noisy count of
@@ -342,6 +330,7 @@ class PlannedRelease:
     clip: Clip | None = None
     within: tuple[Key, ...] = ()
     clipped: Block | None = None
+    joint: tuple[Joint, ...] = ()
 
     def at(self, place: int | None) -> PlannedRelease:
         """Return the release with the bound of its clip chosen: one of its candidates, by place."""

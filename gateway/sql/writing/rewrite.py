@@ -19,11 +19,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gateway.policy.model import Dataset, Dialect, Owner
+from gateway.policy.model import Dataset, Dialect, Owner, Value
 from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning import clips
 from gateway.sql.planning.counted import COLUMN
+from gateway.sql.planning.groups import Joint, Key
 from gateway.sql.planning.plan import (
     Bounding,
     Cell,
@@ -31,7 +32,6 @@ from gateway.sql.planning.plan import (
     Clip,
     Distinct,
     Histogram,
-    Key,
     Measure,
     MeasuredValue,
     PlannedRelease,
@@ -219,7 +219,19 @@ def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
     write = writer(dialect)
     named = [f"{write.shown(key.name, key.kind)} AS {write.identifier(key.label)}" for key in planned.keys]
     grouped = f" GROUP BY {', '.join(key.name for key in planned.keys)}" if planned.keys else ""
-    return named, grouped
+    shown = [_together(each, planned.keys, dialect) for each in planned.joint]
+    return named, grouped + (f" HAVING {' AND '.join(shown)}" if shown else "")
+
+
+def _together(joint: Joint, keys: Sequence[Key], dialect: Dialect) -> str:
+    """Return the condition that keys hold values which stand together; the first one's are written once each."""
+    kinds = {key.name: key.kind for key in keys}
+
+    def equal(name: str, value: Value) -> str:
+        return f"{name} IS NULL" if value is None else f"{name} = {constant(Constant(value, kinds[name]), dialect)}"
+
+    found = (" AND ".join(map(equal, joint.names, row)) for row in joint.rows)
+    return f"({' OR '.join(f'({each})' for each in found)})"
 
 
 def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:

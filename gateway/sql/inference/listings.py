@@ -1,0 +1,171 @@
+"""Group keys that a public table names: their public domains, and which of their values stand together.
+
+``FROM visit v JOIN site s ON v.site_id = s.site_id GROUP BY v.site_id, s.region``
+→  the groups are the pairs of site_id and region in ``site``, as its rows were when the policy was applied
+
+Why this is sound: the lists are rows of public tables, which anybody may see, kept with the policy and cut by what the
+text says of them. They are no facts about the data: rows whose keys are on no list are dropped by the bounded SQL, so a
+list that has become old costs meaning, never privacy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from operator import eq, ge, gt, le, lt, ne
+from typing import Final, TypeAlias
+
+from gateway.policy.model import Dataset, Value
+from gateway.sql.algebra import Call, Constant, Ref, Scalar, written
+from gateway.sql.inference.known import Known
+
+Columns: TypeAlias = Mapping[str, Known]
+
+Row: TypeAlias = tuple[Value, ...]
+
+Truth: TypeAlias = frozenset[bool | None]
+"""What a condition may be of a row: true, false or NULL, as far as it can be told."""
+
+MOST_STEPS = 100_000
+"""Steps that reading one condition of all rows may take; beyond, nothing is told by it."""
+
+_UNTOLD: Final[Truth] = frozenset({True, False, None})
+_COMPARISONS: Final = {"eq": eq, "neq": ne, "lt": lt, "lte": le, "gt": gt, "gte": ge}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column of one scan of a public table whose values are listed; ``name`` is what it is called here."""
+
+    table: str
+    scan: int
+    column: str
+    name: str
+
+
+def place(scalar: Scalar, columns: Columns, holding: Iterable[Scalar]) -> Place | None:
+    """Return the listed column of a public table that a key is, or that it equals in every row.
+
+    Equality is by an inner join's condition or a filter: ``holding``. Values that are equal there are one value, since
+    both sides are canonical and of one kind.
+    """
+    if not isinstance(scalar, Ref):
+        return None
+    found = _listed(scalar, columns)
+    for condition in () if found is not None else holding:
+        match condition:
+            case Call("eq", (Ref() as one, Ref() as other)) if scalar in (one, other) and one.kind == other.kind:
+                found = found or _listed(other if scalar == one else one, columns)
+            case _:
+                pass
+    return found
+
+
+def _listed(ref: Ref, columns: Columns) -> Place | None:
+    about = columns.get(ref.name)
+    if about is None or about.scan is None or about.origin is None:
+        return None
+    return Place(about.origin[0], about.scan, about.origin[1], ref.name)
+
+
+def without(columns: Columns) -> dict[str, Known]:
+    """Return what is known of columns, had nobody listed what public tables hold."""
+    return {
+        name: about if about.scan is None else replace(about, values=None, scan=None) for name, about in columns.items()
+    }
+
+
+def together(
+    places: Sequence[Place], domains: Sequence[Row], columns: Columns, holding: Sequence[Scalar], dataset: Dataset
+) -> tuple[Row, ...] | None:
+    """Return which values of keys stand together in rows of one public table that the conditions may let through.
+
+    ``places`` are columns of one scan, ``domains`` the public values of the keys. None where no list holds all columns
+    or nothing of it is left. Rows without a pair of a left join have NULL in all of them.
+    """
+    table = dataset.table(places[0].table)
+    assert table is not None
+    told = {name: column for name in columns if (column := _of(name, columns, places[0])) is not None}
+    asked = tuple(dict.fromkeys([*(each.column for each in places), *told.values()]))
+    rows = table.listing(asked) or table.listing(each.column for each in places)
+    if rows is None:
+        return None
+    at = {column: index for index, column in enumerate(asked)}
+    at = at if rows and len(rows[0]) == len(asked) else {}
+    names = {name: at[column] for name, column in told.items() if column in at}
+    read = [condition for condition in holding if written(condition) * len(rows) <= MOST_STEPS]
+    kept = (row for row in rows if all(True in _truth(condition, row, names) for condition in read))
+    width = [at.get(each.column, index) for index, each in enumerate(places)]
+    found: dict[Row, None] = dict.fromkeys(tuple(row[index] for index in width) for row in kept)
+    if all(None in domain for domain in domains) and any(columns[each.name].padded for each in places):
+        found[(None,) * len(places)] = None
+    inside = [frozenset(domain) for domain in domains]
+    public = tuple(row for row in found if all(value in held for value, held in zip(row, inside, strict=True)))
+    return public or None
+
+
+def _of(name: str, columns: Columns, like: Place) -> str | None:
+    """Return the column of the same scan that a name means here, None if it means something else."""
+    about = columns[name]
+    same = about.scan == like.scan and about.origin is not None and about.origin[0] == like.table
+    return about.origin[1] if same and about.origin is not None else None
+
+
+def _truth(condition: Scalar, row: Row, names: Mapping[str, int]) -> Truth:
+    """Return what a condition may be of a row, where only the columns of ``names`` are known."""
+    match condition:
+        case Call("and" | "or" as how, parts):
+            return _joined([_truth(part, row, names) for part in parts], decides=how == "or")
+        case Call("not", (part,)):
+            return frozenset(None if value is None else not value for value in _truth(part, row, names))
+        case Call("is_null", (Ref(name),)) if name in names:
+            return frozenset({row[names[name]] is None})
+        case Call(function, (one, other)) if function in _COMPARISONS:
+            sides = [_value(side, row, names) for side in (one, other)]
+            if None in sides:
+                return _UNTOLD
+            (first,), (second,) = (side or (None,) for side in sides)
+            if first is None or second is None:
+                return frozenset({None})
+            if _family(first) != _family(second):
+                return _UNTOLD
+            return frozenset({bool(_COMPARISONS[function](first, second))})
+        case _:
+            return _UNTOLD
+
+
+def _joined(parts: Sequence[Truth], *, decides: bool) -> Truth:
+    """Return what parts together may be: one that is ``decides`` decides, and if all are the other, so are they."""
+    found: set[bool | None] = set()
+    if any(decides in part for part in parts):
+        found.add(decides)
+    if all(part != {decides} for part in parts) and any(None in part for part in parts):
+        found.add(None)
+    if all((not decides) in part for part in parts):
+        found.add(not decides)
+    return frozenset(found)
+
+
+def _value(scalar: Scalar, row: Row, names: Mapping[str, int]) -> tuple[Value] | None:
+    """Return the value of a constant or of a listed column, None if it is neither."""
+    match scalar:
+        case Constant(value):
+            return (value,)
+        case Ref(name) if name in names:
+            return (row[names[name]],)
+        case _:
+            return None
+
+
+def _family(value: Value) -> str:
+    """Return with what a value can be compared as every engine compares it."""
+    match value:
+        case bool():
+            return "boolean"
+        case str():
+            return "text"
+        case date():
+            return type(value).__name__
+        case _:
+            return "number"

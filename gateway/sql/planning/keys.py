@@ -1,0 +1,74 @@
+"""Group keys: what they are called, and what their public domains are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import Scalar
+from gateway.sql.inference.domains import complete, domain
+from gateway.sql.inference.known import Known, known
+from gateway.sql.inference.listings import Place, place, together, without
+from gateway.sql.planning.groups import Joint, Key, count
+
+
+def keyed(
+    named: tuple[tuple[str, Scalar], ...],
+    columns: Mapping[str, Known],
+    holding: tuple[Scalar, ...],
+    dataset: Dataset,
+    public_groups: int,
+    integer_domain: int,
+) -> tuple[tuple[Key, ...], tuple[Joint, ...]]:
+    """Return the group keys with their public domains, each under a name that no other key and no measure has, and
+    which of their values stand together.
+
+    Where what public tables hold would make too many groups, it is left out: the keys are private then.
+    """
+    made = _listed(named, columns, holding, dataset, integer_domain)
+    if any(key.values is None for key in made[0]) or count(*made, public_groups) is not None:
+        return made
+    return _listed(named, without(columns), holding, dataset, integer_domain)
+
+
+def _listed(
+    named: tuple[tuple[str, Scalar], ...],
+    columns: Mapping[str, Known],
+    holding: tuple[Scalar, ...],
+    dataset: Dataset,
+    widest: int,
+) -> tuple[tuple[Key, ...], tuple[Joint, ...]]:
+    keys: list[Key] = []
+    places: dict[str, Place] = {}
+    for name, key in named:
+        about = known(key, columns)
+        label = about.origin[1] if about.origin is not None else name
+        if re.fullmatch(r"[cm]\d+(_\d+)?", label, re.IGNORECASE) or any(
+            label.lower() == other.label.lower() for other in keys
+        ):
+            label = f"{label}_{name}"
+        found = place(key, columns, holding)
+        if found is not None:
+            places[name] = found
+            about = replace(about, values=about.values if about.values is not None else columns[found.name].values)
+        keys.append(Key(name, label, key, about.kind, domain(key, about, holding, widest)))
+    joint: list[Joint] = []
+    for scan in dict.fromkeys((each.table, each.scan) for each in places.values()):
+        names = [name for name, each in places.items() if (each.table, each.scan) == scan]
+        domains = [key.values or () for key in keys if key.name in names]
+        rows = together([places[name] for name in names], domains, columns, holding, dataset)
+        if rows is None:
+            continue
+        held = {name: tuple(dict.fromkeys(row[at] for row in rows)) for at, name in enumerate(names)}
+        keys = [replace(key, values=held.get(key.name, key.values)) for key in keys]
+        if len(rows) < prod(map(len, held.values())):
+            joint.append(Joint(tuple(names), rows))
+    return tuple(_completed(key, columns, holding) for key in keys), tuple(joint)
+
+
+def _completed(key: Key, columns: Mapping[str, Known], holding: tuple[Scalar, ...]) -> Key:
+    whole = key.values is not None and complete(key.scalar, columns, holding, key.values)
+    return replace(key, complete=whole)
