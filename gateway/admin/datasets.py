@@ -28,7 +28,7 @@ from gateway.policy import model
 from gateway.policy.document import Document, PolicyInvalid, Problem
 from gateway.policy.model import Cap, TableShape
 from gateway.policy.resolve import resolve
-from gateway.policy.snapshot import document_to_json, shapes_to_json
+from gateway.policy.snapshot import document_to_json, listings_from_json, shapes_from_json, shapes_to_json
 from gateway.settings import Settings
 from gateway.sql.relations.lower import refused_views
 from gateway.store import acts, policies, preparations
@@ -85,8 +85,7 @@ def apply_dataset(
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
             resolved = resolve(document, shapes, dialect, 1)
-            with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
-                held = listings.read(session, resolved)
+            held = _read_lists(engine, resolved, settings)
         wrong = [Problem(f"views.{view}", str(refusal)) for view, refusal in refused_views(resolved)]
         if wrong:
             raise PolicyInvalid(wrong)
@@ -126,8 +125,14 @@ def show_dataset(control: Engine, name: str) -> DatasetRecord:
         return _record(conn, name)
 
 
-def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
-    """Say that the data changed: answers stored for the version before no longer stand for it. Spending stays."""
+def bump_data_version(
+    control: Engine, name: str, *, actor: str, settings: Settings | None = None, opener: Opener | None = None
+) -> int:
+    """Say that the data changed: answers stored for the version before no longer stand for it. Spending stays.
+
+    With ``settings`` what public tables hold is listed anew, which makes a policy version of its own where it differs.
+    """
+    held = None if settings is None else _held(control, settings, name, opener)
     try:
         with control.begin() as conn:
             stored = policies.latest(conn, name)
@@ -135,12 +140,42 @@ def bump_data_version(control: Engine, name: str, *, actor: str) -> int:
                 raise unknown(name)
             dataset = rebuild(stored, 1)
             versions.record(conn, dataset)
+            if held is not None and listings_from_json(stored.shapes) != held:
+                shapes = shapes_to_json(shapes_from_json(stored.shapes), held)
+                policies.append(
+                    conn,
+                    name,
+                    source=stored.source,
+                    document=stored.document,
+                    shapes=shapes,
+                    dialect=stored.dialect,
+                    actor=actor,
+                )
             version = policies.bump(conn, name, actor=actor)
             _note_seen(conn, actor, name, _looked(dataset.engine))
             acts.note(conn, actor, "data-version", name, str(version))
             return version
     except IntegrityError:
         raise Conflict("changed-meanwhile", "Somebody else did this at the same moment.") from None
+
+
+def _held(control: Engine, settings: Settings, name: str, opener: Opener | None) -> model.Listings | None:
+    """Return what the public tables of a dataset hold now; None if there are none, or its database cannot be read."""
+    with reader(control).connect() as conn:
+        stored = policies.latest(conn, name)
+    dataset = None if stored is None else rebuild(stored, 1)
+    if dataset is None or not any(table.public for table in dataset.tables):
+        return None
+    try:
+        with opened_engine(dataset.engine, opener) as engine:
+            return _read_lists(engine, dataset, settings)
+    except (Unavailable, RequestInvalid, PolicyInvalid):
+        return None
+
+
+def _read_lists(engine: base.Engine, dataset: model.Dataset, settings: Settings) -> model.Listings:
+    with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+        return listings.read(session, dataset)
 
 
 def data_changed(conn: Connection, dataset: model.Dataset) -> bool | None:

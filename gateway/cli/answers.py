@@ -17,8 +17,9 @@ def dataset_refresh(name: Name, as_json: Json = False) -> None:
     """Say that the data changed: answers stored so far no longer stand for it. Spending stays."""
     from gateway import admin
 
-    with control(settings()) as engine:
-        version = admin.bump_data_version(engine, name, actor=actor())
+    found = settings()
+    with control(found) as engine:
+        version = admin.bump_data_version(engine, name, actor=actor(), settings=found)
     if as_json:
         show_json({"dataset": name, "data_version": version})
     else:

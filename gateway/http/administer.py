@@ -68,6 +68,7 @@ async def data_version(name: Name, caller: Caller, services: Services) -> wire_a
     """Open the next data version: answers stored for the last no longer stand for the dataset."""
     service, threads = services
     bump = partial(admin.bump_data_version, service.control, name, actor=caller.name)
+    bump = partial(bump, settings=service.settings, opener=service.engines.get)
     return wire_admin.DataVersion(dataset=name, data_version=await threads.control(bump))
 
 

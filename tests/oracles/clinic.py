@@ -25,7 +25,7 @@ def _word(name: str, pool: tuple[Datum, ...], dirty: tuple[Datum, ...] = (), dec
     return Col(name, "text", "VARCHAR", "text", pool, dirty, declared)
 
 
-def _site(enforced: str | None) -> tuple[Tab, Tab]:
+def _site(enforced: str | None, *, listed: bool = False) -> tuple[Tab, Tab]:
     """Two public tables, of which the first says that it has a key and the database may enforce it."""
     site = Tab(
         "site",
@@ -38,6 +38,7 @@ def _site(enforced: str | None) -> tuple[Tab, Tab]:
         policy="public: true\n    key: site_id",
         enforced=enforced,
         public=True,
+        listed=listed,
     )
     tariff = Tab(
         "tariff",
@@ -129,7 +130,11 @@ def _clinic(name: str, *, keyed: bool) -> World:
         path=(("visit_id", "visit", "visit_id"),),
         policy=f"owner: {{visit_id: visit.visit_id}}\n    max_rows_per_unit: {MOST['item']}",
     )
-    return World(name, "{table: person, key: person_id}", (person, visit, item, *_site("site_id" if keyed else None)))
+    return World(
+        name,
+        "{table: person, key: person_id}",
+        (person, visit, item, *_site("site_id" if keyed else None, listed=keyed)),
+    )
 
 
 def _gauges(enforced: str | None) -> World:
@@ -143,7 +148,7 @@ def _gauges(enforced: str | None) -> World:
         None,
     )
     name = "gauges" if enforced is None else "gauges_keyed"
-    return World(name, "row", (gauge, *_site(enforced)))
+    return World(name, "row", (gauge, *_site(enforced, listed=enforced is not None)))
 
 
 CLINIC = _clinic("clinic", keyed=False)

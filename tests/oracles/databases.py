@@ -49,7 +49,8 @@ def dataset(world: World, dialect: Dialect, url: str) -> Dataset:
     engine = open_engine(url)
     try:
         with engine.session(Limits(60)) as session:
-            return resolve(document, session.schema(list(document.tables)), dialect, 1)
+            held = {table.name: table.listings for table in world.tables}
+            return resolve(document, session.schema(list(document.tables)), dialect, 1, listings=held)
     finally:
         engine.close()
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import product
 from random import Random
 from typing import Literal, TypeAlias
 
-from gateway.policy.model import Dialect
+from gateway.policy.model import Dialect, Listing
 
 Datum: TypeAlias = object
 Row: TypeAlias = tuple[Datum, ...]
@@ -71,7 +72,7 @@ class Tab:
     """One table; ``path`` is how a row finds its owner: (column, table, key) steps, then the owner's column.
 
     ``enforced`` is the primary key, whose values then differ, and ``together`` a key of several columns; an owner of
-    None is ``unit: row``, or nobody for a ``public`` table.
+    None is ``unit: row``, or nobody for a ``public`` table, of which clean rows may be ``listed`` with the policy.
     """
 
     name: str
@@ -82,6 +83,14 @@ class Tab:
     enforced: str | None = None
     public: bool = False
     together: tuple[str, ...] = ()
+    listed: bool = False
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """All rows that clean values make, as ``apply`` would list them, whatever the table holds later."""
+        if not self.listed:
+            return ()
+        return (Listing(tuple(col.name for col in self.cols), tuple(product(*(col.clean for col in self.cols)))),)  # type: ignore[arg-type]
 
     def index(self, column: str) -> int:
         return [col.name for col in self.cols].index(column)

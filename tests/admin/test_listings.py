@@ -1,0 +1,108 @@
+"""What public tables hold is listed with the policy, shown to analysts, and listed anew when the data changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gateway import admin
+from gateway.auth.principal import Principal
+from gateway.policy.model import Dataset
+from gateway.query import answer
+from gateway.service import Service, open_service
+from gateway.settings import Settings
+from gateway.wire import QueryRequest, QueryResponse
+
+POLICY = """
+dataset: shop
+engine: duckdb:///shop.duckdb
+privacy_unit: {key: buyer}
+tables:
+  sale: {owner: buyer, max_rows_per_unit: 3, columns: {buyer: {type: integer}, item: {type: integer}}}
+  item: {public: true, key: item}
+  rate: {public: true, columns: {step: {type: integer}, since: {type: date}, note: {type: text}, share: {type: number}}}
+budget: {epsilon: 100, delta: 1e-6}
+per_query: {max_epsilon: 50, delta: 1e-9}
+"""
+BY_AREA = "SELECT area, COUNT(*) AS n FROM sale JOIN item USING (item) GROUP BY area"
+
+
+def run(folder: Path, *statements: str) -> None:
+    with duckdb.connect(str(folder / "shop.duckdb")) as conn:
+        for statement in statements:
+            conn.execute(statement)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    run(
+        tmp_path,
+        "CREATE TABLE sale (buyer INTEGER, item INTEGER)",
+        "INSERT INTO sale SELECT i, i % 4 FROM range(400) t(i)",
+        "CREATE TABLE item (item INTEGER PRIMARY KEY, area VARCHAR, price DOUBLE)",
+        "INSERT INTO item VALUES (0, 'west', 1.5), (1, 'east', 2), (2, 'east', NULL)",
+        "CREATE TABLE rate (step INTEGER, since DATE, note VARCHAR, share DOUBLE)",
+        "INSERT INTO rate SELECT i, DATE '2020-01-01' + (i % 3)::INTEGER, repeat('x', 201), i FROM range(2000) t(i)",
+    )
+    found = Settings(home=tmp_path / "home", latency_quantum_ms=0)
+    admin.init(found)
+    opened = open_service(found)
+    try:
+        admin.apply_dataset(opened.control, found, POLICY, actor="test", folder=tmp_path)
+        admin.add_analyst(opened.control, "ann", actor="test")
+        admin.set_budget(opened.control, "shop", "ann", epsilon=100, delta=1e-6, actor="test")
+        yield opened
+    finally:
+        opened.close()
+
+
+def dataset(service: Service) -> Dataset:
+    with service.reads.connect() as conn:
+        return service.catalogue.current(conn, "shop")
+
+
+def asked(service: Service, sql: str) -> QueryResponse:
+    return answer(service, Principal("ann", "analyst"), QueryRequest(dataset="shop", sql=sql, epsilon=20), None)
+
+
+def test_small_tables_are_listed_whole_and_long_ones_by_their_columns_of_few_values(service: Service) -> None:
+    sale, item, rate = dataset(service).tables
+    assert sale.listings == ()
+    assert [(each.columns, each.rows) for each in item.listings] == [
+        (("item", "area"), ((0, "west"), (1, "east"), (2, "east")))
+    ]
+    days = tuple((date(2020, 1, day),) for day in (1, 2, 3))
+    assert [(each.columns, each.rows) for each in rate.listings] == [(("since",), days)]
+    info = admin.show_dataset(service.control, "shop").info
+    shown = {(table.name, column.name): column.values for table in info.tables for column in table.columns}
+    assert shown["item", "area"] == ["west", "east"]
+    assert shown["rate", "since"] == ["2020-01-01", "2020-01-02", "2020-01-03"]
+    assert shown["rate", "step"] is shown["item", "price"] is shown["sale", "item"] is None
+
+
+def test_groups_of_a_public_table_all_appear_and_cost_no_delta(service: Service) -> None:
+    found = asked(service, BY_AREA)
+    assert [row[0] for row in found.rows] == ["west", "east"]
+    assert [abs(float(row[1]) - meant) < 20 for row, meant in zip(found.rows, (100, 200), strict=True)] == [True, True]  # type: ignore[arg-type]
+    assert found.cost.delta == 0
+    assert found.plan is not None
+    assert [key.domain for key in found.plan.releases[0].keys] == ["public"]
+
+
+def test_a_new_data_version_lists_them_anew(service: Service, tmp_path: Path) -> None:
+    before = dataset(service)
+    run(tmp_path, "INSERT INTO item VALUES (3, 'north', 0)")
+    assert [row[0] for row in asked(service, BY_AREA).rows] == ["west", "east"]
+    admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
+    after = dataset(service)
+    assert (after.version, after.data_version) == (before.version + 1, before.data_version + 1)
+    assert [row[0] for row in asked(service, BY_AREA).rows] == ["west", "east", "north"]
+    admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
+    assert dataset(service).version == after.version, "the same lists make no new version"
+    (tmp_path / "shop.duckdb").rename(tmp_path / "gone.duckdb")
+    admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
+    assert dataset(service).tables[1].listings == after.tables[1].listings, "what cannot be read stays as it was"
