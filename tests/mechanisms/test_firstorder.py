@@ -24,11 +24,13 @@ LEVEL = 1.5
 
 @cache
 def noisy(noise: Noise, size: int) -> Noisy:
-    """Moments of the first points, each with a noise of its own, many times over."""
+    """Moments of the first points, many times over; each has two noises in it, and shares one with the next."""
     a, b = A[:size], B[:size]
     sums = dict(zip(NAMES, (float(size), a.sum(), b.sum(), (a * b).sum(), (a * a).sum(), (b * b).sum()), strict=True))
-    values = {name: exact + np.array(draw(noise, TIMES), dtype=np.float64) for name, exact in sums.items()}
-    return Noisy(values, {name: ((name, 1.0),) for name in NAMES}, dict.fromkeys(NAMES, noise))
+    drawn = {name: np.array(draw(noise, TIMES), dtype=np.float64) for name in NAMES}
+    terms = {name: ((name, 0.8), (other, -0.6)) for name, other in zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True)}
+    values = {name: exact + sum(weight * drawn[key] for key, weight in terms[name]) for name, exact in sums.items()}
+    return Noisy(values, terms, dict.fromkeys(NAMES, noise))
 
 
 def exact(name: str, size: int) -> float:
