@@ -48,16 +48,6 @@ def test_postgres_neighbours_at_length(postgres_copies: Bases, sandbox: Sandbox,
     test_neighbours.check(case[0], *postgres_copies[case[0]], sandbox, case[1], random)
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=SLOW)
-@given(case=test_composed.CASES, random=RANDOM)
-def test_duckdb_composed(
-    duckdb_copies: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
-) -> None:
-    dataset, bases = duckdb_copies[case[0]]
-    test_composed.under_neighbours(case[0], dataset, bases, sandbox, case[1], random)
-    test_composed.under_answers(case[0], dataset, bases[0], sandbox, case[1], random)
-
-
 @pytest.mark.audit
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=test_composed.CASES, random=RANDOM)
@@ -141,7 +131,7 @@ def rank_among_all(bases: Bases, monkeypatch: pytest.MonkeyPatch) -> Bases:
     return bases
 
 
-@pytest.mark.parametrize("break_rule", [claim_one, rank_among_all])
+@pytest.mark.parametrize("break_rule", [pytest.param(claim_one, marks=pytest.mark.audit), rank_among_all])
 def test_the_first_oracle_sees(
     duckdb_copies: Bases, monkeypatch: pytest.MonkeyPatch, break_rule: Callable[[Bases, pytest.MonkeyPatch], Bases]
 ) -> None:
