@@ -203,8 +203,12 @@ def _charged_by_sight(engine: Engine, request: ChargeRequest, swift: _Swift) -> 
     return receipt
 
 
-def _found_again(engine: Engine, request: ChargeRequest, error: DBAPIError) -> Receipt:
-    """Return the receipt of a charge whose statement broke off, if it took effect after all; else raise the error."""
+def _found_again(engine: Engine, request: ChargeRequest, error: DBAPIError) -> Receipt | None:
+    """Return the receipt of a charge whose statement broke off, if it took effect after all.
+
+    Else None, so that it is judged under the lock: what is written there moves the head, and a statement that the
+    server has yet to begin finds nothing that it could still charge.
+    """
     try:
         with engine.begin() as conn:
             chain.lock(conn, request.dataset)
@@ -213,7 +217,7 @@ def _found_again(engine: Engine, request: ChargeRequest, error: DBAPIError) -> R
                 return Receipt(record, balance.of(conn, request.dataset, request.analyst), replayed=False)
     except DBAPIError:
         raise CommitUnknown("the commit's result is not known") from error
-    raise error
+    return None
 
 
 def _read_back(engine: Engine, acts: Sequence[Act], verdicts: list[Verdict], error: DBAPIError) -> list[Verdict]:
