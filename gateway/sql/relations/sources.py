@@ -29,6 +29,7 @@ from gateway.sql.inference.facts import facts
 from gateway.sql.refusals import refuse
 from gateway.sql.relations import nested
 from gateway.sql.relations.subqueries import Lookups, Read, asked_of_rows, has_subquery, semi_join, subquery_test
+from gateway.sql.scalars.instead import other
 from gateway.sql.scalars.resolve import Context, Named, RowNames, Scope, Source, matches, natural, only
 from gateway.sql.scalars.scalar import compare, predicate
 from gateway.sql.tables import Listed, nodes, single
@@ -288,7 +289,8 @@ def _item(node: exp.Expression, context: Context) -> Owned | Placed:
     if type(node) is exp.Lateral:
         refuse("join-unsupported", node, message="LATERAL is not supported.", hint=_LATERAL)
     if type(node) is not exp.Table or not isinstance(node.this, exp.Identifier):
-        refuse("table-unknown", node)
+        made = node.this if type(node) is exp.Table else node
+        refuse("table-unknown", node, hint=other(made) if isinstance(made, exp.Expression) else None)
     if node.args.get("sample") is not None:
         refuse("not-supported", node.args["sample"], message=_SAMPLE, hint="Ask about all rows.")
     only(node, "this", "alias")

@@ -1,4 +1,4 @@
-"""What to write instead of an aggregate that shows one person's values, or has no bounded noise.
+"""What to write instead of an aggregate that shows one person's values, or of a function that nobody has proven total.
 
 ``STRING_AGG(city, ', ')``  →  Group by the value: SELECT x, COUNT(*) … GROUP BY x …
 """
@@ -59,6 +59,42 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Aggregates that the parser takes for functions of unknown names."""
+
+
+_DAY = "CAST(x AS DATE), of texts like 2024-12-31."
+_EPOCH = "DATE_DIFF('second', TIMESTAMP '1970-01-01', x)."
+_SPANS = "DATE_DIFF('month', a, b) counts starts of months, TIMESTAMPDIFF(MONTH, a, b) whole ones."
+_ITSELF = "Group by the value itself: groups of few people do not appear."
+_ROWS = "Constants as rows: (VALUES (1), (2)) AS t(x)."
+
+_FUNCTIONS: Mapping[type[exp.Expression], str] = MappingProxyType(
+    {
+        exp.StrToDate: _DAY,
+        exp.StrToTime: _DAY,
+        exp.ParseDatetime: _DAY,
+        exp.UnixSeconds: _EPOCH,
+        exp.TimeToUnix: _EPOCH,
+        exp.MonthsBetween: _SPANS,
+        exp.MD5: _ITSELF,
+        exp.SHA: _ITSELF,
+        exp.SHA2: _ITSELF,
+        exp.Unnest: _ROWS,
+        exp.Explode: _ROWS,
+        exp.GenerateSeries: _ROWS,
+        exp.RegexpReplace: "REPLACE(x, 'old', 'new') of texts that are written out.",
+        exp.Split: "SPLIT_PART(x, ',', 1).",
+        exp.DateBin: "DATE_TRUNC('week', x).",
+        exp.Initcap: "UPPER(x) or LOWER(x).",
+    }
+)
+_CALLED: Mapping[str, str] = MappingProxyType({"EPOCH": _EPOCH})
+
+
+def other(node: exp.Expression) -> str | None:
+    """Return what to write instead of a function that is not known to be total, None where there is nothing."""
+    if type(node) is exp.Anonymous:
+        return _CALLED.get(str(node.this).upper())
+    return _FUNCTIONS.get(type(node))
 
 
 def instead(node: exp.Expression) -> str | None:

@@ -21,7 +21,7 @@ from gateway.sql.scalars import casts, choices, comparisons, constants, dates, p
 from gateway.sql.scalars.arithmetic import absolute, arithmetic, computed, negative, rounding, sign
 from gateway.sql.scalars.bind import Given
 from gateway.sql.scalars.comparisons import compare, comparison, condition, logic
-from gateway.sql.scalars.instead import instead
+from gateway.sql.scalars.instead import instead, other
 from gateway.sql.scalars.names import Arm, Lower, Names, number
 from gateway.sql.scalars.resolve import only
 
@@ -66,7 +66,7 @@ def _unknown(node: exp.Expression) -> NoReturn:
     if hint is not None:
         refuse("aggregate-unsupported", node, hint=hint)
     if isinstance(node, exp.Func):
-        refuse("function-unknown", node)
+        refuse("function-unknown", node, hint=other(node))
     refuse("not-supported", node)
 
 
