@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,28 @@ def test_that_only_listed_groups_leave_is_what_bounds_them(duckdbs: Bases) -> No
     assert neighbours.compare(planned, one.fetch, two.fetch, dataset) == []
     unheld = replace(planned, releases=(replace(release, sql=release.sql.partition(" HAVING ")[0]),))
     assert neighbours.compare(unheld, one.fetch, two.fetch, dataset)
+
+
+@pytest.mark.parametrize("asked", [{"bounding": "above_threshold"}, {"bounding": "exponential"}, {"counted": True}])
+@pytest.mark.parametrize("counted", ["COUNT(*) AS n", "COUNT(*) AS n, COUNT(DISTINCT v.person_id) AS p"])
+def test_numbers_of_units_over_all_groups_do_not_leave_with_the_last_group_shown(
+    duckdbs: Bases, counted: str, asked: dict[str, Any]
+) -> None:
+    """Who is alone in the only listed pair left would take the number of all heavy units away with it."""
+    bare, (one, two) = duckdbs[CLINIC]
+    listing = Listing(("site_id", "region"), ((1, "south"), (2, "north")))
+    tables = tuple(replace(each, listings=(listing,)) if each.name == "site" else each for each in bare.tables)
+    dataset = replace(bare, tables=tables)
+    question = f"SELECT s.site_id, s.region, {counted} {JOINED} GROUP BY s.site_id, s.region"
+    planned = plan(replace(written(question), **asked), dataset)
+    assert planned.releases[0].joint
+    sites: list[Row] = [(site, "south", 5) for site in (1, 2)]
+    others: list[Row] = [(at, 2 + at % 20, 2, None, None, None, None, None) for at in range(1000)]
+    mine: list[Row] = [(1000 + at, 1, 1, None, None, None, None, None) for at in range(50)]
+    data: Data = {"person": [], "visit": [*others, *mine], "item": [], "site": sites, "tariff": []}
+    one.fill(data)
+    two.fill({**data, "visit": others})
+    assert neighbours.compare(planned, one.fetch, two.fetch, dataset) == []
 
 
 @pytest.mark.parametrize("sql", [QUESTIONS[0], QUESTIONS[3]])

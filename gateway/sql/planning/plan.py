@@ -349,6 +349,16 @@ class PlannedRelease:
         return self.blocks if self.clipped is None else (*self.blocks, self.clipped)
 
     @property
+    def overall(self) -> bool:
+        """Whether numbers of units over all groups stand beside each group.
+
+        They would go with the last group that is left out, whatever they are: a unit alone in the one that is shown
+        would take all of them away with it. So rows are left out instead, before anything is counted: where no row is
+        left, there is no unit to count either.
+        """
+        return self.clip is not None or self.clipped is not None
+
+    @property
     def sent(self) -> str:
         """The SQL as the engine is handed it: its groups below the pre-threshold never leave the engine."""
         if self.threshold is None or self.threshold.least == 1:

@@ -58,6 +58,8 @@ def rewrite(planned: PlannedRelease, dataset: Dataset) -> PlannedRelease:
 def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
     """Return the SQL of sums of cells by group, and by bucket where it is a histogram."""
     selected = _selected(planned, dataset)
+    if planned.joint and planned.overall:
+        selected = f"SELECT * FROM ({selected}) AS discreet_j WHERE {_shown_together(planned, dataset.dialect)}"
     if planned.histogram is not None:
         selected = _bucketed(planned, planned.histogram, selected, dataset.dialect)
         bucket = Key("b", planned.histogram.label, Ref("b", "integer"), "integer", None)
@@ -219,8 +221,13 @@ def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
     write = writer(dialect)
     named = [f"{write.shown(key.name, key.kind)} AS {write.identifier(key.label)}" for key in planned.keys]
     grouped = f" GROUP BY {', '.join(key.name for key in planned.keys)}" if planned.keys else ""
-    shown = [_together(each, planned.keys, dialect) for each in planned.joint]
-    return named, grouped + (f" HAVING {' AND '.join(shown)}" if shown else "")
+    late = planned.joint and not planned.overall
+    return named, grouped + (f" HAVING {_shown_together(planned, dialect)}" if late else "")
+
+
+def _shown_together(planned: PlannedRelease, dialect: Dialect) -> str:
+    """Return the condition of the groups that are shown: of groups, or of rows where counts stand beside the groups."""
+    return " AND ".join(_together(each, planned.keys, dialect) for each in planned.joint)
 
 
 def _together(joint: Joint, keys: Sequence[Key], dialect: Dialect) -> str:
