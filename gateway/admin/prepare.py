@@ -110,10 +110,13 @@ def prepare_dataset(
     with opened_engine(dataset.engine, opener) as engine, _failing():
         role = _role(engine, dataset, settings)
         with closing(_copier(dataset, begun.id, settings, engine, writer)) as copier:
+            if _is_ready(control, dataset, begun.id):  # by another process, before this one had the place to itself
+                return PreparationReport(name, dataset.version, dataset.data_version, False, 0, ())
             report = _filled(dataset, copier, settings, told)
             copier.finish(role)
-        shapes = _checked(dataset, made, settings)
-    if not _put_in_force(control, dataset, begun.id, shapes, actor):
+            shapes = _checked(dataset, made, settings)
+            in_force = _put_in_force(control, dataset, begun.id, shapes, actor)
+    if not in_force:
         with control.begin() as conn:
             preparations.drop(conn, begun.id)
         with _failing():
@@ -121,6 +124,13 @@ def prepare_dataset(
         raise Conflict("changed-meanwhile", "A version changed, or the copy was dropped, while it was made.")
     _sweep(control, settings, dataset, writer, actor)
     return report
+
+
+def _is_ready(control: Engine, dataset: Dataset, preparation: str) -> bool:
+    """Whether a copy is in force already. Why it is asked again: it would be made anew under who reads it."""
+    with reader(control).connect() as conn:
+        found = preparations.ready(conn, dataset.name, dataset.version, dataset.data_version)
+    return found is not None and found.id == preparation
 
 
 def _put_in_force(control: Engine, dataset: Dataset, preparation: str, shapes: str, actor: str) -> bool:
@@ -174,6 +184,8 @@ def _sweep(control: Engine, settings: Settings, dataset: Dataset, writer: str | 
     """Remove the copies of versions that are no longer in force; one that cannot be is left for the next time."""
     with reader(control).connect() as conn:
         found = preparations.standing(conn, dataset.name)
+        # read last: no copy of a later version is among what was found
+        dataset = Catalogue(1).source(conn, dataset.name)
     for each in found:
         if (each.policy_version, each.data_version) == (dataset.version, dataset.data_version):
             continue

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from gateway.engines.base import EngineError, EngineUnavailable, Limits
+from gateway.engines.held import Held
 from gateway.engines.keys import enforced_key
 from gateway.engines.watchdog import Watchdog
 from gateway.policy.model import Dialect, ForeignKey, Physical, TableShape
@@ -90,6 +91,7 @@ class DuckdbEngine:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._spill: weakref.finalize[..., DuckdbEngine] | None = None
+        self._held: Held | None = None
         self._shapes: dict[str, TableShape] = {}
 
     def __repr__(self) -> str:
@@ -108,7 +110,7 @@ class DuckdbEngine:
     @contextmanager
     def session(self, limits: Limits) -> Iterator[DuckdbSession]:
         """Open a read-only transaction on a cursor of its own."""
-        cursor = self._cursor(limits)
+        cursor, held = self._cursor(limits), self._held
         try:
             with translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
@@ -117,6 +119,7 @@ class DuckdbEngine:
             with suppress(duckdb.Error):
                 cursor.execute("ROLLBACK")
             cursor.close()
+            del held  # the file stays held until here, also if the engine was closed meanwhile
 
     def read_only(self) -> bool:
         """Whether the file is attached read-only under a locked configuration without access to other files."""
@@ -134,7 +137,7 @@ class DuckdbEngine:
                 self._connection.close()
             if self._spill is not None:
                 self._spill()
-            self._connection, self._spill = None, None
+            self._connection, self._spill, self._held = None, None, None
             self._shapes = {}
 
     def _cursor(self, limits: Limits) -> duckdb.DuckDBPyConnection:
@@ -148,6 +151,7 @@ class DuckdbEngine:
         with _OPENING:
             try:
                 connection = self._connect()
+                self._held = self._hold()
             except (duckdb.Error, OSError, RuntimeError) as error:
                 raise EngineUnavailable(f"{self._path} could not be opened: {_brief(error)}") from error
             try:
@@ -157,15 +161,21 @@ class DuckdbEngine:
                 shadows = [str(row[0]) for row in connection.execute(_SHADOWS).fetchall()]
             except (duckdb.Error, OSError) as error:
                 connection.close()
+                self._held = None
                 raise EngineUnavailable(f"{self._path} could not be locked: {_brief(error)}") from error
             if shadows:
                 connection.close()
+                self._held = None
                 raise EngineUnavailable(f"{self._path} redefines built-in functions by macros: {', '.join(shadows)}")
             return connection
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         # an empty configuration: one process cannot open a file twice under two of them
         return duckdb.connect(str(self._path), read_only=True)
+
+    def _hold(self) -> Held | None:
+        """Return what keeps the file locked, whatever else in this process opens and closes it: a copier does."""
+        return Held(self._path)
 
     def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         """Attach the data to another connection, read-only, as a database of that name."""

@@ -13,6 +13,7 @@ import duckdb
 from gateway.engines.base import EngineError
 from gateway.engines.copier import Begun
 from gateway.engines.duckdb import DuckdbEngine, translated
+from gateway.engines.held import Alone
 
 _SETTINGS: Final = (
     "temp_file_encryption = true",
@@ -26,12 +27,16 @@ _STATE: Final = "discreet_copy.discreet"
 
 
 class DuckdbCopier:
-    """One file in a folder that nobody else reads (0700), itself readable by its owner alone (0600)."""
+    """One file in a folder that nobody else reads (0700), itself readable by its owner alone (0600).
+
+    It is locked until ``close``, also once it is finished: who else is to make this copy would make it anew.
+    """
 
     target: Final = "discreet_copy.main"
 
     def __init__(self, path: Path, source: DuckdbEngine, memory: int) -> None:
         self._path = path
+        self._alone: Alone | None = None
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with translated():
             self._connection = duckdb.connect()
@@ -45,6 +50,7 @@ class DuckdbCopier:
                 source.attach(self._connection, "discreet_source")
                 self._connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS discreet_copy")
                 path.chmod(0o600)
+                self._alone = _alone(path)
                 self._connection.execute("USE discreet_source")
         except BaseException:
             self.close()
@@ -85,7 +91,7 @@ class DuckdbCopier:
         with translated():
             self._connection.execute(f"DROP SCHEMA {_STATE} CASCADE")
             self._connection.execute("CHECKPOINT discreet_copy")
-        self.close()
+        self._connection.close()
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -98,6 +104,15 @@ class DuckdbCopier:
         """Release both files."""
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
+        if self._alone is not None:
+            self._alone.close()
+
+
+def _alone(path: Path) -> Alone:
+    try:
+        return Alone(path)
+    except OSError as error:
+        raise EngineError("another process makes this copy now") from error
 
 
 def remove(path: Path) -> None:

@@ -104,6 +104,10 @@ class FolderEngine(DuckdbEngine):
         self._opened, self._raising = _print(files), raising
         return connection
 
+    def _hold(self) -> None:
+        """Return nothing: a folder's files are nobody's to lock; what they are is compared before each session."""
+        return
+
     def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         """Attach the tables to another connection as views over the files, in a database of that name."""
         connection.execute(f"ATTACH ':memory:' AS {name}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import duckdb
@@ -19,6 +19,7 @@ import pytest
 from budget import balance
 from budget.records import Record
 from gateway import admin, price, query, wire
+from gateway.admin import prepare as making
 from gateway.admin.prepare import Progress
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError, EngineUnavailable
@@ -328,6 +329,43 @@ def test_a_copy_of_a_version_that_ended_meanwhile_is_not_read(duck: Service) -> 
         admin.prepare_dataset(duck.control, duck.settings, "health", actor="root", told=bump)
     assert bounded(duck, VISITS) == source
     assert list(duck.settings.copies.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["duck", "postgres"])
+def test_who_comes_late_does_not_make_a_finished_copy_anew(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its last statement and the instant from which it is read, a copy has its place to itself as before."""
+    service: Service = request.getfixturevalue(kind)
+    sound, tried = making._checked, False
+
+    def late(*given: Any) -> str:
+        nonlocal tried
+        if not tried:
+            tried = True
+            with pytest.raises(Unavailable, match="another process makes this copy now"):
+                prepare(service)
+        return sound(*given)
+
+    monkeypatch.setattr(making, "_checked", late)
+    assert prepare(service).made
+    assert tried
+
+
+def test_who_began_before_a_copy_was_ready_leaves_it_as_it_is(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, reports = making._copier, list[admin.PreparationReport]()
+
+    def slow(*given: Any) -> object:
+        if not reports:
+            with monkeypatch.context() as patch:
+                patch.setattr(making, "_copier", sound)
+                reports.append(prepare(duck))
+        return sound(*given)
+
+    monkeypatch.setattr(making, "_copier", slow)
+    assert not prepare(duck).made
+    assert reports[0].made
+    assert len(ask(duck, VISITS, use_cache=False).rows) == 4
 
 
 def test_a_folder_of_files_is_copied(shared: Service) -> None:

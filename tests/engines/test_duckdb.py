@@ -260,6 +260,26 @@ def test_file_locked_by_another_process(path: Path) -> None:
         holder.stdin.close()
 
 
+WRITES = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CREATE TABLE written (x INTEGER)')"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there the lock goes with any descriptor of the file")
+def test_the_file_stays_locked_whatever_lets_go_of_it(path: Path) -> None:
+    """A lock of fcntl is the process's, and gone once it closes any descriptor: what copies the data closes one."""
+    engine = DuckdbEngine(path)
+    before = engine.tables()
+    with duckdb.connect() as maker:
+        engine.attach(maker, "source")
+    DuckdbEngine(path).tables()
+    path.read_bytes()
+    with engine.session(LIMITS):
+        engine.close()
+        refused = subprocess.run([sys.executable, "-c", WRITES, str(path)], capture_output=True, check=False)
+        assert b"lock" in refused.stderr
+    subprocess.run([sys.executable, "-c", WRITES, str(path)], capture_output=True, check=True)
+    assert set(engine.tables()) == {*before, "written"}
+
+
 def test_macros_that_redefine_functions_are_refused(path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE MACRO harmless(x) AS x + 1")
