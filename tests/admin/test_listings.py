@@ -106,3 +106,12 @@ def test_a_new_data_version_lists_them_anew(service: Service, tmp_path: Path) ->
     (tmp_path / "shop.duckdb").rename(tmp_path / "gone.duckdb")
     admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
     assert dataset(service).tables[1].listings == after.tables[1].listings, "what cannot be read stays as it was"
+
+
+def test_groups_that_stand_together_are_added_up(service: Service) -> None:
+    kinds = "SELECT item.item, area, {}COUNT(*) AS n FROM sale JOIN item USING (item) GROUP BY item.item, area{}"
+    fine = asked(service, kinds.format("CASE WHEN buyer > 5 THEN 'new' ELSE 'old' END AS who, ", ", who"))
+    assert len(fine.rows) == 6
+    again = asked(service, kinds.format("", ""))
+    assert [row[:2] for row in again.rows] == [[0, "west"], [1, "east"], [2, "east"]]
+    assert again.cached

@@ -98,6 +98,22 @@ def test_that_only_listed_groups_leave_is_what_bounds_them(duckdbs: Bases) -> No
     assert neighbours.compare(unheld, one.fetch, two.fetch, dataset)
 
 
+@pytest.mark.parametrize("engine", ["duckdbs", "sqlites"])
+def test_the_longest_list_is_read_by_engines(request: pytest.FixtureRequest, engine: str) -> None:
+    """SQLite refused a chain of a thousand ORs, after the charge; DuckDB took seconds over it."""
+    bare, (one, _) = request.getfixturevalue(engine)[CLINIC]
+    listed = [(site, f"r{site}") for site in range(998)] + [(None, "none"), (5, None)]
+    listing = Listing(("site_id", "region"), tuple(listed))
+    tables = tuple(replace(each, listings=(listing,)) if each.name == "site" else each for each in bare.tables)
+    question = written(f"SELECT s.site_id, s.region, COUNT(*) AS n {JOINED} GROUP BY s.site_id, s.region")
+    planned = plan(question, replace(bare, tables=tables))
+    sites: list[Row] = [(5, "r5", 5), (6, "r5", 5), (7, "r7", 5), (8, None, 5), (9, "r9", 5), (5, None, 5)]
+    visits: list[Row] = [(at, 1, at, None, None, None, None, None) for at in (5, 6, 7, 8)]
+    one.fill({"person": [], "visit": visits, "item": [], "site": sites, "tariff": []})
+    [release] = planned.releases
+    assert set(neighbours.exact(release, one.fetch(release.sent))) == {(5, "r5"), (5, None), (7, "r7")}
+
+
 @pytest.mark.parametrize("asked", [{"bounding": "above_threshold"}, {"bounding": "exponential"}, {"counted": True}])
 @pytest.mark.parametrize("counted", ["COUNT(*) AS n", "COUNT(*) AS n, COUNT(DISTINCT v.person_id) AS p"])
 def test_numbers_of_units_over_all_groups_do_not_leave_with_the_last_group_shown(

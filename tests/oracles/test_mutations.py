@@ -156,7 +156,7 @@ def wrong_join(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_domain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite, "_within", lambda _value, _key, _dialect: "TRUE")
+    patch.setattr(rewrite, "within", lambda _value, _key, _dialect: "TRUE")
 
 
 def no_group_cap(patch: pytest.MonkeyPatch) -> None:

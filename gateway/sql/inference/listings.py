@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import accumulate
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final, TypeAlias
 
@@ -27,8 +28,8 @@ Row: TypeAlias = tuple[Value, ...]
 Truth: TypeAlias = frozenset[bool | None]
 """What a condition may be of a row: true, false or NULL, as far as it can be told."""
 
-MOST_STEPS = 100_000
-"""Steps that reading one condition of all rows may take; beyond, nothing is told by it."""
+MOST_STEPS = 200_000
+"""Steps that reading conditions of all rows may take; nothing is told by those beyond."""
 
 _UNTOLD: Final[Truth] = frozenset({True, False, None})
 _COMPARISONS: Final = {"eq": eq, "neq": ne, "lt": lt, "lte": le, "gt": gt, "gte": ge}
@@ -94,7 +95,8 @@ def together(
     at = {column: index for index, column in enumerate(asked)}
     at = at if rows and len(rows[0]) == len(asked) else {}
     names = {name: at[column] for name, column in told.items() if column in at}
-    read = [condition for condition in holding if written(condition) * len(rows) <= MOST_STEPS]
+    steps = accumulate(written(condition) * len(rows) for condition in holding)
+    read = [condition for condition, taken in zip(holding, steps, strict=True) if taken <= MOST_STEPS]
     kept = (row for row in rows if all(True in _truth(condition, row, names) for condition in read))
     width = [at.get(each.column, index) for index, each in enumerate(places)]
     found: dict[Row, None] = dict.fromkeys(tuple(row[index] for index in width) for row in kept)

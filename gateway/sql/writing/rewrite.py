@@ -19,12 +19,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gateway.policy.model import Dataset, Dialect, Owner, Value
-from gateway.sql.algebra import Call, Constant, Filter, Project, Ref, Relation, Scan
+from gateway.policy.model import Dataset, Dialect, Owner
+from gateway.sql.algebra import Call, Filter, Project, Ref, Relation, Scan
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning import clips
 from gateway.sql.planning.counted import COLUMN
-from gateway.sql.planning.groups import Joint, Key
+from gateway.sql.planning.groups import Key
 from gateway.sql.planning.plan import (
     Bounding,
     Cell,
@@ -40,7 +40,8 @@ from gateway.sql.planning.plan import (
 from gateway.sql.refusals import refuse
 from gateway.sql.writing.cells import cell, share_total, total
 from gateway.sql.writing.dialects.registry import writer
-from gateway.sql.writing.render import constant, quantised
+from gateway.sql.writing.public import together, within
+from gateway.sql.writing.render import quantised
 from gateway.sql.writing.rows import Rows, rows
 
 
@@ -59,7 +60,7 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
     """Return the SQL of sums of cells by group, and by bucket where it is a histogram."""
     selected = _selected(planned, dataset)
     if planned.joint and planned.overall:
-        selected = f"SELECT * FROM ({selected}) AS discreet_j WHERE {_shown_together(planned, dataset.dialect)}"
+        selected = f"SELECT * FROM ({selected}) AS discreet_j WHERE {together(planned, dataset.dialect)}"
     if planned.histogram is not None:
         selected = _bucketed(planned, planned.histogram, selected, dataset.dialect)
         bucket = Key("b", planned.histogram.label, Ref("b", "integer"), "integer", None)
@@ -135,10 +136,10 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
         source_sql, where = f"(SELECT {_named(inner)} FROM {source_sql}{_condition(where)}) AS discreet_y", ()
         owned, values = {name: name for name in owned}, {name: name for name in values}
         written = {name: f"y{name}" for name in written}
-    within = [_within(written[key.name], key, dialect) for key in keys if key.values is not None]
+    listed = [within(written[key.name], key, dialect) for key in keys if key.values is not None]
     shown = {key.name: _shown(written[key.name], key, dialect) for key in planned.keys}
     columns = {**owned, **shown, **{key.name: written[key.name] for key in counted}, **values}
-    stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *within))}"
+    stage = f"SELECT {_named(columns) or '1 AS one'} FROM {source_sql}{_condition((*where, *listed))}"
     if not planned.values:
         return stage
     names = [] if planned.bounding.flat or owner is None else ["o"]
@@ -202,43 +203,13 @@ def _shown(written: str, key: Key, dialect: Dialect) -> str:
     return writer(dialect).key(written, key.kind)
 
 
-def _within(value: str, key: Key, dialect: Dialect) -> str:
-    """Return the condition that a key lies in its public domain; canonical values that are equal are identical."""
-    listed = [found for found in key.values or () if found is not None]
-    parts = []
-    whole = [found for found in listed if type(found) is int]
-    if len(whole) == len(listed) > 2 and whole == list(range(whole[0], whole[0] + len(whole))):
-        parts.append(f"{value} BETWEEN {whole[0]} AND {whole[-1]}")
-    elif listed:
-        parts.append(writer(dialect).among(value, [constant(Constant(found, key.kind), dialect) for found in listed]))
-    if None in (key.values or ()):
-        parts.append(f"{value} IS NULL")
-    return f"({' OR '.join(parts)})" if parts else "FALSE"
-
-
 def _keys(planned: PlannedRelease, dialect: Dialect) -> tuple[list[str], str]:
     """Return the key columns under their labels, and the GROUP BY clause."""
     write = writer(dialect)
     named = [f"{write.shown(key.name, key.kind)} AS {write.identifier(key.label)}" for key in planned.keys]
     grouped = f" GROUP BY {', '.join(key.name for key in planned.keys)}" if planned.keys else ""
     late = planned.joint and not planned.overall
-    return named, grouped + (f" HAVING {_shown_together(planned, dialect)}" if late else "")
-
-
-def _shown_together(planned: PlannedRelease, dialect: Dialect) -> str:
-    """Return the condition of the groups that are shown: of groups, or of rows where counts stand beside the groups."""
-    return " AND ".join(_together(each, planned.keys, dialect) for each in planned.joint)
-
-
-def _together(joint: Joint, keys: Sequence[Key], dialect: Dialect) -> str:
-    """Return the condition that keys hold values which stand together; the first one's are written once each."""
-    kinds = {key.name: key.kind for key in keys}
-
-    def equal(name: str, value: Value) -> str:
-        return f"{name} IS NULL" if value is None else f"{name} = {constant(Constant(value, kinds[name]), dialect)}"
-
-    found = (" AND ".join(map(equal, joint.names, row)) for row in joint.rows)
-    return f"({' OR '.join(f'({each})' for each in found)})"
+    return named, grouped + (f" HAVING {together(planned, dialect)}" if late else "")
 
 
 def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
