@@ -55,9 +55,9 @@ class Sight:
             receipt = ledger.post(book, request)
         except LedgerError:
             return None
-        if len(book.facts) != 1:  # a window has begun
-            return None
-        (_, row), charge = book.facts[0], receipt.record.charge
+        (_, row), charge = book.facts[-1], receipt.record.charge
+        if len(book.facts) != 1 or not self.standings.keys() >= set(charge.scopes):
+            return None  # a window has begun, or a scope has a grant that it had not when the head was seen
         changed = [(self.standings[scope], book.standings[scope]) for scope in charge.scopes]
         said = {f"fact_{name}": row[name] for name in _SAID} | scope_values(changed)
         said |= {

@@ -323,3 +323,16 @@ def test_whatever_happens_between_it_is_what_the_lock_would_have_said(engine: En
     with engine.begin() as conn:
         report = verify(conn)
         assert report.ok, report
+
+
+def test_a_grant_that_was_made_since_is_judged_under_the_lock(engine: Engine, statements: list[str]) -> None:
+    """Who published without a grant of their own was seen without one: what they are granted later was not seen."""
+    grant_all(engine)
+    shared = seeing(engine, statements, analyst="root", publication="how many there are")
+    with engine.begin() as conn:
+        grants.set_grant(conn, "health", "root", Grant(EPSILON), actor="root")
+    asked = request(EPSILON, analyst="root")
+    assert not shared.charge(asked).replayed
+    with pytest.raises(BudgetExhausted):
+        shared.charge(request(1, analyst="root"))
+    sound(engine, EPSILON, "root")
