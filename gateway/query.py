@@ -45,7 +45,7 @@ from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
 from gateway.refused import refused
 from gateway.reuse.find import Offer, stands
-from gateway.reuse.offers import offers, taken
+from gateway.reuse.offers import offers, since, taken
 from gateway.reuse.offers import shown as shown_offer
 from gateway.sandbox import SandboxFailed
 from gateway.service import Service
@@ -362,7 +362,7 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
     offer = claim.offer or stands(plan, record)
-    if offer is None:
+    if offer is None or (not claim.execute and record.charge.at < since(service.settings)):
         raise AnswerDeleted(query_id=record.charge.id)
     asked, plan, tables, most = plan.fingerprint, offer.plan, offer.tables, service.settings.released_groups
     try:

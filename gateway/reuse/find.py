@@ -156,8 +156,9 @@ def _mixed(plan: Plan, drawn: Sequence[tuple[Record, Sequence[Entry]]], mechanis
         ways.sort(key=lambda way: not _given(plan, place, way[1], mechanism))
         if not ways:
             return []
-        used.append(ways[0][0])
-        found.append(ways[0][1])
+        record, made = ways[0]
+        used.append(record)
+        found.append(replace(made, planned=replace(made.planned, charge=record.charge.id)))
     unasked = all(_given(plan, place, made, mechanism) for place, made in enumerate(found))
     offer = _offer(plan, found, used, unasked=unasked)
     whole = len({record.charge.id for record in used}) == 1 and all(made.cells == 1 for made in found)

@@ -303,3 +303,16 @@ def test_each_way_of_bounding_is_an_answer_of_its_own(here: World) -> None:
         assert (again.rows, again.intervals, again.warnings) == (first.rows, first.intervals, first.warnings)
         assert first.cost.pure
         assert sum(item.epsilon or 0 for item in first.cost.items) == pytest.approx(2.0, abs=1e-6)
+
+
+def test_tables_of_several_charges_are_given_as_they_were_drawn(here: World) -> None:
+    """Their rows are of different moments, or of a copy beside the data: nothing says that they add up."""
+    total = here.ask("SELECT COUNT(*) AS n, SUM(cost) AS s FROM visit WHERE kind = 'in' OR kind = 'out'", 0.05)
+    rolled = "SELECT kind, COUNT(*) AS n, SUM(cost) AS s FROM visit WHERE kind = 'in' OR kind = 'out' GROUP BY kind"
+    both = f"{rolled} UNION ALL SELECT 'all', COUNT(*), SUM(cost) FROM visit WHERE kind = 'in' OR kind = 'out'"
+    held = here.ask(rolled, 0.05)
+    again = here.ask(both, 0.05)
+    assert again.cached, "all of it is held"
+    assert again.rows == [*held.rows, ["all", *total.rows[0]]]
+    fresh = here.ask(both, 0.05, use_cache=False).rows
+    assert fresh[0][1] + fresh[1][1] == fresh[2][1]  # type: ignore[operator]

@@ -55,10 +55,13 @@ def test_which_answers_are_deleted(here: World) -> None:
 
 def test_an_answer_that_is_too_old_is_not_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with world(tmp_path, answers_days=1) as here:
-        here.ask(COUNT)
+        here.ask(COUNT, key="k")
         assert here.ask(COUNT).cached
+        assert here.ask(COUNT, key="k").query_id is not None
         with monkeypatch.context() as later:
             later.setattr(offers, "DAY", 0)  # a day is over at once
+            with pytest.raises(AnswerDeleted):  # by its key, or by its id, no more than as a stored answer
+                here.ask(COUNT, key="k")
             assert not here.ask(COUNT).cached
         assert admin.expire_answers(here.service.control, None) == 0
         assert admin.expire_answers(here.service.control, 1) == 0

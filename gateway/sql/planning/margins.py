@@ -3,12 +3,12 @@
 ``SELECT sex, COUNT(*) FROM person GROUP BY ROLLUP (sex)``  →  the total is the sum of the groups
 
 What is known to add up: one aggregate over the same rows by different public keys, each owner held to the same part
-whichever way rows are grouped, and read off the same integers of each row. The rows are the same where the releases
-have one relation below them and drop the same rows for a key outside its public values: the grouping sets of one SELECT
-all drop what one of them drops (``algebra.Release``); of separate queries, only keys of which no row can have any other
-value say nothing (``domains.complete``). Where a threshold hides groups, where units are held to a number of groups,
-where each group is summed before it is weighted and where a bound is chosen for some groups alone, nothing adds up to
-the unit, and nothing is touched.
+whichever way rows are grouped, and read off the same integers of each row. The rows are the same where one charge drew
+them, where the releases have one relation below them and drop the same rows for a key outside its public values: the
+grouping sets of one SELECT all drop what one of them drops (``algebra.Release``); of separate queries, only keys of
+which no row can have any other value say nothing (``domains.complete``). Where a threshold hides groups, where units
+are held to a number of groups, where each group is summed before it is weighted and where a bound is chosen for some
+groups alone, nothing adds up to the unit, and nothing is touched.
 """
 
 from __future__ import annotations
@@ -92,9 +92,13 @@ def _whole(planned: PlannedRelease) -> bool:
 
 
 def _rows(planned: PlannedRelease) -> Hashable:
-    """Return which rows a release counts, and how much each of them counts for."""
+    """Return which rows a release counts, and how much each of them counts for.
+
+    What was drawn for different charges is of different moments, and of a unit with too many rows a prepared copy holds
+    some where the data hold all, each of which counts for less: there sums over the same rows are not known to be.
+    """
     dropping = (key for key in (*planned.keys, *planned.within) if not key.complete)
-    return planned.release.source, planned.bounding, frozenset(map(_axis, dropping))
+    return planned.release.source, planned.bounding, planned.charge, frozenset(map(_axis, dropping))
 
 
 def _axis(key: Key) -> Hashable:

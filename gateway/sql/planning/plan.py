@@ -310,7 +310,8 @@ class PlannedRelease:
     ``parts`` are what statements of their own ask for the same groups: a histogram or different values each. Estimators
     stand in the whole alone; it has no statement of its own where it has nothing to draw. ``within`` are public keys
     that it is not grouped by, rows outside whose values are dropped all the same. ``clipped`` is the noisy count of
-    units that count for less than they have, where that is asked for.
+    units that count for less than they have, where that is asked for. ``charge`` is the one that drew it, said where
+    stored tables of several charges stand for one plan.
     """
 
     release: Release
@@ -331,6 +332,7 @@ class PlannedRelease:
     within: tuple[Key, ...] = ()
     clipped: Block | None = None
     joint: tuple[Joint, ...] = ()
+    charge: str | None = field(default=None, repr=False, compare=False)
 
     def at(self, place: int | None) -> PlannedRelease:
         """Return the release with the bound of its clip chosen: one of its candidates, by place."""
