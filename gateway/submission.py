@@ -79,5 +79,7 @@ class Submission:
         """Refuse to charge a question that is taken back."""
         if self.cancelled:
             raise Conflict(
-                "query-cancelled", "The query was cancelled before it was charged.", hint="Nothing was charged."
+                "query-cancelled",
+                "The query was cancelled before it was charged.",
+                hint="Nothing was charged but the first look of a target, if one was made before.",
             )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -21,7 +22,14 @@ from gateway.wire import QueryRequest, QueryResponse
 
 KEPT_SECONDS: Final = 600.0
 KEPT: Final = 64
-"""How long, and how many, of those that have ended are kept."""
+KEPT_EACH: Final = 16
+KEPT_CELLS: Final = 500_000
+"""How long, and how many, of those that have ended are kept: in all, of one analyst, and how many values of one
+analyst's answers, beyond the last of them.
+
+Why each analyst has limits of their own: the memory that answers at no charge take is no more than a few questions in
+flight take, however often they are asked, and nobody's flood makes room by what is another's.
+"""
 
 INSIST_SECONDS: Final = 0.2
 """How often a cancellation is said again until the question has ended."""
@@ -57,6 +65,11 @@ class Job:
         finally:
             self.ended = time.monotonic()
             self._done.set()
+
+    @property
+    def cells(self) -> int:
+        """How many values the answer has that is kept here."""
+        return 0 if self.found is None else len(self.found[0].rows) * len(self.found[0].columns)
 
     async def within(self, seconds: float | None) -> bool:
         """Wait for the end, at most that long if it is said, and return whether it has come; it goes on if not."""
@@ -105,7 +118,7 @@ class Jobs:
         passed = time.monotonic() - job.began
         if quantum:
             await asyncio.sleep(math.ceil(passed / quantum) * quantum - passed)
-        if job.ended is None:
+        if job.ended is None and not job.submission.cancelled:  # said once, it is insisted upon already
             job.submission.cancel()
             self._go(_insist(job))
 
@@ -124,13 +137,21 @@ class Jobs:
         if not job.late:
             self.forget(job)
             return
-        if job.found is not None and job.found[0].query_id == job.submission.id:
-            job.found = None  # it stands in the ledger
-        ended = [each for each in self._jobs.values() if each.ended is not None]
-        oldest = time.monotonic() - KEPT_SECONDS
-        for place, each in enumerate(ended):
-            if place < len(ended) - KEPT or (each.ended is not None and each.ended < oldest):
-                self.forget(each)
+        if job.found is not None:
+            # What stands in the ledger is read from there; of the rest, the text as it was asked for is not kept.
+            found, _ = job.found
+            job.found = None if found.query_id == job.submission.id else (found, Response())
+        asyncio.get_running_loop().call_later(KEPT_SECONDS, self.forget, job)
+        ended = sorted((each for each in self._jobs.values() if each.ended is not None), key=_newest)
+        mine = [each for each in ended if each.analyst == job.analyst]
+        cells = list(accumulate(each.cells for each in mine))
+        large = [each for each, sum_of in zip(mine[1:], cells[1:], strict=True) if each.cells and sum_of > KEPT_CELLS]
+        for each in (*mine[KEPT_EACH:], *large, *ended[KEPT:]):
+            self.forget(each)
+
+
+def _newest(job: Job) -> float:
+    return -(job.ended or 0.0)
 
 
 async def _insist(job: Job) -> None:

@@ -211,6 +211,10 @@ def _unwritten(
             suspended = False  # nothing was told then, and nothing is withheld now
         if suspended and (charged is None or suspensions.cause(conn, dataset, analyst) != charged):
             refused(LedgerSuspended(), dataset)
+        if job.found is not None and job.found[0].query_id is not None:
+            held = records.find(conn, job.found[0].query_id)
+            if held is not None and held.outcome is not None and held.outcome.payload is None:
+                raise AnswerDeleted(query_id=held.charge.id)  # given at no charge then, it is nobody's any more
     if job.error is not None:
         raise job.error
     assert job.found is not None

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 
 from budget import suspensions
-from gateway import query
+from gateway import admin, query
 from gateway.engines.duckdb import DuckdbSession
+from gateway.http import jobs
 from tests.http.shapes import problem
-from tests.http.world import InProcess, World, world
+from tests.http.world import InProcess, World, rote, world
 
 ASKED = {"sql": "SELECT sex, COUNT(*) AS n FROM person GROUP BY sex", "dataset": "health", "epsilon": 0.5}
 ASYNC = {"Prefer": "respond-async"}
@@ -242,3 +243,55 @@ def test_outcomes_of_polls_show_at_multiples_since_submission(tmp_path: Path, en
         got = client.get(place, headers={**made.bearer(), "Prefer": "wait=20"})
         assert got.status_code == 200
         assert time.monotonic() - began >= 1.4, "a poll has its own multiple, after that of the outcome"
+
+
+def test_what_is_kept_of_one_analyst_has_limits_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No flood fills the memory, and none makes room by what is another's."""
+    monkeypatch.setattr(jobs, "KEPT", 10)
+    monkeypatch.setattr(jobs, "KEPT_EACH", 3)
+    with world(tmp_path) as made:
+        client = made.client(rote)  # answers that are no charge of their own
+        kept = client.app.state.jobs._jobs
+
+        def several(name: str, times: int) -> list[str]:
+            return [_through(client, later(ask(made, client, name)), made.bearer(name)) for _ in range(times)]
+
+        (others,) = several("bob", 1)
+        mine = several("ada", 12)
+        assert [each in {f"/v1/queries/{name}" for name in kept} for each in mine] == [False] * 9 + [True] * 3
+        assert client.get(others, headers=made.bearer("bob")).status_code == 200
+        assert all(not each.found[1].body for each in kept.values()), "as it was asked for it is kept twice"
+        problem(client.get(mine[0], headers=made.bearer()), 404, "query-unknown")
+        monkeypatch.setattr(jobs, "KEPT_CELLS", 6)  # of two answers: six values each
+        last = several("ada", 2)
+        assert [name for name, each in kept.items() if each.analyst == "ada"] == [last[1].rpartition("/")[2]]
+
+
+def _through(client: InProcess, place: str, bearer: dict[str, str]) -> str:
+    assert client.get(place, headers={**bearer, "Prefer": "wait=20"}).status_code == 200
+    return place
+
+
+def test_an_answer_that_is_deleted_is_not_given_from_memory(
+    here_and_client: tuple[World, InProcess], engine: Engine
+) -> None:
+    made, client = here_and_client
+    engine.go.set()
+    first = client.post("/v1/query", json=ASKED, headers=made.bearer()).json()
+    place = _through(client, later(ask(made, client)), made.bearer())
+    assert client.get(place, headers=made.bearer()).json()["rows"] == first["rows"]
+    assert admin.delete_answers(made.service.control, "health", actor="root", query=first["query_id"]) == 1
+    gone = client.get(place, headers=made.bearer())
+    assert (gone.status_code, gone.json()["code"]) == (410, "answer-deleted")
+
+
+def test_a_question_is_cancelled_by_one_voice(here_and_client: tuple[World, InProcess], engine: Engine) -> None:
+    """However often it is said: each would go on until the database has heard it."""
+    made, client = here_and_client
+    place = begun(made, client, engine)
+    going = client.app.state.jobs._tasks
+    for _ in range(5):
+        assert client.request("DELETE", place, headers=made.bearer()).status_code == 204
+    assert len(going) == 2, "the question, and who insists"
+    engine.go.set()
+    assert client.get(place, headers={**made.bearer(), "Prefer": "wait=20"}).json()["code"] == "execution-failed"
