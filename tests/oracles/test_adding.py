@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from gateway.sql.inference import domains
-from gateway.sql.planning import choose, margins
+from gateway.sql.planning import choose, keys, margins
 from gateway.sql.planning.margins import Family, families
 from gateway.sql.planning.plan import Linear, Plan, PlannedRelease
 from tests.oracles import neighbours
@@ -143,7 +143,7 @@ def _dropped_nowhere_else(patch: pytest.MonkeyPatch) -> None:
 
 def _complete_by_declaration(patch: pytest.MonkeyPatch) -> None:
     honest = domains.complete
-    patch.setattr(choose, "complete", lambda *args: args[0].kind == "text" or honest(*args))
+    patch.setattr(keys, "complete", lambda *args: args[0].kind == "text" or honest(*args))
 
 
 def _rounded_apart(patch: pytest.MonkeyPatch) -> None:
