@@ -92,8 +92,11 @@ class DuckdbCopier:
             self._connection.execute(f"DROP SCHEMA {_STATE} CASCADE")
             self._connection.execute("CHECKPOINT discreet_copy")
         self._connection.close()
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:  # also where an admin dropped the copy meanwhile
+            raise EngineError(f"the file of a copy could not be written out: {error.strerror}") from error
 
     def drop(self) -> None:
         """Remove the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -25,8 +26,12 @@ class Held:
         descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, descriptor)
         if _SHARED is not None:
-            # struct flock: the whole file, shared
-            fcntl.fcntl(descriptor, _SHARED, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+            try:
+                # struct flock: the whole file, shared
+                fcntl.fcntl(descriptor, _SHARED, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a kernel that says Linux and knows no such lock
+                    raise
 
 
 class Alone:
