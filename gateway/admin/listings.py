@@ -71,10 +71,13 @@ def _list(session: Session, table: Table, columns: Sequence[Column], dataset: Da
         for place, column in enumerate(columns)
     ]
     found = sorted(set(zip(*values, strict=True)), key=canonical_order)
-    if any(_long(value) for row in found for value in row):
+    if not all(_shown(value) for row in found for value in row):
         return None
     return Listing(tuple(column.name for column in columns), tuple(found))
 
 
-def _long(value: Value) -> bool:
-    return isinstance(value, str) and (len(value) > MOST_CHARACTERS or "\0" in value)
+def _shown(value: Value) -> bool:
+    """Whether a group with that value is shown as it is: neither a text beyond use, nor NULL for being too large."""
+    if isinstance(value, str):
+        return len(value) <= MOST_CHARACTERS and "\0" not in value
+    return not isinstance(value, int) or abs(value) < 2**63

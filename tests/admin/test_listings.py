@@ -24,6 +24,7 @@ privacy_unit: {key: buyer}
 tables:
   sale: {owner: buyer, max_rows_per_unit: 3, columns: {buyer: {type: integer}, item: {type: integer}}}
   item: {public: true, key: item}
+  code: {public: true}
   rate: {public: true, columns: {step: {type: integer}, since: {type: date}, note: {type: text}, share: {type: number}}}
 budget: {epsilon: 100, delta: 1e-6}
 per_query: {max_epsilon: 50, delta: 1e-9}
@@ -45,6 +46,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
         "INSERT INTO sale SELECT i, i % 4 FROM range(400) t(i)",
         "CREATE TABLE item (item INTEGER PRIMARY KEY, area VARCHAR, price DOUBLE)",
         "INSERT INTO item VALUES (0, 'west', 1.5), (1, 'east', 2), (2, 'east', NULL)",
+        "CREATE TABLE code (code HUGEINT, wide BOOLEAN)",
+        "INSERT INTO code VALUES (1, false), (9223372036854775808, true)",
         "CREATE TABLE rate (step INTEGER, since DATE, note VARCHAR, share DOUBLE)",
         "INSERT INTO rate SELECT i, DATE '2020-01-01' + (i % 3)::INTEGER, repeat('x', 201), i FROM range(2000) t(i)",
     )
@@ -70,11 +73,12 @@ def asked(service: Service, sql: str) -> QueryResponse:
 
 
 def test_small_tables_are_listed_whole_and_long_ones_by_their_columns_of_few_values(service: Service) -> None:
-    sale, item, rate = dataset(service).tables
+    sale, item, code, rate = dataset(service).tables
     assert sale.listings == ()
     assert [(each.columns, each.rows) for each in item.listings] == [
         (("item", "area"), ((0, "west"), (1, "east"), (2, "east")))
     ]
+    assert [each.columns for each in code.listings] == [("wide",)], "numbers that are shown as NULL are in no list"
     days = tuple((date(2020, 1, day),) for day in (1, 2, 3))
     assert [(each.columns, each.rows) for each in rate.listings] == [(("since",), days)]
     info = admin.show_dataset(service.control, "shop").info

@@ -11,7 +11,10 @@ import pytest
 
 from gateway.policy.model import Dataset, Listing
 from gateway.sandbox import Sandbox
+from gateway.sql.algebra import Constant, Ref
+from gateway.sql.inference.known import Known
 from gateway.sql.planning.groups import every
+from gateway.sql.planning.keys import keyed
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, KEYED_CLINIC, tidy
 from tests.oracles.databases import Bases, Database, duckdb_dataset
@@ -176,6 +179,13 @@ def test_what_is_listed_decides_which_groups_there_are() -> None:
     assert ("NORTH",) in upper
     left = "FROM visit v LEFT JOIN site s ON v.site_id = s.site_id"
     assert groups(f"SELECT s.region, COUNT(*) AS n {left} GROUP BY s.region") == [("north",), ("south",), (None,)]
+
+
+def test_no_key_is_called_what_another_one_is_in_the_bounded_sql() -> None:
+    columns = {f"{name}#0": Known("integer", origin=("t", name)) for name in ("k1", "K0")}
+    named = (("k0", Ref("k1#0", "integer")), ("k1", Ref("K0#0", "integer")), ("k2", Constant(1, "integer")))
+    keys, _ = keyed(named, columns, (), duckdb_dataset(CLINIC), 10, 10)
+    assert [key.label for key in keys] == ["k1_k0", "K0_k1", "k2"]
 
 
 def test_more_groups_than_a_release_may_have_are_private() -> None:

@@ -23,8 +23,8 @@ def keyed(
     public_groups: int,
     integer_domain: int,
 ) -> tuple[tuple[Key, ...], tuple[Joint, ...]]:
-    """Return the group keys with their public domains, each under a name that no other key and no measure has, and
-    which of their values stand together.
+    """Return the group keys with their public domains, each under a name that no other key and no measure has (some
+    engines' HAVING reads it before the key of that name), and which of their values stand together.
 
     Where what public tables hold would make too many groups, it is left out: the keys are private then.
     """
@@ -46,9 +46,8 @@ def _listed(
     for name, key in named:
         about = known(key, columns)
         label = about.origin[1] if about.origin is not None else name
-        if re.fullmatch(r"[cm]\d+(_\d+)?", label, re.IGNORECASE) or any(
-            label.lower() == other.label.lower() for other in keys
-        ):
+        taken = label != name and re.fullmatch(r"[ckm]\d+(_\d+)?", label, re.IGNORECASE)
+        if taken or any(label.lower() == other.label.lower() for other in keys):
             label = f"{label}_{name}"
         found = place(key, columns, holding)
         if found is not None:
