@@ -242,13 +242,19 @@ def _remove(dataset: Dataset, preparation: str, settings: Settings, writer: str 
 
 
 def _role(engine: base.Engine, dataset: Dataset, settings: Settings) -> str:
-    """Return the role that is to read the copy, having looked that the source is as the policy was applied to it."""
+    """Return the role that is to read the copy, having looked that the source is as the policy was applied to it.
+
+    And that this role may read there what is copied, whoever copies it: else a right that was taken from it would come
+    back with the copy.
+    """
     known = dict(dataset.shapes)
     with engine.session(_limits(settings)) as session:
         if dict(session.schema(list(known))) != known:
             raise Unavailable("prepare-failed", "The tables are no longer as they were when the policy was applied.")
         if dataset.dialect == "duckdb":
             return ""
+        for table in dataset.tables:
+            session.fetch(copies.readable(table, dataset))
         return str(session.fetch("SELECT CAST(current_user AS TEXT) AS role").column("role")[0].as_py())
 
 

@@ -100,13 +100,23 @@ class PostgresCopier:
             self._connection.close()
 
     def _unrestricted(self, table: str) -> None:
-        """Refuse a table of which roles see rows each of its own: the writer might copy what the reader may not see."""
+        """Refuse what shows each role rows of its own: the writer might copy what the reader may not see.
+
+        That is a table under row-level security, and a view that reads its tables with the rights of who asks: the
+        rules of those tables are then the asking role's.
+        """
         asked = (f"{self._source}.{_quoted(table)}",)
         found = self._connection.execute(
-            "SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)", asked
+            "SELECT relrowsecurity OR EXISTS (SELECT FROM pg_catalog.pg_options_to_table(reloptions) "
+            "WHERE option_name = 'security_invoker' AND CAST(option_value AS BOOL)) "
+            "FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)",
+            asked,
         ).fetchone()
         if found != (False,):
-            raise EngineError(f"{table} is under row-level security, or not there: it cannot be copied by another role")
+            raise EngineError(
+                f"{table} is under row-level security, a view with security_invoker, or not there: "
+                "it cannot be copied by another role"
+            )
 
     def _run(self, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(sql.encode())

@@ -290,6 +290,47 @@ def test_the_reading_role_reads_the_copy_and_no_more(postgres: Service) -> None:
         assert set(engine.tables()) == {"person", "visit", "treatment", "site"}
 
 
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        ("REVOKE SELECT ON visit FROM {role}", "permission denied"),
+        (
+            "REVOKE SELECT ON visit FROM {role}; GRANT SELECT (visit_id, person_id, site_id) ON visit TO {role}",
+            "denied",
+        ),
+        ("ALTER TABLE visit ENABLE ROW LEVEL SECURITY", "row-level security"),
+    ],
+)
+def test_a_copy_gives_no_right_that_the_reading_role_has_not(
+    postgres: Service, postgres_url: str, taken: str, said: str
+) -> None:
+    role = f"reads_{urlsplit(postgres_url).path[1:]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(taken.format(role=role).encode())
+    with pytest.raises(Unavailable, match=said):
+        prepare(postgres)
+
+
+def test_a_view_that_asks_who_reads_is_not_copied(postgres: Service, postgres_url: str, tmp_path: Path) -> None:
+    """What its tables show is the asking role's: the writer would copy what the reader never sees."""
+    role = f"reads_{urlsplit(postgres_url).path[1:]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for statement in (
+            "ALTER TABLE visit RENAME TO visit_rows",
+            "ALTER TABLE visit_rows ENABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY others ON visit_rows TO {role} USING (person_id <> 1)",
+            "CREATE VIEW visit WITH (security_invoker = on) AS SELECT * FROM visit_rows",
+            f"GRANT SELECT ON visit TO {role}",
+        ):
+            connection.execute(statement.encode())
+    with postgres.reads.connect() as conn:
+        engine = postgres.catalogue.source(conn, "health").engine
+    text = POLICY.replace("max_rows_per_unit: 4", "max_rows_per_unit: 4\n    row_wise_view: true").format(engine=engine)
+    admin.apply_dataset(postgres.control, postgres.settings, text, actor="root", folder=tmp_path)
+    with pytest.raises(Unavailable, match="security_invoker"):
+        prepare(postgres)
+
+
 def test_an_interrupted_run_is_gone_on_with_and_serves_nothing(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     source = bounded(duck, VISITS)
     sound, keys = DuckdbCopier.copy, []

@@ -139,6 +139,13 @@ def key_check(table: Table, dataset: Dataset) -> str | None:
     return f"SELECT CASE WHEN COUNT({key}) = COUNT(DISTINCT {key}) THEN 1 ELSE 0 END FROM {found.source}"
 
 
+def readable(table: Table, dataset: Dataset) -> str:
+    """Return a query for no rows, which a role may run if it may read every column of the source that is copied."""
+    write = writer(dataset.dialect)
+    columns = ", ".join(write.identifier(column.name) for column in table.columns)
+    return f"SELECT {columns} FROM {write.identifier(table.name)} WHERE FALSE"
+
+
 def count(table: Table, dataset: Dataset) -> str:
     """Return a query for the number of rows at the source, whosever they are."""
     return f"SELECT COUNT(*) FROM {writer(dataset.dialect).identifier(table.name)}"
