@@ -133,6 +133,31 @@ def breaches(bases: tuple[DuckdbDatabase, DuckdbDatabase], data: Data) -> list[s
     return found
 
 
+def test_numbers_that_are_shown_as_null_meet_in_one_group() -> None:
+    """One person's folds by 2^64, 2^65 and NULL are one group to whoever sees it."""
+    large = (2**64, 2**65)
+    stay = Tab(
+        "stay",
+        (
+            Col("who", "integer", "BIGINT", "bigint", (1, 2)),
+            Col("code", "integer", "HUGEINT", "numeric(38)", large, (), f"values: {list(large)}, nullable: true"),
+            Col("cost", "integer", "BIGINT", "bigint", (5,), (), "lower: 0, upper: 10"),
+        ),
+        "who",
+        policy="owner: who\n    max_rows_per_unit: 3",
+    )
+    large_world = World("large", "{key: who}", (stay,))
+    one, two = DuckdbDatabase(large_world), DuckdbDatabase(large_world)
+    one.fill({"stay": [(1, code, 10) for code in (*large, None)]})
+    two.fill({"stay": []})
+    sql = "SELECT code, SUM(cost, contribution_bounds_per_group => (0, 10)) FROM stay GROUP BY code"
+    for mechanism in MECHANISMS:
+        planned = plan(written(sql, mechanism), duckdb_dataset(large_world))
+        assert neighbours.compare(planned, one.fetch, two.fetch) == []
+    one.close()
+    two.close()
+
+
 def test_a_spread_that_is_only_hoped_for_is_found(
     bases: tuple[DuckdbDatabase, DuckdbDatabase], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.policy.model import Value
 from gateway.sql.algebra import Ref, Release
 from gateway.sql.inference.facts import Facts
 from gateway.sql.planning.groups import Key
@@ -28,10 +29,15 @@ def apart(release: Release, keys: Sequence[Key], found: Facts) -> bool:
     and no single number changes by more than one row can change it. L1 stays M times that of a row.
     """
     exact = {key.scalar.name: key for key in keys if isinstance(key.scalar, Ref) and key.kind in EXACT}
-    public = {name for name, key in exact.items() if key.values is not None}
+    public = {name for name, key in exact.items() if key.values is not None and all(map(_shown, key.values))}
     if release.folded:
         return len(public) == len(keys)
     never_null = {name for name in public if None not in (exact[name].values or ())}
     own = {name for name, about in found.columns.items() if about.owner}
     own |= set() if found.owner is None else {found.owner}
     return bool(own) and any(not unique <= own and unique <= own | never_null for unique in found.unique)
+
+
+def _shown(value: Value) -> bool:
+    """Whether a group with that value is told apart from all others: not a number that is shown as NULL."""
+    return not isinstance(value, int) or abs(value) < 2**63
