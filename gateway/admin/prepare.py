@@ -169,7 +169,11 @@ def drop_copy(control: Engine, settings: Settings, name: str, *, actor: str, wri
 
 
 def sweep_copies(control: Engine, settings: Settings) -> None:
-    """Remove the copies of all datasets that are of versions no longer in force, where that can be done from here."""
+    """Remove the copies of all datasets that are of versions no longer in force, where that can be done from here.
+
+    And files of copies that were dropped: what removes one may end between the two.
+    """
+    _sweep_files(control, settings)
     with reader(control).connect() as conn:
         names = [name for name in policies.names(conn) if preparations.standing(conn, name)]
     for name in names:
@@ -178,6 +182,21 @@ def sweep_copies(control: Engine, settings: Settings) -> None:
             _sweep(
                 control, settings, dataset, None if dataset.dialect == "duckdb" else settings.prepare_writer, SWEEPER
             )
+
+
+def _sweep_files(control: Engine, settings: Settings) -> None:
+    left = [path.stem for path in settings.copies.glob("*.duckdb")]
+    if not left:
+        return
+    with reader(control).connect() as conn:
+        gone = preparations.dropped(conn, left)
+    from gateway.engines.duckdbcopier import remove
+
+    for each in gone:
+        try:
+            remove(file(each, settings.copies))
+        except base.EngineError:
+            log.exception("the file of a copy that was dropped could not be removed")
 
 
 def _sweep(control: Engine, settings: Settings, dataset: Dataset, writer: str | None, actor: str) -> None:

@@ -7,6 +7,7 @@ either version is no longer in force, or until an admin drops it: public instant
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,14 @@ def drop(conn: Connection, id: str) -> None:  # noqa: A002
         .where(preparation.c.id == id, preparation.c.dropped_at.is_(None))
         .values(dropped_at=chain.now(conn))
     )
+
+
+def dropped(conn: Connection, ids: Sequence[str]) -> list[str]:
+    """Return those of some copies that were dropped."""
+    rows = conn.execute(
+        select(preparation.c.id).where(preparation.c.id.in_(ids), preparation.c.dropped_at.is_not(None))
+    )
+    return sorted(rows.scalars())
 
 
 def _latest(conn: Connection, dataset: str, policy_version: int, data_version: int) -> Prepared | None:

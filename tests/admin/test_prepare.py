@@ -257,6 +257,22 @@ def test_a_running_gateway_removes_what_no_plan_reads(duck: Service) -> None:
     assert len(ask(duck, VISITS).rows) == 4
 
 
+def test_a_file_that_was_dropped_and_is_there_still_is_removed(duck: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise EngineError("the folder is read-only")
+
+    prepare(duck)
+    [file] = duck.settings.copies.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "_remove", fails)
+        with pytest.raises(Unavailable, match="read-only"):
+            admin.drop_copy(duck.control, duck.settings, "health", actor="root")
+    assert file.exists()
+    assert duck.upkeep is not None
+    duck.upkeep.look()
+    assert not file.exists()
+
+
 def test_the_copy_holds_what_it_should_and_no_key(duck: Service) -> None:
     prepare(duck)
     [file] = duck.settings.copies.iterdir()
