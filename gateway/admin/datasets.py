@@ -140,8 +140,9 @@ def bump_data_version(
                 raise unknown(name)
             dataset = rebuild(stored, 1)
             versions.record(conn, dataset)
-            if held is not None and listings_from_json(stored.shapes) != held:
-                shapes = shapes_to_json(shapes_from_json(stored.shapes), held)
+            # Lists that were read under an earlier policy say nothing of the tables of this one, which has its own.
+            if held is not None and held[0] == stored.version and listings_from_json(stored.shapes) != held[1]:
+                shapes = shapes_to_json(shapes_from_json(stored.shapes), held[1])
                 policies.append(
                     conn,
                     name,
@@ -159,16 +160,20 @@ def bump_data_version(
         raise Conflict("changed-meanwhile", "Somebody else did this at the same moment.") from None
 
 
-def _held(control: Engine, settings: Settings, name: str, opener: Opener | None) -> model.Listings | None:
-    """Return what the public tables of a dataset hold now; None if there are none, or its database cannot be read."""
+def _held(control: Engine, settings: Settings, name: str, opener: Opener | None) -> tuple[int, model.Listings] | None:
+    """Return a policy's version and what its public tables hold now; None if there are none, or its database cannot be
+    read.
+    """
     with reader(control).connect() as conn:
         stored = policies.latest(conn, name)
-    dataset = None if stored is None else rebuild(stored, 1)
-    if dataset is None or not any(table.public for table in dataset.tables):
+    if stored is None:
+        return None
+    dataset = rebuild(stored, 1)
+    if not any(table.public for table in dataset.tables):
         return None
     try:
         with opened_engine(dataset.engine, opener) as engine:
-            return _read_lists(engine, dataset, settings)
+            return stored.version, _read_lists(engine, dataset, settings)
     except (Unavailable, RequestInvalid, PolicyInvalid):
         return None
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from gateway import admin
+from gateway.admin import datasets
 from gateway.auth.principal import Principal
-from gateway.policy.model import Dataset
+from gateway.policy.model import Dataset, Listings
 from gateway.query import answer
 from gateway.service import Service, open_service
 from gateway.settings import Settings
@@ -119,3 +121,21 @@ def test_groups_that_stand_together_are_added_up(service: Service) -> None:
     again = asked(service, kinds.format("", ""))
     assert [row[:2] for row in again.rows] == [[0, "west"], [1, "east"], [2, "east"]]
     assert again.cached
+
+
+def test_lists_of_an_earlier_policy_are_not_those_of_one_applied_meanwhile(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, settings = datasets._read_lists, service.settings
+    without = POLICY.replace("  item: {public: true, key: item}\n", "")
+
+    def slow(*given: Any) -> Listings:
+        monkeypatch.setattr(datasets, "_read_lists", honest)
+        found = honest(*given)
+        admin.apply_dataset(service.control, settings, without, actor="another", folder=tmp_path)
+        return found
+
+    monkeypatch.setattr(datasets, "_read_lists", slow)
+    run(tmp_path, "INSERT INTO item VALUES (3, 'north', 0)")
+    admin.bump_data_version(service.control, "shop", actor="test", settings=settings)
+    assert [table.name for table in dataset(service).tables if table.listings] == ["code", "rate"]

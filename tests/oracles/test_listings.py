@@ -119,11 +119,12 @@ def test_the_longest_list_is_read_by_engines(request: pytest.FixtureRequest, eng
 
 @pytest.mark.parametrize("asked", [{"bounding": "above_threshold"}, {"bounding": "exponential"}, {"counted": True}])
 @pytest.mark.parametrize("counted", ["COUNT(*) AS n", "COUNT(*) AS n, COUNT(DISTINCT v.person_id) AS p"])
+@pytest.mark.parametrize("engine", ["duckdbs", "postgreses", "sqlites"])
 def test_numbers_of_units_over_all_groups_do_not_leave_with_the_last_group_shown(
-    duckdbs: Bases, counted: str, asked: dict[str, Any]
+    request: pytest.FixtureRequest, engine: str, counted: str, asked: dict[str, Any]
 ) -> None:
     """Who is alone in the only listed pair left would take the number of all heavy units away with it."""
-    bare, (one, two) = duckdbs[CLINIC]
+    bare, (one, two) = request.getfixturevalue(engine)[CLINIC]
     listing = Listing(("site_id", "region"), ((1, "south"), (2, "north")))
     tables = tuple(replace(each, listings=(listing,)) if each.name == "site" else each for each in bare.tables)
     dataset = replace(bare, tables=tables)
