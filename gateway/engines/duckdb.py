@@ -77,7 +77,7 @@ SELECT constraint_type, constraint_column_names, referenced_table, referenced_co
 WHERE database_name = current_database() AND schema_name = 'main' AND table_name = $table
 """
 # A macro that a file holds stands before the built-in function of its name, sum() and isnan() included.
-_SHADOWS: Final = """
+SHADOWS: Final = """
 SELECT DISTINCT function_name FROM duckdb_functions() WHERE NOT internal
 AND lower(function_name) IN (SELECT lower(function_name) FROM duckdb_functions() WHERE internal) ORDER BY ALL
 """
@@ -158,7 +158,7 @@ class DuckdbEngine:
                 # a second engine on the same file shares the database that the first one has locked
                 if connection.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
                     self._restrict(connection, limits)
-                shadows = [str(row[0]) for row in connection.execute(_SHADOWS).fetchall()]
+                shadows = [str(row[0]) for row in connection.execute(SHADOWS).fetchall()]
             except (duckdb.Error, OSError) as error:
                 connection.close()
                 self._held = None

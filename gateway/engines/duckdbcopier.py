@@ -12,7 +12,7 @@ import duckdb
 
 from gateway.engines.base import EngineError
 from gateway.engines.copier import Begun
-from gateway.engines.duckdb import DuckdbEngine, translated
+from gateway.engines.duckdb import SHADOWS, DuckdbEngine, translated
 from gateway.engines.held import Alone
 
 _SETTINGS: Final = (
@@ -52,6 +52,9 @@ class DuckdbCopier:
                 path.chmod(0o600)
                 self._alone = _alone(path)
                 self._connection.execute("USE discreet_source")
+                shadows = self._connection.execute(SHADOWS).fetchall()
+            if shadows:  # of this very file: the engine may hold one that has been replaced since
+                raise EngineError(f"the data redefine built-in functions by macros: {', '.join(n for (n,) in shadows)}")
         except BaseException:
             self.close()
             raise

@@ -153,8 +153,7 @@ class Table:
     owner's own column one of them, so that an owner has at most one row by construction. ``key`` is the declared key
     of a public table (its uniqueness is checked for each data version, not known from here); ``also_about`` names
     columns that lead to further people whom the promise does not cover in this table. Of a prepared dataset ``copy``
-    says what is read in place of the table, whose rows' owners are found already.
-    columns that lead to further people whom the promise does not cover in this table. ``listings`` are what a public
+    says what is read in place of the table, whose rows' owners are found already. ``listings`` are what a public
     table's columns held when the policy was applied: lists that anybody may see, and no facts about what is there now.
     """
 

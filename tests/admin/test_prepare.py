@@ -23,6 +23,7 @@ from gateway.admin import prepare as making
 from gateway.admin.prepare import Progress
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError, EngineUnavailable
+from gateway.engines.duckdb import DuckdbEngine
 from gateway.engines.duckdbcopier import DuckdbCopier
 from gateway.engines.open import open_engine
 from gateway.errors import Conflict, NotFound, RequestInvalid, SqlRefused, Unavailable
@@ -423,6 +424,18 @@ def test_who_began_before_a_copy_was_ready_leaves_it_as_it_is(duck: Service, mon
     assert not prepare(duck).made
     assert reports[0].made
     assert len(ask(duck, VISITS, use_cache=False).rows) == 4
+
+
+def test_macros_of_a_file_that_took_the_place_of_the_data_are_refused(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "data.duckdb")) as connection:
+        connection.execute("CREATE TABLE person (person_id BIGINT)")
+    with duckdb.connect(str(tmp_path / "new.duckdb")) as connection:
+        connection.execute("CREATE MACRO md5(x) AS 'all alike'")
+    with closing(DuckdbEngine(tmp_path / "data.duckdb")) as engine:
+        assert engine.read_only()
+        (tmp_path / "new.duckdb").rename(tmp_path / "data.duckdb")
+        with pytest.raises(EngineError, match="macros: md5"):
+            DuckdbCopier(tmp_path / "copy.duckdb", engine, 2**30)
 
 
 def test_a_folder_of_files_is_copied(shared: Service) -> None:
