@@ -152,7 +152,11 @@ def _state(service: Service, caller: Principal, query_id: str) -> tuple[Record |
             return None, "unknown"
         conductor.withhold(conn, caller, record)
     if abandoned(service, record):
-        return record, "abandoned"
+        with service.reads.connect() as conn:
+            record = records.get(conn, query_id)  # it may have come to its end just before nobody worked at it any more
+            conductor.withhold(conn, caller, record)
+        if record.outcome is None:
+            return record, "abandoned"
     if record.outcome is None or not shows(record, service.settings.latency_quantum_ms):
         return record, "running"
     return record, "settled"

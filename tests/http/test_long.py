@@ -14,9 +14,11 @@ import pyarrow as pa
 import pytest
 
 from budget import suspensions
-from gateway import admin, query
+from budget.records import Record
+from gateway import admin, executing, query
 from gateway.engines.duckdb import DuckdbSession
-from gateway.http import jobs
+from gateway.http import jobs, queries
+from gateway.service import Service
 from tests.http.shapes import problem
 from tests.http.world import InProcess, World, rote, world
 
@@ -295,3 +297,21 @@ def test_a_question_is_cancelled_by_one_voice(here_and_client: tuple[World, InPr
     assert len(going) == 2, "the question, and who insists"
     engine.go.set()
     assert client.get(place, headers={**made.bearer(), "Prefer": "wait=20"}).json()["code"] == "execution-failed"
+
+
+def test_a_question_that_ends_just_then_is_not_abandoned(
+    here_and_client: tuple[World, InProcess], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at before its end, and who works at it after."""
+    made, client = here_and_client
+    place = begun(made, client, engine)
+    honest = queries.abandoned
+
+    def late(service: Service, record: Record) -> bool:
+        engine.go.set()
+        while record.charge.id in executing._RUNNING:
+            time.sleep(0.01)
+        return honest(service, record)
+
+    monkeypatch.setattr(queries, "abandoned", late)
+    assert made.client(query.answer).get(place, headers=made.bearer()).status_code == 200
