@@ -17,13 +17,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.admin.datasets import Opener, opened_engine
 from gateway.catalogue import Catalogue
 from gateway.engines import base
 from gateway.engines.copier import Copier
 from gateway.errors import Conflict, RequestInvalid, Unavailable
+from gateway.policy.document import PolicyInvalid
 from gateway.policy.model import Dataset, Preparation
 from gateway.policy.prepared import NotPrepared, file, layout, place, prepared, schema
 from gateway.policy.snapshot import shapes_to_json
@@ -122,7 +123,7 @@ def prepare_dataset(
         with _failing():
             _remove(dataset, begun.id, settings, writer)
         raise Conflict("changed-meanwhile", "A version changed, or the copy was dropped, while it was made.")
-    _sweep(control, settings, dataset, writer, actor)
+    _sweep(control, settings, name, writer or settings.prepare_writer, actor)
     return report
 
 
@@ -156,15 +157,16 @@ def is_prepared(control: Engine, settings: Settings, name: str) -> bool:
 def drop_copy(control: Engine, settings: Settings, name: str, *, actor: str, writer: str | None = None) -> int:
     """Remove the copies of a dataset, so that plans read the data again from this instant on; return how many."""
     dataset = _source(control, name)
-    writer = _writer(dataset, settings, writer)
+    _writer(dataset, settings, writer)
     with control.begin() as conn:
-        found = preparations.standing(conn, name)
-        for each in found:
+        found = [(each, _copied_of(conn, each, dataset)) for each in preparations.standing(conn, name)]
+        writers = [_writer(copied, settings, writer) for _, copied in found]
+        for each, _ in found:
             preparations.drop(conn, each.id)
             acts.note(conn, actor, "dataset-prepare-drop", name, each.id)
-    for each in found:
+    for (each, copied), by in zip(found, writers, strict=True):
         with _failing():
-            _remove(dataset, each.id, settings, writer)
+            _remove(copied, each.id, settings, by)
     return len(found)
 
 
@@ -177,11 +179,7 @@ def sweep_copies(control: Engine, settings: Settings) -> None:
     with reader(control).connect() as conn:
         names = [name for name in policies.names(conn) if preparations.standing(conn, name)]
     for name in names:
-        dataset = _source(control, name)
-        if dataset.dialect == "duckdb" or settings.prepare_writer is not None:
-            _sweep(
-                control, settings, dataset, None if dataset.dialect == "duckdb" else settings.prepare_writer, SWEEPER
-            )
+        _sweep(control, settings, name, settings.prepare_writer, SWEEPER)
 
 
 def _sweep_files(control: Engine, settings: Settings) -> None:
@@ -199,23 +197,32 @@ def _sweep_files(control: Engine, settings: Settings) -> None:
             log.exception("the file of a copy that was dropped could not be removed")
 
 
-def _sweep(control: Engine, settings: Settings, dataset: Dataset, writer: str | None, actor: str) -> None:
+def _sweep(control: Engine, settings: Settings, name: str, writer: str | None, actor: str) -> None:
     """Remove the copies of versions that are no longer in force; one that cannot be is left for the next time."""
     with reader(control).connect() as conn:
-        found = preparations.standing(conn, dataset.name)
-        # read last: no copy of a later version is among what was found
-        dataset = Catalogue(1).source(conn, dataset.name)
-    for each in found:
-        if (each.policy_version, each.data_version) == (dataset.version, dataset.data_version):
+        found = preparations.standing(conn, name)
+        now = Catalogue(1).source(conn, name)  # read last: no copy of a later version is among what was found
+        ended = [each for each in found if (each.policy_version, each.data_version) != (now.version, now.data_version)]
+        held = [(each, _copied_of(conn, each, now)) for each in ended]
+    for each, dataset in held:
+        if dataset.dialect == "postgres" and writer is None:
             continue
         try:
-            _remove(dataset, each.id, settings, writer)
+            _remove(dataset, each.id, settings, writer if dataset.dialect == "postgres" else None)
         except base.EngineError:
-            log.exception("an earlier copy of dataset %s could not be removed", dataset.name)
+            log.exception("an earlier copy of dataset %s could not be removed", name)
             continue
         with control.begin() as conn:
             preparations.drop(conn, each.id)
-            acts.note(conn, actor, "dataset-prepare-drop", dataset.name, each.id)
+            acts.note(conn, actor, "dataset-prepare-drop", name, each.id)
+
+
+def _copied_of(conn: Connection, copy: preparations.Prepared, now: Dataset) -> Dataset:
+    """Return the dataset as it was copied: it may be in another engine now, and the copy is where it was made."""
+    try:
+        return Catalogue(1).at(conn, copy.dataset, copy.policy_version, copy.data_version)
+    except PolicyInvalid:  # today's rules would not apply it any more
+        return now
 
 
 def _source(control: Engine, name: str) -> Dataset:

@@ -274,6 +274,26 @@ def test_a_file_that_was_dropped_and_is_there_still_is_removed(duck: Service, mo
     assert not file.exists()
 
 
+def test_a_copy_is_removed_where_it_was_made_though_the_data_are_elsewhere_now(tmp_path: Path) -> None:
+    with (
+        duckdb.connect(str(tmp_path / "health.duckdb")) as connection,
+        closing(sqlite3.connect(tmp_path / "health.sqlite")) as lite,
+        lite,
+    ):
+        for statement in DATA:
+            connection.execute(statement)
+            lite.execute(statement)
+    with gateway(tmp_path, "duckdb:///health.duckdb") as service:
+        prepare(service)
+        [file] = service.settings.copies.iterdir()
+        moved = POLICY.format(engine="sqlite:///health.sqlite")
+        admin.apply_dataset(service.control, service.settings, moved, actor="root", folder=tmp_path)
+        assert file.exists()
+        assert service.upkeep is not None
+        service.upkeep.look()
+        assert not file.exists()
+
+
 def test_the_copy_holds_what_it_should_and_no_key(duck: Service) -> None:
     prepare(duck)
     [file] = duck.settings.copies.iterdir()
