@@ -305,7 +305,7 @@ def test_a_question_that_ends_just_then_is_not_abandoned(
     """It is looked at before its end, and who works at it after."""
     made, client = here_and_client
     place = begun(made, client, engine)
-    honest = queries.abandoned
+    honest = executing.abandoned
 
     def late(service: Service, record: Record) -> bool:
         engine.go.set()
