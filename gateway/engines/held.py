@@ -23,15 +23,16 @@ class Held:
     """
 
     def __init__(self, path: Path) -> None:
+        if _SHARED is None:
+            return  # nothing is opened either: its closing would take the engine's own lock away
         descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, descriptor)
-        if _SHARED is not None:
-            try:
-                # struct flock: the whole file, shared
-                fcntl.fcntl(descriptor, _SHARED, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # a kernel that says Linux and knows no such lock
-                    raise
+        try:
+            # struct flock: the whole file, shared
+            fcntl.fcntl(descriptor, _SHARED, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a kernel that says Linux and knows no such lock
+                raise
 
 
 class Alone:
