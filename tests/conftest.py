@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
+
+# Constants of the modules that happen to be loaded would make examples hang on which tests ran before in this process.
+providers._get_local_constants = lambda: providers._local_constants
 
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.register_profile("new", derandomize=False, deadline=None)

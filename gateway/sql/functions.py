@@ -84,7 +84,7 @@ _POST: Mapping[str, Function] = {
     "multiply": _function("{0} * {1}", _DOUBLE, "post"),
     "divide": _function("{0} / NULLIF({1}, 0)", "division by zero is NULL", "post"),
     "integer_divide": _function("TRUNC({0} / NULLIF({1}, 0))", "division by zero is NULL", "post"),
-    "modulo": _function("FMOD({0}, NULLIF({1}, 0))", "modulus by zero is NULL", "post"),
+    "modulo": _function("{0} % NULLIF({1}, 0)", "modulus by zero is NULL", "post"),
     "negate": _function("- {0}", _DOUBLE, "post"),
     "abs": _function("ABS({0})", _DOUBLE, "post"),
     "sign": _function("CAST(SIGN({0}) AS DOUBLE)", _DOUBLE, "post"),

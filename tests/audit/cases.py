@@ -9,7 +9,7 @@ from gateway.policy.model import Dataset
 from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.clips import Wish
-from gateway.sql.planning.plan import Plan
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 from tests.audit.outputs import Neighbours
@@ -64,17 +64,25 @@ def ask(case: Case, base: DuckdbDatabase) -> Neighbours:
     plan = case.plan(duckdb_dataset(KEYED_PEOPLE))
     [planned] = plan.releases
     assert case.says in planned.reason, planned.reason
-    data = everybody(alone=case.alone, dirty=case.dirty)
+    data = everybody(alone=case.alone, dirty=case.dirty, beside=_beside(planned) if case.alone else 0)
     base.fill(data)
-    with_unit = base.fetch(planned.sql)
+    with_unit = base.fetch(planned.sent)
     base.fill(without(KEYED_PEOPLE, data, TARGET))
-    return Neighbours(plan, with_unit, base.fetch(planned.sql))
+    return Neighbours(plan, with_unit, base.fetch(planned.sent))
 
 
-def everybody(*, alone: bool, dirty: bool) -> Data:
+def _beside(planned: PlannedRelease) -> int:
+    """Return how many others make the target the one who lifts a group over the pre-threshold: the worst case."""
+    if planned.threshold is None:
+        return 0
+    [measure] = (found for found in planned.measures if found.name == planned.threshold.measure)
+    return -(-planned.threshold.least // measure.linf) - 1
+
+
+def everybody(*, alone: bool, dirty: bool, beside: int = 0) -> Data:
     """Forty plain people, and the target: extreme in every column, with sixty visits and ninety items.
 
-    ``alone``: nobody else lives in the target's city or came on their three days.
+    ``alone``: nobody but ``beside`` others lives in the target's city or came on their three days.
     """
     extreme: dict[str, Datum] = {"person_id": TARGET, "sex": "F", "city": "Gera" if alone else "Ulm", "ok": True}
     extreme |= {"age": 110, "income": 2e5, "tiny": 3, "vast": 1000}
@@ -87,14 +95,24 @@ def everybody(*, alone: bool, dirty: bool) -> Data:
     plain: dict[str, Datum] = {"city": "Ulm", "ok": True, "age": 30, "income": 2e4, "tiny": 1, "vast": 5}
     light: dict[str, Datum] = {"kind": "x", "cost": 12, "score": 0.5, "size": 1000}
     days = DAYS[3:] if alone else DAYS[:3]
+    near = range(100, 100 + beside)
     return {
-        "person": [_row(PERSON, extreme), *(_row(PERSON, plain, person_id=n, sex="FM"[n % 2]) for n in OTHERS)],
+        "person": [
+            _row(PERSON, extreme),
+            *(_row(PERSON, plain, person_id=n, sex="FM"[n % 2]) for n in OTHERS),
+            *(_row(PERSON, plain, person_id=n, sex="F", city="Gera") for n in near),
+        ],
         "visit": [
             *(_row(VISIT, heavy, visit_id=100 + n, day=DAYS[n % 3]) for n in range(60)),
             *(
                 _row(VISIT, light, visit_id=1000 + 10 * n + at, person_id=n, day=day)
                 for n in OTHERS
                 for at, day in enumerate(days)
+            ),
+            *(
+                _row(VISIT, light, visit_id=10_000 + 10 * n + at, person_id=n, day=day)
+                for n in near
+                for at, day in enumerate(DAYS[:3])
             ),
         ],
         "item": [

@@ -88,7 +88,7 @@ def tally(case: Covered, base: DuckdbDatabase, sandbox: Sandbox, confidence: flo
     found, plan = Tally(), case.plan()
     names = [column.name for column in plan.query.columns]
     exact = {row[: case.keys]: row for row in _rows(base.fetch(case.sql))}
-    tables = [[base.fetch(statement.sql) for statement in planned.statements] for planned in plan.releases]
+    tables = [[base.fetch(statement.sent) for statement in planned.statements] for planned in plan.releases]
     for _ in range(case.runs):
         noisy = [release(planned, *each) for planned, each in zip(plan.releases, tables, strict=True)]
         answer = compose(plan, noisy, sandbox, confidence, 10_000)

@@ -48,7 +48,7 @@ def worlds(case: Case, base: DuckdbDatabase) -> tuple[PlannedRelease, list[pa.Ta
     found = []
     for each in (data, without(LOOSE_PEOPLE, data, TARGET)):
         base.fill(each)
-        found.append(base.fetch(planned.sql))
+        found.append(base.fetch(planned.sent))
     assert plan.loss.epsilon is not None
     return planned, found, plan.loss.epsilon / EPSILON_UNIT
 

@@ -31,7 +31,7 @@ def worlds(base: DuckdbDatabase) -> tuple[PlannedRelease, list[pa.Table]]:
     data = everybody(alone=CASE.alone, dirty=CASE.dirty)
     for each in (data, without(KEYED_PEOPLE, data, TARGET)):
         base.fill(each)
-        found.append(base.fetch(planned.sql))
+        found.append(base.fetch(planned.sent))
     return planned, found
 
 

@@ -56,7 +56,7 @@ def worlds(case: Case, base: DuckdbDatabase) -> tuple[PlannedRelease, list[list[
     found = []
     for each in (data, without(KEYED_PEOPLE, data, TARGET)):
         base.fill(each)
-        found.append([base.fetch(statement.sql) for statement in planned.statements])
+        found.append([base.fetch(statement.sent) for statement in planned.statements])
     assert plan.loss.epsilon is not None
     return planned, found, plan.loss.epsilon / EPSILON_UNIT, plan.loss.delta / DELTA_UNIT
 

@@ -14,12 +14,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
-from budget import ledger
+from budget.ledger import ChargeRequest
 from gateway import execution, query
 from gateway.auth.principal import Principal
 from gateway.cli import main
 from gateway.feeding import Feeding
 from gateway.service import Service
+from gateway.store import committer
 from gateway.submission import Submission
 from gateway.wire import QueryRequest, QueryResponse
 
@@ -52,10 +53,11 @@ def arrange(folder: Path) -> None:
 
         return dying
 
-    def after(point: str, work: Any) -> Any:
-        def dying(*args: Any, **named: Any) -> Any:
-            done = work(*args, **named)
-            die(point, folder)
+    def written(work: Any) -> Any:
+        def dying(conn: Any, acts: Any, books: Any) -> Any:
+            done = work(conn, acts, books)
+            for act in acts:
+                die("charging" if isinstance(act, ChargeRequest) else "settling", folder)
             return done
 
         return dying
@@ -80,11 +82,10 @@ def arrange(folder: Path) -> None:
     Feeding.ready = fed  # type: ignore[method-assign] # what feeds a release is kept, and its statement is not sent
     answer = query.answer
     query.answer = known
-    ledger.charge = after("charging", ledger.charge)  # written and not committed
+    committer.do_all = written(committer.do_all)  # type: ignore[attr-defined] # facts are written and not committed
     query.execute = before("charged", query.execute)  # type: ignore[attr-defined] # committed; nothing handed over
     execution.release = before("read", execution.release)  # type: ignore[attr-defined] # the database has answered; no noise yet
     execution._settle = before("executed", execution._settle)  # noise is drawn and nothing persisted
-    ledger.conclude = after("settling", ledger.conclude)  # the outcome is written and not committed
     query._answered = before("settled", query._answered)  # the outcome stands and nothing is sent
 
 

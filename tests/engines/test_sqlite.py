@@ -303,6 +303,7 @@ SCALARS: dict[str, tuple[tuple[object, ...], ...]] = {
     **dict.fromkeys(("like", "like_escaped"), (("%a_c%",), ("",), ("!%",), ("%",), ("a%b%",))),
     "power": ((-0.5,), (1e300,), (float("inf"),), (0.0,)),
     "plus": (),
+    "split_part": ((",", 1), ("é", 10_000)),
     **dict.fromkeys(("least", "greatest"), ((1,), (None, None))),
 }
 """The further arguments of the functions that have some; those that begin with a name are below."""
@@ -316,14 +317,14 @@ def test_functions_of_ours_raise_nothing() -> None:
     numbers = [float(value) for value in HOSTILE if isinstance(value, int | float)]
     moments = [value for value in HOSTILE if isinstance(value, str)]
     calls: list[tuple[str, tuple[object, ...]]] = [("tiny", ())]
-    for name in names - {"tiny", "part", "cut", "days", "plus"}:
+    for name in names - {"tiny", "part", "cut", "days", "plus", "seconds"}:
         of_text = f"discreet_{name}(CAST" in "".join(OFFERED["sqlite"].values())
         firsts: list[object] = [None, *(raw if of_text else numbers)]
         calls += [(name, (first, *more)) for first in firsts for more in SCALARS.get(name, ((),))]
     for moment in (None, *moments):
         calls += [("part", (part, moment)) for part in PARTS] + [("cut", (unit, moment)) for unit in UNITS]
         calls += [("plus", (unit, moment, n)) for unit in ("day", "month", "second") for n in (1, -9_999_999, 10**12)]
-        calls += [("days", (moment, other)) for other in moments]
+        calls += [("days", (moment, other)) for other in moments] + [("seconds", (moment,))]
     assert {name for name, _ in calls} == names
     with closing(sqlite3.connect(":memory:")) as connection:
         add_functions(connection)

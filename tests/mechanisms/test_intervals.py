@@ -35,6 +35,9 @@ def gaussian(scale: float) -> Noise:
     return Noise("gaussian", scale)
 
 
+PLAIN = st.floats(-20, 20).map(lambda value: round(value, 6))
+"""Numbers near one; products of the least of doubles are below what halving can tell apart."""
+
 MECHANISMS = st.sampled_from(["laplace", "gaussian"])
 CONFIDENCES = [0.5, 0.8, 0.95, 0.99, 0.9999]
 
@@ -364,9 +367,9 @@ class TestRatio:
 
     @settings(deadline=None, max_examples=50)
     @given(
-        st.lists(st.tuples(st.floats(-20, 20), st.floats(-3, 300)), min_size=1, max_size=5),
+        st.lists(st.tuples(PLAIN, st.floats(-3, 300)), min_size=1, max_size=5),
         st.lists(
-            st.tuples(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.sampled_from([1.3, 9.0, 64.0, 3e3, 1e6])),
+            st.tuples(PLAIN, st.sampled_from([0.0, 1.0]), st.sampled_from([1.3, 9.0, 64.0, 3e3, 1e6])),
             min_size=1,
             max_size=2,
         ),

@@ -330,7 +330,8 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
     name, step = layout.owners
     base = threshold(noises[name], where.reach, delta)
     # What is counted over all groups is read beside each of them: it would go with the last group that is left out.
-    beside_groups = clip is not None or clipped is not None
+    # SQLite's exact sums leave as texts, which no condition compares as numbers.
+    beside_groups = clip is not None or clipped is not None or where.dialect == "sqlite"
     least = 1 if beside_groups else _pre_threshold(beyond(base, step, 1), step)
     at = beyond(base, step, least)
     # A group below the threshold is lost whatever else is known of it, so that the threshold counts as an error.
