@@ -30,7 +30,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 # Spark is half a gigabyte and needs Java 17: its tests have an environment of their own.
 .venv-spark/.spark: requirements/spark.txt pyproject.toml

@@ -235,7 +235,7 @@ def filter_dropped(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_domain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rewrite, "_within", lambda _value, _key, _dialect: "TRUE")
+    patch.setattr(rewrite, "within", lambda _value, _key, _dialect: "TRUE")
 
 
 def pairs_as_one(patch: pytest.MonkeyPatch) -> None:

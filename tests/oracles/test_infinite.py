@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,13 +21,17 @@ from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox
 from gateway.sql.planning import parts
-from gateway.sql.planning.plan import Plan
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.quantiles import Rank
+from mechanisms.race import Race
 from tests.oracles import naive, neighbours, spreads
 from tests.oracles.databases import Bases, Database
 from tests.oracles.questions import Aggregated, Asked, plan
 from tests.oracles.test_neighbours import CASES, FOLDER_CASES, RANDOM, SLOW, SQLITE_CASES, picks, refusals
 from tests.oracles.worlds import Data, Row, Tab, World
+
+MOST_HELD = 1_000
+"""More rows than one owner of these worlds has."""
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +157,12 @@ def exactly(asked: Asked, data: Data) -> bool:
     return alone or not (rounded or picks(asked))
 
 
+def _short(planned: PlannedRelease) -> bool:
+    """Whether a race ends below what is declared: it is among powers of two alone."""
+    clip = planned.clip
+    return clip is not None and isinstance(clip.search, Race) and clip.norm == "rows" and clip.bounds[-1] < MOST_HELD
+
+
 def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, asked: list[Asked], random: Random) -> None:
     data = naive.clean(world, random, random.choice((2, 10, 40)))
     if dataset.dialect == "sqlite":
@@ -165,8 +176,9 @@ def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, aske
         except SqlRefused as refusal:
             assert refusal.code in refusals(whole, dataset), (str(whole), refusal.code)  # noqa: PT017
             continue
-        if exactly(whole, data):
-            assert differences(whole, world, found, data, base.fetch, sandbox) == ""
+        if exactly(whole, data) and not any(map(_short, found.releases)):
+            with suppress(neighbours.Clipped):
+                assert differences(whole, world, found, data, base.fetch, sandbox) == ""
 
 
 @settings(max_examples=70, deadline=None, suppress_health_check=SLOW)

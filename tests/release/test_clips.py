@@ -194,7 +194,7 @@ def test_a_wide_product_of_declared_bounds_is_chosen_within_them(loose: Dataset)
     pairs = "SELECT COUNT(*) FROM visit v JOIN {} w ON v.person_id = w.person_id"
     clip = planned_of(pairs.format("visit"), declared).clip
     assert clip is not None
-    assert clip.bounds[-1] == 1536  # of 1,600
+    assert clip.bounds[-1] == 1600
     for sql in (pairs.format("person"), "SELECT COUNT(*) FROM visit", joined.format("= i.visit_id")):
         [planned] = plan(written(sql), declared).releases
         assert planned.clip is None

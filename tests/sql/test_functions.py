@@ -203,6 +203,7 @@ def check(expression: str, engines: Engines, hostile: Data) -> None:
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(expression=expressions())
 def test_random_expressions(expression: str, engines: Engines, hostile: Data) -> None:

@@ -113,7 +113,8 @@ def candidates(
     # Few bounds, each twice the one before, up to the same last one.
     widened = 1 if found.norm == "rows" else max(-(-found.steps[-1] // 2 ** (LONGEST - 1)), 1)
     most = found.steps[-1] // widened
-    return replace(found, first=found.first * widened, steps=tuple(2**place for place in range(most.bit_length())))
+    steps = {*(2**place for place in range(most.bit_length())), *([most] if found.norm == "rows" else [])}
+    return replace(found, first=found.first * widened, steps=tuple(sorted(steps)))
 
 
 def _candidates(layout: Layout, dialect: Dialect, widest: int, mechanism: Mechanism, groups: int) -> Candidates:
@@ -155,8 +156,8 @@ def scales(vector: Vector) -> bool:
 
 
 def _steps(most: int, measures: int) -> tuple[int, ...]:
-    """Return 1, 2, 3, 4, 6, 8, 12, … up to ``most``; powers of two alone where a statement would be too wide."""
-    powers = [2**exponent for exponent in range(most.bit_length())]
+    """Return 1, 2, 3, 4, 6, 8, 12, … and ``most``; powers of two alone where a statement would be too wide."""
+    powers = sorted({*(2**exponent for exponent in range(most.bit_length())), most})
     fine = sorted({*powers, *(3 * power for power in powers if 3 * power <= most)})
     steps = fine if (measures + 1) * len(fine) <= MOST_COLUMNS else powers
     if (measures + 1) * len(steps) > MOST_COLUMNS:
