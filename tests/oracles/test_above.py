@@ -75,14 +75,14 @@ def check(bases: Bases, sandbox: Sandbox, asked: list[Above], random: Random) ->
             assert differences(each, shown(found, first.fetch, sandbox), connection) == []
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(duckdbs, sandbox, [above(seed) for seed in seeds], random)
 
 
 @pytest.mark.audit
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(duckdbs, sandbox, [above(seed) for seed in seeds], random)

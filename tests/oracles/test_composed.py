@@ -131,7 +131,7 @@ def under_answers(
                     raise
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -140,7 +140,7 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Compos
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -149,7 +149,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[C
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_sqlite(
     sqlites: Bases, clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random
@@ -161,7 +161,7 @@ def test_sqlite(
 
 
 @pytest.mark.audit
-@settings(max_examples=800, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -171,7 +171,7 @@ def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, l
 
 
 @pytest.mark.audit
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_at_length(
     postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random

@@ -119,7 +119,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, seeds: list[int], random:
 
 
 @pytest.mark.audit
-@settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(KEYED_CLINIC, duckdbs, sandbox, [question(seed) for seed in seeds], random)

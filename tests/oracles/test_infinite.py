@@ -214,7 +214,7 @@ def test_sqlite(clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[
 
 
 @pytest.mark.audit
-@settings(max_examples=1_500, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case

@@ -100,21 +100,21 @@ FOLDER_CASES = _cases(FOLDER_WORLDS)
 RANDOM = st.randoms(use_true_random=True)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *duckdbs[world], sandbox, asked, random)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *postgreses[world], sandbox, asked, random)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(case=SQLITE_CASES, random=RANDOM)
 def test_sqlite(sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -129,7 +129,7 @@ def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked
 
 
 @pytest.mark.audit
-@settings(max_examples=2_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=600, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -137,7 +137,7 @@ def test_duckdb_at_length(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, l
 
 
 @pytest.mark.audit
-@settings(max_examples=500, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres_at_length(
     postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random

@@ -206,14 +206,14 @@ SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(expression=expressions())
 def test_random_expressions(expression: str, engines: Engines, hostile: Data) -> None:
     check(expression, engines, hostile)
 
 
 @pytest.mark.audit
-@settings(max_examples=3_000, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=1_000, deadline=None, suppress_health_check=SLOW)
 @given(expression=expressions())
 def test_random_expressions_at_length(expression: str, engines: Engines, hostile: Data) -> None:
     check(expression, engines, hostile)

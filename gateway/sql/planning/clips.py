@@ -130,7 +130,8 @@ def _candidates(layout: Layout, dialect: Dialect, widest: int, mechanism: Mechan
         first = max(abs(measure.cell.multiplier), measure.linf // FINEST, 1)
         most = min(measure.linf * widest, 2 ** (WIDEST_BITS - ROWS_BITS - measure.linf.bit_length()))
         return Candidates("values", first, _steps(max(most // first, 1), 1), measure.unit)
-    return Candidates("rows", 1, _steps(widest, len(measures)), Fraction(1))
+    # The last one is what is declared, so that nobody who keeps to it counts for less.
+    return Candidates("rows", 1, tuple(sorted({*_steps(widest, len(measures)), widest})), Fraction(1))
 
 
 def _lengths(vector: Vector, widest: int, groups: int) -> Candidates | None:
@@ -156,8 +157,8 @@ def scales(vector: Vector) -> bool:
 
 
 def _steps(most: int, measures: int) -> tuple[int, ...]:
-    """Return 1, 2, 3, 4, 6, 8, 12, … and ``most``; powers of two alone where a statement would be too wide."""
-    powers = sorted({*(2**exponent for exponent in range(most.bit_length())), most})
+    """Return 1, 2, 3, 4, 6, 8, 12, … up to ``most``; powers of two alone where a statement would be too wide."""
+    powers = [2**exponent for exponent in range(most.bit_length())]
     fine = sorted({*powers, *(3 * power for power in powers if 3 * power <= most)})
     steps = fine if (measures + 1) * len(fine) <= MOST_COLUMNS else powers
     if (measures + 1) * len(steps) > MOST_COLUMNS:
