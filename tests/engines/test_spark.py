@@ -17,7 +17,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from gateway import release as releasing
 from gateway.engines.base import EngineError, Limits
 from gateway.engines.open import open_engine
 from gateway.engines.spark import SparkEngine
@@ -249,7 +248,7 @@ def test_answers(
     random, compared = Random(5), 0  # noqa: S311
     data = tidy(CLINIC, random, 20)
     bases[0].fill(data)
-    monkeypatch.setattr(releasing, "draw", lambda _noise, count: [0] * count)
+    neighbours.quiet(monkeypatch)
     with loaded(CLINIC, data) as connection:
         for seed in range(40, 100):
             question = composed(CLINIC, seed)

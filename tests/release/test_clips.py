@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -177,14 +177,28 @@ def test_a_small_price_looks_at_narrower_bounds(loose: Dataset) -> None:
     assert len(cheap.steps) < len(dear.steps)
 
 
-def test_noise_is_scaled_with_the_bound_exactly(loose: Dataset) -> None:
-    clip = planned_of("SELECT COUNT(*) FROM visit", loose).clip
-    assert clip is not None
-    [pair] = clip.noises
-    assert pair is not None
-    assert clip.unit == Fraction(1)
-    assert isinstance(clip.search, AboveThreshold)
-    assert pair[1].scale == pytest.approx(3 * pair[0].scale, rel=1e-12)
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+def test_at_every_bound_the_noise_costs_at_most_its_share_whatever_is_declared(
+    loose: Dataset, mechanism: Mechanism
+) -> None:
+    """A declared bound is 2^k or 3 * 2^k by chance alone, and a noise may be scaled exactly by powers of two alone."""
+    random = Random(13)  # noqa: S311
+    for most in (5, 7, 99, 1000, *(random.randrange(2, 10_000) for _ in range(30))):
+        declared = replace(loose, tables=tuple(replace(t, max_rows_per_unit=most) for t in loose.tables))
+        asked = replace(
+            written("SELECT COUNT(*), AVG(cost) FROM visit", mechanism),
+            epsilon=10 ** random.uniform(-3, 1),
+            bounding="above_threshold",
+        )
+        [planned] = plan(asked, declared).releases
+        clip = planned.clip
+        assert clip is not None
+        assert clip.norm != "rows" or clip.bounds[-1] == most
+        for place in range(len(clip.steps)):
+            for block in planned.at(place).blocks:
+                paid = price(block.noise, block.l1, norm(block.l2_squared), block.linf)
+                assert (paid.epsilon or 0) <= (block.loss.epsilon or 0)
+                assert paid.rho <= block.loss.rho
 
 
 def test_a_wide_product_of_declared_bounds_is_chosen_within_them(loose: Dataset) -> None:

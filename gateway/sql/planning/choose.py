@@ -313,12 +313,12 @@ def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Par
         shares[-1] = total - sum(shares[:-1]) - share * sum(part.weight for part in beside)
     priced = tuple(part.priced(share, "epsilon" if mechanism == "laplace" else "rho") for part in beside)
     clip = None if searched is None else _clip(searched, layout, mechanism, shares)
-    pairs = [None] * len(shares) if clip is None else clip.noises
+    owned = [None] * len(shares) if clip is None else clip.noises
     blocks = tuple(
         _block(vector, mechanism, part)
-        if pair is None or searched is None
-        else clips.block(vector, pair, mechanism, part, searched)
-        for vector, part, pair in zip(layout.vectors, shares, pairs, strict=True)
+        if own is None or searched is None
+        else clips.block(vector, own, mechanism, part, searched)
+        for vector, part, own in zip(layout.vectors, shares, owned, strict=True)
     )
     noises = {m.name: block.noise for block in blocks for m in block.measures if isinstance(block.noise, Noise)}
     score = math.fsum(log_error(estimator, noises) for _, estimator in layout.estimators)

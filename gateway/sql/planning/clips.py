@@ -216,17 +216,20 @@ def scale(search: Search) -> float:
 
 def noises(
     vector: Vector, mechanism: Mechanism, share: int, found: Candidates, search: Search
-) -> tuple[Noise, Noise] | None:
-    """Return the noises of a vector at the first bound and at three times that."""
+) -> tuple[Noise, ...] | None:
+    """Return the noise of a vector at each bound, calibrated for its share at each odd multiple of the first.
+
+    Why it may be doubled: b at sensitivity s and 2^k b at 2^k s are the same quotient in floating point too, and the
+    price is a function of it; with other factors the product would be rounded, and its price might be above the share.
+    """
     if not scales(vector):
         return None
     if isinstance(search, Race):
-        return search.at(0), Noise("laplace", 3 * search.noise.scale)
-    once, thrice = (
-        calibrate(mechanism, factor * (vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)), share)
-        for factor in (found.first, 3 * found.first)
-    )
-    return once, thrice
+        return tuple(map(search.at, range(len(found.steps))))
+    once = vector.l1 if mechanism == "laplace" else norm(vector.l2_squared)
+    odds = {step: step // (step & -step) for step in found.steps}
+    of = {odd: calibrate(mechanism, found.first * odd * once, share) for odd in set(odds.values())}
+    return tuple(Noise(mechanism, of[odd].scale * (step // odd)) for step, odd in odds.items())
 
 
 def bounded(vector: Vector, found: Candidates) -> Vector:
@@ -244,17 +247,14 @@ def bounded(vector: Vector, found: Candidates) -> Vector:
     return Vector((replace(measure, l1=1, l2_squared=1, linf=1),), 1, 1, 1)
 
 
-def block(vector: Vector, pair: tuple[Noise, Noise], mechanism: Mechanism, share: int, searched: Searched) -> Block:
-    """Return the block of the largest candidate.
+def block(vector: Vector, own: Sequence[Noise], mechanism: Mechanism, share: int, searched: Searched) -> Block:
+    """Return the block of the largest candidate, given the noise of each.
 
     Its loss is the whole share, which no candidate exceeds; its noise is checked by OpenDP's map here, where a failure
     is still a refusal.
     """
-    found = searched.candidates
-    step = found.steps[-1]
-    most = found.first * step
-    scale = pair[1].scale * (step // 3) if step % 3 == 0 else pair[0].scale * step
-    noise = Noise(mechanism, scale)
+    found, noise = searched.candidates, own[-1]
+    most = found.first * found.steps[-1]
 
     def scaled(measure: Measure) -> Measure:
         return replace(measure, l1=measure.l1 * most, l2_squared=measure.l2_squared * most**2, linf=measure.linf * most)
@@ -275,7 +275,7 @@ def log_bias(clip: Clip, blocks: Sequence[Block], groups: int) -> float:
 
     About ``level`` owners are above the bound that is chosen.
     """
-    scaled = [found for found, pair in zip(blocks, clip.noises, strict=True) if pair is not None]
+    scaled = [found for found, own in zip(blocks, clip.noises, strict=True) if own is not None]
     lost = clip.search.level * LOST / groups
     return sum(math.log1p(lost * found.linf / (3 * found.noise.scale)) for found in scaled) / len(scaled)
 

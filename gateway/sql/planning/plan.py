@@ -255,11 +255,7 @@ class Clip:
 
     ``norm`` says of what: an owner's number of rows, the L1 norm of its sums over all groups (in the integers of the
     one measure there is), or the L2 norm of its whole vector; ``unit`` is one of it as an analyst reads it, in rows or
-    in values. Steps are 2^k and 3 * 2^k: ``noises`` are
-    those of the first bound and of three times that, block by block, None for one that no clip bounds.
-
-    Why a noise may be scaled: b at sensitivity s and 2^k b at 2^k s are the same quotient in floating point too, and
-    the price is a function of it.
+    in values. ``noises`` are those at each bound, block by block, None for a block that no clip bounds.
     """
 
     norm: Literal["rows", "values", "rows_l2", "values_l2"]
@@ -268,7 +264,7 @@ class Clip:
     unit: Fraction
     search: Search
     loss: Loss
-    noises: tuple[tuple[Noise, Noise] | None, ...]
+    noises: tuple[tuple[Noise, ...] | None, ...]
 
     @property
     def bounds(self) -> tuple[int, ...]:
@@ -280,8 +276,6 @@ class Clip:
         noises, step, most = self.noises[number], self.steps[place], self.steps[-1]
         if noises is None:
             return block
-        odd = step % 3 == 0
-        noise = noises[odd]
 
         def less(bound: int) -> int:
             return bound * step // most
@@ -290,8 +284,8 @@ class Clip:
             replace(found, l1=less(found.l1), l2_squared=less(less(found.l2_squared)), linf=less(found.linf))
             for found in block.measures
         )
-        scaled = Noise(noise.mechanism, noise.scale * (step // 3 if odd else step))
-        return Block(measures, less(block.l1), less(less(block.l2_squared)), less(block.linf), scaled, block.loss)
+        l1, l2_squared, linf = less(block.l1), less(less(block.l2_squared)), less(block.linf)
+        return Block(measures, l1, l2_squared, linf, noises[place], block.loss)
 
 
 def _won(race: Race, place: int, estimator: Estimator) -> Estimator:

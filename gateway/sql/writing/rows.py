@@ -226,6 +226,9 @@ def _window(window: Window, dataset: Dataset) -> Rows:
     return _stage(below, added, window.number)
 
 
+_NUMBERING = frozenset({"row_number", "rank", "dense_rank"})
+
+
 def _over(function: WindowFunction, below: Rows, about: Facts, dialect: Dialect) -> str:
     partition = [] if about.owner is None else [below.columns[about.owner]]
     partition += [below.write(found, dialect) for found in function.partition]
@@ -236,6 +239,8 @@ def _over(function: WindowFunction, below: Rows, about: Facts, dialect: Dialect)
     if function.ties:
         rest = (written for written in below.columns.values() if written not in partition)
         order += [ordered(written, descending=False, nulls_first=False) for written in rest]
+    if not order and function.kind in _NUMBERING:
+        order = ["NULL"]  # Spark numbers nothing without an order; where none is left, rows are alike or all first.
     clauses = [f"PARTITION BY {', '.join(dict.fromkeys(partition))}"] if partition else []
     clauses += [f"ORDER BY {', '.join(dict.fromkeys(order))}"] if order else []
     clauses += [_framed(function.frame)] if function.frame is not None else []
