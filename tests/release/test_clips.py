@@ -196,6 +196,7 @@ def test_at_every_bound_the_noise_costs_at_most_its_share_whatever_is_declared(
         assert clip.norm != "rows" or clip.bounds[-1] == most
         for place in range(len(clip.steps)):
             for block in planned.at(place).blocks:
+                assert isinstance(block.noise, Noise)
                 paid = price(block.noise, block.l1, norm(block.l2_squared), block.linf)
                 assert (paid.epsilon or 0) <= (block.loss.epsilon or 0)
                 assert paid.rho <= block.loss.rho
