@@ -1,14 +1,20 @@
-"""The price of a request: read from the wire, held to the policy's limits, and turned into what planning needs."""
+"""The price of a request: read from the wire, held to the policy's limits, and turned into what planning needs and what
+the ledger is asked for.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from budget.chain import canonical_json
+from budget.ledger import ChargeRequest
 from gateway import wire
+from gateway.asked import request_hash
 from gateway.errors import RequestInvalid
 from gateway.parameters import parameters
 from gateway.policy.model import Dataset
 from gateway.settings import Settings
+from gateway.sql import explain
 from gateway.sql.compile import Question
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.plan import Plan
@@ -60,6 +66,27 @@ def check(plan: Plan, dataset: Dataset) -> None:
             "price-too-high",
             f"One request on dataset {dataset.name} costs at most epsilon {plain(limit, EPSILON_UNIT)}.",
         )
+
+
+def charge(
+    request: wire.QueryRequest, dataset: Dataset, plan: Plan, priced: Plan, *, analyst: str, process: str
+) -> ChargeRequest:
+    """Return what the ledger is asked for: the loss of ``priced``, which is the plan or whose stored answer stands for
+    it, to be executed by ``process``. Who pays, under which key, is the caller's to add.
+    """
+    return ChargeRequest(
+        dataset=dataset.name,
+        analyst=analyst,
+        loss=priced.loss,
+        price=priced.price,
+        request_hash=request_hash(request),
+        plan_fingerprint=plan.fingerprint,
+        policy_version=dataset.version,
+        data_version=dataset.data_version,
+        mechanism=canonical_json(explain.record(priced, request.labels)),
+        process=process,
+        conversion_delta=priced.conversion_delta,
+    )
 
 
 def _stated(request: wire.QueryRequest) -> tuple[int | None, int | None]:

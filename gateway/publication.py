@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from budget import ledger, records
-from budget.chain import canonical_json
 from budget.errors import KeyReused, LedgerError
 from budget.records import Record
 from gateway import price, wire
@@ -26,7 +25,6 @@ from gateway.policy.model import Dataset
 from gateway.refused import refused
 from gateway.reuse.find import stands
 from gateway.service import Service
-from gateway.sql import explain
 from gateway.sql.planning.plan import Plan
 
 log = logging.getLogger("discreet.publication")
@@ -73,19 +71,9 @@ def publish(service: Service, name: str, actor: str, asked: Asked, publication: 
     if earlier is not None and (earlier.outcome is None or earlier.outcome.status != "void"):
         return _again(service, earlier, asked)
     dataset, plan, request = planned(service, name, asked)
-    charge = ledger.ChargeRequest(
-        dataset=dataset.name,
-        analyst=actor,
-        loss=plan.loss,
-        price=plan.price,
-        request_hash=request_hash(request),
-        plan_fingerprint=plan.fingerprint,
-        policy_version=dataset.version,
-        data_version=dataset.data_version,
-        mechanism=canonical_json(explain.record(plan, request.labels)),
-        process=service.process.id,
+    charge = replace(
+        price.charge(request, dataset, plan, plan, analyst=actor, process=service.process.id),
         idempotency_key=key,
-        conversion_delta=plan.conversion_delta,
         publication=publication,
     )
     try:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from budget import balance, ledger, records, suspensions
 from budget.balance import Balance
-from budget.chain import canonical_json
 from budget.errors import KeyReused, LedgerError, NoGrant, NotForSale
 from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
@@ -250,19 +249,9 @@ def _charge(
     Or buy the stored answer that is offered: then there is nothing to execute.
     """
     priced = plan if offer is None else offer.plan
-    charge = ledger.ChargeRequest(
-        dataset=dataset.name,
-        analyst=principal.name,
-        loss=priced.loss,
-        price=priced.price,
-        request_hash=request_hash(request),
-        plan_fingerprint=plan.fingerprint,
-        policy_version=dataset.version,
-        data_version=dataset.data_version,
-        mechanism=canonical_json(explain.record(priced, request.labels)),
-        process=service.process.id,
+    charge = replace(
+        price.charge(request, dataset, plan, priced, analyst=principal.name, process=service.process.id),
         idempotency_key=key,
-        conversion_delta=priced.conversion_delta,
         source=None if offer is None else offer.records[0].charge.id,
         id=submission.id,
     )
