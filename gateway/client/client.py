@@ -195,39 +195,13 @@ class Client:
         sent = {name: value for name, value in said.items() if value is not None}
         return Pending(text, key, self._send, sent, self._pause, self._held_open)
 
-    def explain(
-        self,
-        text: str,
-        *,
-        dataset: str,
-        epsilon: float | None = None,
-        rho: float | None = None,
-        error_target: Mapping[str, Any] | None = None,
-        mechanism: Mechanism = "auto",
-        max_groups_contributed: int | None = None,
-        bounding: Bounding = "auto",
-        clipped_count: bool = False,
-        dialect: str | None = None,
-        parameters: Parameters = None,
-        confidence: float = 0.95,
-    ) -> Explanation:
-        """Return how a question would be answered, with its expected errors, at no price and without touching data."""
-        result = self.sql(
-            text,
-            dataset=dataset,
-            epsilon=epsilon,
-            rho=rho,
-            error_target=error_target,
-            mechanism=mechanism,
-            max_groups_contributed=max_groups_contributed,
-            bounding=bounding,
-            clipped_count=clipped_count,
-            dialect=dialect,
-            parameters=parameters,
-            confidence=confidence,
-            dry_run=True,
-        )
-        return Explanation(result.response, text)
+    def explain(self, text: str, *, dataset: str, **question: Unpack[Question]) -> Explanation:
+        """Return how a question would be answered, with its expected errors, at no price and without touching data.
+
+        It takes what ``sql`` takes.
+        """
+        question["dry_run"] = True
+        return Explanation(self.sql(text, dataset=dataset, **question).response, text)
 
     def budgets(self) -> list[Budget]:
         """Return what remains on every dataset on which this analyst has a grant."""
