@@ -176,10 +176,10 @@ def semi_join_without_owner(patch: pytest.MonkeyPatch) -> None:
 def _untied(patch: pytest.MonkeyPatch, name: str) -> None:
     honest = getattr(rows, name)
 
-    def untied(relation: Any, dataset: Dataset) -> rows.Rows:
+    def untied(relation: Any, dataset: Dataset, *told: rows.Told) -> rows.Rows:
         with pytest.MonkeyPatch.context() as within:
             within.setattr(rows, "_tie", lambda *_: [])
-            made: rows.Rows = honest(relation, dataset)
+            made: rows.Rows = honest(relation, dataset, *told)
         return made
 
     patch.setattr(rows, name, untied)
@@ -202,9 +202,9 @@ def fold_without_owner(patch: pytest.MonkeyPatch) -> None:
 def not_in_as_it_stands(patch: pytest.MonkeyPatch) -> None:
     honest = rows._semi_join
 
-    def semi(relation: SemiJoin, dataset: Dataset) -> rows.Rows:
+    def semi(relation: SemiJoin, dataset: Dataset, *told: rows.Told) -> rows.Rows:
         if not relation.anti:
-            return honest(relation, dataset)
+            return honest(relation, dataset, *told)
         left, right = rows.rows(relation.left, dataset), rows.rows(relation.right, dataset)
         here, there = (facts.facts(side, dataset).owner for side in (relation.left, relation.right))
         test = f"{left.columns[str(here)]} NOT IN (SELECT {right.columns[str(there)]} FROM {right.source})"
@@ -216,10 +216,10 @@ def not_in_as_it_stands(patch: pytest.MonkeyPatch) -> None:
 def left_join_filtered_behind(patch: pytest.MonkeyPatch) -> None:
     honest = rows._join
 
-    def join(relation: Join, dataset: Dataset) -> rows.Rows:
+    def join(relation: Join, dataset: Dataset, *told: rows.Told) -> rows.Rows:
         if relation.kind != "left" or relation.on is None:
-            return honest(relation, dataset)
-        made = honest(replace(relation, on=None), dataset)
+            return honest(relation, dataset, *told)
+        made = honest(replace(relation, on=None), dataset, *told)
         return replace(made, where=(*made.where, made.write(relation.on, dataset.dialect)))
 
     patch.setattr(rows, "_join", join)
@@ -261,8 +261,8 @@ def limit_let_through(patch: pytest.MonkeyPatch) -> None:
             limited[numbered(Release(made[0], (), ())).source] = limit.sql()
         return made
 
-    def written_out(relation: Relation, dataset: Dataset) -> rows.Rows:
-        made = honest_rows(relation, dataset)
+    def written_out(relation: Relation, dataset: Dataset, *told: rows.Told) -> rows.Rows:
+        made = honest_rows(relation, dataset, *told)
         if relation not in limited:
             return made
         apart = rows._nested(made, relation)

@@ -57,6 +57,8 @@ def made(block: Block) -> str:
     dataset = duckdb_dataset(SHOP)
     if "delta" in options:
         dataset = replace(dataset, per_query=replace(dataset.per_query, delta=int(options["delta"])))
+    if "enforced" in options:
+        dataset = _enforcing(dataset, *options["enforced"].split("."))
     dialect = options.get("dialect", "duckdb")
     if "refused" in options or block.expected.startswith("-- refused"):
         return _refusal(block, dataset, dialect)
@@ -74,6 +76,12 @@ def made(block: Block) -> str:
         shown += [f"-- block l1 {block.l1}, l2 squared {block.l2_squared}" for block in statement.blocks]
     above = None if found.whole else post(found.query)
     return "\n".join([*shown, *([f"-- post\n{above};"] if above else [])])
+
+
+def _enforcing(dataset: Dataset, table: str, column: str) -> Dataset:
+    """A dataset whose database enforces that a column of a table is unique."""
+    tables = (replace(t, unique=t.unique | {frozenset({column})}) if t.name == table else t for t in dataset.tables)
+    return replace(dataset, tables=tuple(tables))
 
 
 def _refusal(block: Block, dataset: Dataset, dialect: str | None) -> str:

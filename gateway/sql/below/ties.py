@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from gateway.policy.model import Dataset, Owner
 from gateway.sql.algebra import Call, Ref, Scalar, conjuncts
+from gateway.sql.inference.domains import equated
 from gateway.sql.inference.facts import Facts
 from gateway.sql.inference.keys import is_owned_key
 
@@ -25,7 +26,7 @@ def tied(on: Iterable[Scalar], left: Facts, right: Facts, dataset: Dataset, hold
     found = [part for condition in on for part in conjuncts(condition)]
     if any(_ties(condition, left, right, dataset) for condition in found):
         return True
-    same = _classes(holding)
+    same = equated(holding)
     if not same:
         return False
     further = (
@@ -38,19 +39,6 @@ def tied(on: Iterable[Scalar], left: Facts, right: Facts, dataset: Dataset, hold
         for there in same.get(second.name, {second.name})
     )
     return any(_ties(condition, left, right, dataset) for condition in further)
-
-
-def _classes(holding: Iterable[Scalar]) -> dict[str, set[str]]:
-    """Return the columns that conditions equate, each with all that it equals."""
-    found: dict[str, set[str]] = {}
-    for condition in holding:
-        match condition:
-            case Call("eq", (Ref(first), Ref(second))):
-                together = found.get(first, {first}) | found.get(second, {second})
-                found |= dict.fromkeys(together, together)
-            case _:
-                pass
-    return found
 
 
 def _ties(condition: Scalar, left: Facts, right: Facts, dataset: Dataset) -> bool:

@@ -60,6 +60,19 @@ def conditions(relation: Relation) -> tuple[Scalar, ...]:
     assert_never(relation)
 
 
+def equated(holding: Iterable[Scalar]) -> dict[str, set[str]]:
+    """Return the columns that conditions equate, each with all that it equals."""
+    found: dict[str, set[str]] = {}
+    for condition in holding:
+        match condition:
+            case Call("eq", (Ref(first), Ref(second))):
+                together = found.get(first, {first}) | found.get(second, {second})
+                found |= dict.fromkeys(together, together)
+            case _:
+                pass
+    return found
+
+
 def _renamed(scalar: Scalar, called: Mapping[str, Ref]) -> Scalar:
     match scalar:
         case Ref(name):

@@ -242,7 +242,7 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     assert table is not None
     columns = {scan.name(column.name): _declared(column, table, scan.number) for column in table.columns}
     enforced = table.unique if table.copy is None else table.copy.unique
-    if table.copy is None and isinstance(table.owner, Owner) and not _single(table.owner, dataset):
+    if table.copy is None and isinstance(table.owner, Owner) and not leads_once(table.owner, dataset):
         enforced = frozenset()
     named = {column.name for column in table.columns}
     unique = frozenset(frozenset(map(scan.name, found)) for found in enforced if named >= found)
@@ -258,7 +258,7 @@ def _scanned(scan: Scan, dataset: Dataset) -> Facts:
     return Facts(MappingProxyType(columns), True, name, rows, table.unique_owner, unique, keys, most=most)
 
 
-def _single(owner: Owner, dataset: Dataset) -> bool:
+def leads_once(owner: Owner, dataset: Dataset) -> bool:
     """Whether a path leads a row to one owner at most, once: each key that it passes through is enforced unique.
 
     A path over keys that repeat leads one row to several owners, or several times to one, each of which holds it.

@@ -4,15 +4,17 @@
 
 Why this is sound: each arm keeps the invariant that the rows held for an owner are a function of that owner's rows and
 of public data. A scan joins along the declared path and drops rows without an owner; a filter and a projection are row
-by row; owned sides of a join or semi-join are tied by owner equality, which is added here whatever the query says; a
-fold is always grouped by the owner, over exact integers.
+by row; owned sides of a join or semi-join are tied by owner equality, which is added here whatever the query says,
+unless one side's owner is read off the other's very row (``inference.paths``); a fold is always grouped by the owner,
+over exact integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from types import MappingProxyType
+from typing import Final, TypeAlias, assert_never
 
 from gateway.policy.model import Dataset, Dialect, Owner, Table
 from gateway.sql.algebra import (
@@ -37,6 +39,7 @@ from gateway.sql.algebra import (
 )
 from gateway.sql.inference.facts import Facts, combined_owner, facts, owner_name
 from gateway.sql.inference.known import known
+from gateway.sql.inference.paths import walked
 from gateway.sql.planning.quantum import quantum
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar, stored
@@ -63,16 +66,22 @@ class Rows:
         return f" WHERE {' AND '.join(self.where)}" if self.where else ""
 
 
-def rows(relation: Relation, dataset: Dataset) -> Rows:
+Told: TypeAlias = Mapping[int, str]
+"""Scans, by their numbers, whose rows' owner another relation of the same query has: as it is written there."""
+
+NOTHING: Final[Told] = MappingProxyType({})
+
+
+def rows(relation: Relation, dataset: Dataset, told: Told = NOTHING) -> Rows:
     """Return a relation below the frontier as SQL of the dataset's dialect."""
     match relation:
         case Scan():
-            return _scan(relation, dataset)
+            return _scan(relation, dataset, told)
         case Filter(source, predicate):
-            below = rows(source, dataset)
+            below = rows(source, dataset, told)
             return replace(below, where=(*below.where, below.write(predicate, dataset.dialect)))
         case Project(source, columns):
-            below = rows(source, dataset)
+            below = rows(source, dataset, told)
             owner = facts(source, dataset).owner
             found = {name: below.write(value, dataset.dialect) for name, value in columns}
             bare = {name: value.name for name, value in columns if isinstance(value, Ref)}
@@ -80,9 +89,9 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
             shown = found if owner is None else {**found, owner: below.columns[owner]}
             return replace(below, columns=shown, stored=stored)
         case Join():
-            return _join(relation, dataset)
+            return _join(relation, dataset, told)
         case SemiJoin():
-            return _semi_join(relation, dataset)
+            return _semi_join(relation, dataset, told)
         case Lookup():
             return _lookup(relation, dataset)
         case Fold():
@@ -98,7 +107,7 @@ def rows(relation: Relation, dataset: Dataset) -> Rows:
     assert_never(relation)
 
 
-def _scan(scan: Scan, dataset: Dataset) -> Rows:
+def _scan(scan: Scan, dataset: Dataset, told: Told = NOTHING) -> Rows:
     table = dataset.table(scan.table)
     assert table is not None
     here = f"t{scan.number}"
@@ -108,6 +117,8 @@ def _scan(scan: Scan, dataset: Dataset) -> Rows:
     source = f"{identifier(table.name, dataset.dialect)} AS {here}"
     if not isinstance(table.owner, Owner):
         return Rows(source, (), columns, stored=doubles)
+    if scan.number in told:
+        return Rows(source, (), {**columns, owner_name(scan): told[scan.number]}, stored=doubles)
     last = table
     for step, hop in enumerate(table.hops, 1):
         there = f"t{scan.number}_{step}"
@@ -133,16 +144,35 @@ def _owned(owner: str) -> tuple[str, ...]:
 
 
 def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:
-    """Return the owner equality of two owned sides: no pair of rows of two different owners can arise."""
+    """Return the owner equality of two owned sides: no pair of rows of two different owners can arise.
+
+    None is needed where both owners are one column of one row, which is not NULL there.
+    """
     if not (left.private and right.private):
         return []
     assert left.owner is not None
     assert right.owner is not None
-    return [f"{here.columns[left.owner]} = {there.columns[right.owner]}"]
+    first, second = here.columns[left.owner], there.columns[right.owner]
+    return [] if first == second else [f"{first} = {second}"]
 
 
-def _join(join: Join, dataset: Dataset) -> Rows:
-    left, right = rows(join.left, dataset), rows(join.right, dataset)
+def _beside(
+    here: Rows, left: Relation, right: Relation, on: Scalar | None, dataset: Dataset, told: Told = NOTHING
+) -> Rows:
+    """Return the rows that those of a relation, written already, are paired with: of whose owner they may be told."""
+    scan, owner = walked(right, left, on, dataset), facts(left, dataset).owner
+    return rows(right, dataset, told if scan is None or owner is None else {**told, scan.number: here.columns[owner]})
+
+
+def _join(join: Join, dataset: Dataset, told: Told = NOTHING) -> Rows:
+    if join.kind == "left":
+        left, right = rows(join.left, dataset, told), rows(join.right, dataset)
+    elif walked(join.left, join.right, join.on, dataset) is None:
+        left = rows(join.left, dataset, told)
+        right = _beside(left, join.left, join.right, join.on, dataset, told)
+    else:
+        right = rows(join.right, dataset, told)
+        left = _beside(right, join.right, join.left, join.on, dataset, told)
     if join.kind == "left":
         right = _nested(right, join.right)
     both = Rows("", (), {**left.columns, **right.columns})
@@ -199,7 +229,8 @@ def _lookup(lookup: Lookup, dataset: Dataset) -> Rows:
     Why this is sound: the pairs of a row are rows of its own owner, or public ones, and each aggregate over them is
     exact, so that what is said of an owner's row is a function of that owner's rows and of public data.
     """
-    left, right = rows(lookup.left, dataset), rows(lookup.right, dataset)
+    left = rows(lookup.left, dataset)
+    right = _beside(left, lookup.left, lookup.right, lookup.on, dataset)
     about, there = facts(lookup.left, dataset), facts(lookup.right, dataset)
     where = [*right.where, *_tie(about, there, left, right)]
     if lookup.on is not None:
@@ -331,8 +362,9 @@ def _fed(found: Fed, dialect: Dialect) -> Rows:
     return Rows(f"(SELECT * FROM {parameter(found)}) AS {here}", (), columns)
 
 
-def _semi_join(semi: SemiJoin, dataset: Dataset) -> Rows:
-    left, right = rows(semi.left, dataset), rows(semi.right, dataset)
+def _semi_join(semi: SemiJoin, dataset: Dataset, told: Told = NOTHING) -> Rows:
+    left = rows(semi.left, dataset, told)
+    right = _beside(left, semi.left, semi.right, semi.on, dataset)
     both = Rows("", (), {**right.columns, **left.columns})
     on = [*right.where, *_tie(facts(semi.left, dataset), facts(semi.right, dataset), left, right)]
     if semi.on is not None:
