@@ -16,6 +16,7 @@ from gateway.auth.principal import Principal
 from gateway.errors import RequestInvalid
 from gateway.policy.model import Dataset
 from gateway.refused import refused
+from gateway.reuse.given import given
 from gateway.service import Service
 from gateway.sql.planning.plan import Plan
 from gateway.target import FIRST, Named, Search, check, columns, first_key, known, look, named, priced
@@ -41,10 +42,13 @@ def aim(
     if earlier is not None:
         return ask(priced(request, earlier.charge.price, named(earlier)), key)
     at = datetime.now(UTC)
+    with service.reads.connect() as conn:
+        keys = given(conn, service.settings, principal.name, request, withheld=standing.suspended)
 
     def plan(epsilon: int, mechanism: Named) -> Plan:
         asked = priced(request, epsilon, mechanism)
-        question = price.question(asked, dataset, service.settings, gaussian=mechanism == "gaussian", at=at)
+        gaussian = mechanism == "gaussian"
+        question = price.question(asked, dataset, service.settings, gaussian=gaussian, at=at, given=keys)
         return service.plans.get(question, dataset)
 
     search = Search(plan, _mechanisms(request, dataset, standing), dataset.per_query.max_epsilon)

@@ -17,6 +17,7 @@ from gateway.settings import Settings
 from gateway.sql import explain
 from gateway.sql.compile import Question
 from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.groups import Given
 from gateway.sql.planning.plan import Plan
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.accounting import epsilon_of_rho, pure_of_rho
@@ -25,12 +26,19 @@ from mechanisms.loss import EPSILON_UNIT, AmountError, epsilon_units, plain, rho
 
 
 def question(
-    request: wire.QueryRequest, dataset: Dataset, settings: Settings, *, gaussian: bool, at: datetime
+    request: wire.QueryRequest,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    gaussian: bool,
+    at: datetime,
+    given: tuple[Given, ...] = (),
 ) -> Question:
     """Return what a request asks, at its price, or refuse; ``gaussian`` if Gaussian noise is open to ``auto``.
 
     ``at`` is the instant of asking, of which CURRENT_DATE and NOW are the day and the minute in UTC. A request may
-    leave the price to the privacy clauses of its text (``gateway.sql.above.clause``).
+    leave the price to the privacy clauses of its text (``gateway.sql.above.clause``). ``given`` are the groups of the
+    answer that it names in ``keys_from`` (``gateway.reuse.given``).
     """
     if request.confidence > MAX_CONFIDENCE:
         raise RequestInvalid("request-invalid", f"confidence is at most {MAX_CONFIDENCE}.")
@@ -52,6 +60,7 @@ def question(
             request.bounding,
             settings.declared_rows,
             request.clipped_count,
+            given,
         ),
         parameters=parameters(request, settings.sql_bytes),
         now=at.astimezone(UTC).replace(second=0, microsecond=0, tzinfo=None),

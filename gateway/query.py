@@ -44,6 +44,7 @@ from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
 from gateway.refused import refused
 from gateway.reuse.find import Offer, stands
+from gateway.reuse.given import given
 from gateway.reuse.offers import offers, since, taken
 from gateway.reuse.offers import shown as shown_offer
 from gateway.sandbox import SandboxFailed
@@ -141,8 +142,9 @@ def _planned(service: Service, principal: Principal, request: wire.QueryRequest)
     with service.reads.connect() as conn:
         dataset = service.catalogue.current(conn, request.dataset)
         standing = _standing(conn, dataset.name, principal)
+        keys = given(conn, service.settings, principal.name, request, withheld=standing.suspended)
     gaussian = standing.gaussian and standing.gaussian_used
-    question = price.question(request, dataset, service.settings, gaussian=gaussian, at=datetime.now(UTC))
+    question = price.question(request, dataset, service.settings, gaussian=gaussian, at=datetime.now(UTC), given=keys)
     plan = service.plans.get(question, dataset)
     price.check(plan, dataset)
     return dataset, plan, standing
@@ -331,7 +333,9 @@ def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, rec
     charged = datetime.fromtimestamp(record.charge.at / 1_000_000, UTC)
     for at in (charged, charged - timedelta(minutes=1)):
         try:
-            question = price.question(request, dataset, service.settings, gaussian=gaussian, at=at)
+            with service.reads.connect() as conn:
+                keys = given(conn, service.settings, record.charge.analyst, request)
+            question = price.question(request, dataset, service.settings, gaussian=gaussian, at=at, given=keys)
             plan = service.plans.get(question, dataset)
         except DiscreetError:
             return None

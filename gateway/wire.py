@@ -54,6 +54,11 @@ class QueryRequest(Request):
     error_target: ErrorTarget | None = Field(None, description="How close to come, in place of a price.")
     mechanism: Literal["auto", "laplace", "gaussian"] = "auto"
     max_groups_contributed: int | None = Field(None, ge=1, description="Groups that one privacy unit may reach.")
+    keys_from: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{32}$",
+        description="An answered query of one's own: private group keys have the values that it listed.",
+    )
     bounding: Literal["auto", "declared", "above_threshold", "exponential", "r2t"] = Field(
         "auto", description="How a privacy unit is held to its part: as declared, or by a bound that is chosen."
     )

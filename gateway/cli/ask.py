@@ -43,6 +43,9 @@ Mechanism = Annotated[Literal["auto", "laplace", "gaussian"], typer.Option("--me
 Groups = Annotated[
     int | None, typer.Option("--max-groups-contributed", min=1, help="Groups that one privacy unit may reach.")
 ]
+KeysFrom = Annotated[
+    str | None, typer.Option("--keys-from", help="An answered query of yours: private keys have the values it listed.")
+]
 Bounding = Annotated[
     Literal["auto", "declared", "above_threshold", "exponential", "r2t"],
     typer.Option("--bounding", help="How a privacy unit is held to its part."),
@@ -97,6 +100,7 @@ def query(
     target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
+    keys_from: KeysFrom = None,
     bounding: Bounding = "auto",
     clipped_count: ClippedCount = False,
     dialect: Dialect = None,
@@ -123,6 +127,7 @@ def query(
         error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
+        keys_from=keys_from,
         bounding=bounding,
         clipped_count=clipped_count,
         dialect=dialect,
@@ -156,6 +161,7 @@ def explain(
     target_column: TargetColumn = None,
     mechanism: Mechanism = "auto",
     max_groups_contributed: Groups = None,
+    keys_from: KeysFrom = None,
     bounding: Bounding = "auto",
     clipped_count: ClippedCount = False,
     dialect: Dialect = None,
@@ -175,6 +181,7 @@ def explain(
         error_target=_target(target_column, within, relative, confidence),
         mechanism=mechanism,
         max_groups_contributed=max_groups_contributed,
+        keys_from=keys_from,
         bounding=bounding,
         clipped_count=clipped_count,
         dialect=dialect,

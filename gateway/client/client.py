@@ -46,6 +46,7 @@ class Question(TypedDict, total=False):
     error_target: Mapping[str, Any] | None
     mechanism: Mechanism
     max_groups_contributed: int | None
+    keys_from: str | None
     bounding: Bounding
     clipped_count: bool
     dialect: str | None
@@ -132,6 +133,7 @@ class Client:
         error_target: Mapping[str, Any] | None = None,
         mechanism: Mechanism = "auto",
         max_groups_contributed: int | None = None,
+        keys_from: str | None = None,
         bounding: Bounding = "auto",
         clipped_count: bool = False,
         dialect: str | None = None,
@@ -148,6 +150,7 @@ class Client:
 
         ``error_target`` states an error in place of a price: ``{"within": 50}`` or ``{"relative": 0.02}``, 2 %; with
         ``column`` it is of one column, with ``confidence`` it holds that surely (.95).
+        ``keys_from`` is the ``query_id`` of an earlier answer: private group keys have the values that it listed.
         ``non_negative`` holds at 0 what cannot be less, which makes it too high on average.
         ``parameters`` are values for ``?`` and ``$1`` (a sequence) or for ``:name`` (a mapping): numbers, texts, truth
         values, dates, None. One ``idempotency_key`` gets one answer at one price, however often it is sent; without it
@@ -162,6 +165,7 @@ class Client:
             error_target=error_target,
             mechanism=mechanism,
             max_groups_contributed=max_groups_contributed,
+            keys_from=keys_from,
             bounding=bounding,
             clipped_count=clipped_count,
             dialect=dialect,

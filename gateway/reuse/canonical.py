@@ -50,8 +50,13 @@ def digest(*values: Any) -> str:
 
 
 def key_digest(key: Key) -> str:
-    """Return what a group key means: the expression and its public domain."""
-    return digest(key.scalar, key.kind, key.values)
+    """Return what a group key means: the expression and its public domain; and whose answer that domain is, if it is.
+
+    Why that belongs to it: a domain that an answer told is public to its holders alone, and what was drawn over it is
+    for sale to nobody else (DESIGN section 2).
+    """
+    given = () if key.given is None else (key.given,)
+    return digest(key.scalar, key.kind, key.values, *given)
 
 
 def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:

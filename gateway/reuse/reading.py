@@ -42,8 +42,9 @@ class Reading:
     """How to read one noisy table.
 
     ``mark`` and ``base`` are what it is found by (``canonical.py``). ``keys`` are what its key columns mean and their
-    kinds, in order; ``estimators`` how each aggregate, by what it means, is read off the integers. ``statement`` is its
-    own, ``parts`` are those beside it; ``notes`` what its reader has to know.
+    kinds, in order, and ``meanings`` what they mean in any other query; ``estimators`` how each aggregate, by what it
+    means, is read off the integers. ``statement`` is its own, ``parts`` are those beside it; ``notes`` what its reader
+    has to know.
     """
 
     mark: str
@@ -56,6 +57,7 @@ class Reading:
     loss: Loss
     public: bool
     notes: tuple[str, ...]
+    meanings: tuple[str, ...] = ()
 
 
 _CLASSES = {
@@ -80,6 +82,7 @@ def reading(whole: Plan, planned: PlannedRelease) -> Reading:
         planned.loss,
         planned.public,
         tuple(notes(planned, whole.dialect)),
+        tuple(key.meaning for key in planned.keys),
     )
 
 

@@ -16,6 +16,7 @@ from gateway.sql.above.sizes import check
 from gateway.sql.algebra import Ref, feeds
 from gateway.sql.planning import clips, counted
 from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.groups import Key
 from gateway.sql.planning.plan import Bounding, MeasuredValue, Plan, PlannedRelease, PublicRead
 from gateway.sql.planning.shares import share
 from gateway.sql.position import DIALECT, INSTANT
@@ -72,6 +73,8 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
         return _public_plan(query, dataset, question.bounds)
     price = priced(question.price, query.releases, dataset, question.bounds.max_groups_contributed)
     shared = share(query.releases, dataset, price, question.bounds)
+    if question.bounds.given and not any(key.given for found in shared for key in found.keys):
+        refuse("keys-unmatched", hint="Group by what that query is grouped by; or leave keys_from out.")
     check(query, shared, dataset, question.bounds)
     planned = tuple(rewrite(found, dataset) for found in shared)
     loss = sum((release.loss for release in planned), FREE)
@@ -163,9 +166,9 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
         found.append(f"A unit is counted in at most {planned.bounding.groups} groups.")
     found += [_held(value) for value in planned.values if value.quantum is not None]
     found += [
-        f"{key.label}: only its public values are counted; rows with any other value are dropped."
+        _listed(key)
         for key in (*planned.keys, *planned.within)
-        if key.values is not None and planned.public and not key.complete
+        if key.values is not None and (planned.public or key.given is not None) and not key.complete
     ]
     if planned.threshold is not None:
         step = next(m for m in planned.measures if m.name == planned.threshold.measure).unit
@@ -176,6 +179,16 @@ def notes(planned: PlannedRelease, dialect: Dialect) -> list[str]:
             found.append(f"Groups of fewer than {math.ceil(fewest):,} units are left out beforehand, and none appears.")
     found += fed_notes(tuple(feeds(planned.release.source)), dialect)
     return list(dict.fromkeys([*found, *(note for part in planned.parts for note in _part_notes(part))]))
+
+
+def _listed(key: Key) -> str:
+    """Say which values of a key are counted."""
+    if key.given is None:
+        return f"{key.label}: only its public values are counted; rows with any other value are dropped."
+    return (
+        f"{key.label}: only the values that an earlier answer listed are counted; rows with any other are dropped, "
+        "also with what is new in the data."
+    )
 
 
 def _counted(bounding: Bounding) -> str:

@@ -49,6 +49,7 @@ CODES: MappingProxyType[str, str] = MappingProxyType(
         "rows-unbounded": "The policy does not bound how many rows of this table one person may have.",
         "key-unsupported": "That expression cannot be a group key.",
         "delta-missing": "Groups without declared values need a delta, and the policy's per_query.delta is 0.",
+        "keys-unmatched": "None of the query's group keys is a key of the query that keys_from names.",
         "groups-too-many": "The declared values of the group keys make more groups than this gateway releases.",
         "order-invalid": "ORDER BY takes output columns, their positions, or expressions over the aggregates.",
         "limit-invalid": "LIMIT and OFFSET take whole numbers written out.",

@@ -11,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -19,9 +20,10 @@ from gateway import release as releasing
 from gateway.answer import compose
 from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset
-from gateway.release import NoisyTable, decode, encode, release
+from gateway.release import NoisyTable, canonical, decode, encode, release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.clips import column, columns
+from gateway.sql.planning.groups import Given
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms import race
 from mechanisms.thresholds import threshold
@@ -190,6 +192,21 @@ def compare(plan: Plan, with_unit: Fetch, without_unit: Fetch, dataset: Dataset 
             statement, exact(statement, with_unit(statement.sql)), exact(statement, without_unit(statement.sql))
         )
     ]
+
+
+def listed(plan: Plan, fetch: Fetch, random: Random) -> tuple[Given, ...]:
+    """Some of the groups that a plan's releases have, as an earlier answer would have listed them."""
+    found = []
+    for planned in plan.releases:
+        if planned.keys and not planned.public and not feeding(plan):
+            groups = [
+                tuple(canonical(value, key.kind) for value, key in zip(group, planned.keys, strict=True))
+                for group in exact(planned, fetch(planned.sql))
+            ]
+            some = random.sample(groups, random.randint(0, len(groups)))
+            if some:
+                found.append(Given("0" * 32, tuple((key.meaning, key.kind) for key in planned.keys), tuple(some)))
+    return tuple(found)
 
 
 def _beforehand(planned: PlannedRelease, fetch: Fetch) -> Iterator[str]:

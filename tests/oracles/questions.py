@@ -16,6 +16,7 @@ from gateway.policy.model import Dataset
 from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.clips import Wish
+from gateway.sql.planning.groups import Given
 from gateway.sql.planning.plan import Plan
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import EPSILON_UNIT
@@ -89,6 +90,7 @@ class Asked:
     text: str = field(default="", repr=False)
     bounding: Wish = "auto"
     counted: bool = False
+    given: tuple[Given, ...] = field(default=(), repr=False)
 
     @property
     def sql(self) -> str:
@@ -123,7 +125,9 @@ def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int 
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
     if dataset.dialect == "mysql":
         dialect = dialect or "duckdb"  # in MySQL's own, double quotes stand around texts
-    bounds = Bounds(asked.groups, 10_000, 256, shown, bounding=asked.bounding, clipped_count=asked.counted)
+    bounds = Bounds(
+        asked.groups, 10_000, 256, shown, bounding=asked.bounding, clipped_count=asked.counted, given=asked.given
+    )
     question = Question(asked.sql, dialect, price, epsilon, TextLimits(), bounds)
     return compile_query(question, dataset)
 

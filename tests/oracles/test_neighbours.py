@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -86,6 +87,12 @@ def check(
             continue
         assert neighbours.compare(planned, bases[0].fetch, bases[1].fetch) == []
         neighbours.answered(planned, bases[0].fetch, sandbox)
+        listed = neighbours.listed(planned, bases[0].fetch, random) if each.aggregates else ()
+        if listed:
+            again = plan(replace(each, given=listed), dataset)
+            assert all(release.public for release in again.releases if release.keys)
+            assert neighbours.compare(again, bases[0].fetch, bases[1].fetch) == []
+            neighbours.answered(again, bases[0].fetch, sandbox)
 
 
 @st.composite

@@ -21,8 +21,8 @@ from gateway.sql.planning import clips
 from gateway.sql.planning.apart import apart
 from gateway.sql.planning.counted import PART, countable, counted
 from gateway.sql.planning.errors import log_error
-from gateway.sql.planning.groups import Joint, Key, count
-from gateway.sql.planning.keys import keyed
+from gateway.sql.planning.groups import Given, Joint, Key, count
+from gateway.sql.planning.keys import keyed, meaning, supplied
 from gateway.sql.planning.layout import Layout, Vector
 from gateway.sql.planning.parts import About, Part, Priced, Quantiles, joined, parts, plain
 from gateway.sql.planning.plan import (
@@ -75,7 +75,8 @@ class Bounds:
 
     Groups that one owner may reach, public groups of a release, width of integer domains, groups that are shown of a
     release, releases in all, rows that are read of public tables, how an owner is held to its part, up to how many
-    declared rows that is done by the declaration unasked, and whether who is held to less is counted.
+    declared rows that is done by the declaration unasked, whether who is held to less is counted, and the groups of
+    earlier answers that private keys are held to.
     """
 
     max_groups_contributed: int | None
@@ -87,6 +88,7 @@ class Bounds:
     bounding: clips.Wish = "auto"
     declared_rows: int = 1_000
     clipped_count: bool = False
+    given: tuple[Given, ...] = ()
 
 
 def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> PlannedRelease:
@@ -96,6 +98,8 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     holding = conditions(release.source)
     limits = (bounds.public_groups, bounds.integer_domain)
     keys, joint = keyed(release.keys, found.columns, holding, dataset, *limits)
+    keys = tuple(replace(key, meaning=meaning(key.scalar, found.columns, release.source)) for key in keys)
+    keys, joint = supplied(keys, joint, bounds.given)
     others = tuple((f"w{place}", scalar) for place, scalar in enumerate(release.within))
     dropping, _ = keyed(others, found.columns, holding, dataset, *limits)
     within = tuple(key for key in dropping if key.values is not None and not key.complete)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 
@@ -17,7 +17,9 @@ Row = tuple[Value, ...]
 class Key:
     """One group key: ``label`` as the analyst sees it, ``values`` its public domain, None for a private key.
 
-    ``complete`` where no row can have any other value, so that none is dropped.
+    ``complete`` where no row can have any other value, so that none is dropped. ``meaning`` says what is grouped by,
+    whatever the query is: the expression over the policy's columns. ``given`` is the charge whose answer named the
+    values, where one did.
     """
 
     name: str
@@ -26,11 +28,26 @@ class Key:
     kind: Kind
     values: tuple[Value, ...] | None
     complete: bool = False
+    meaning: str = field(default="", repr=False, compare=False)
+    given: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The groups of an earlier answer of the analyst's own: the meanings and kinds of its keys, and their values.
+
+    ``charge`` is the one that drew it. Why they are public to this analyst: they are what that charge released.
+    """
+
+    charge: str
+    columns: tuple[tuple[str, Kind], ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """Keys by name whose values stand together in rows of a public table: the bounded SQL shows no others.
+    """Keys by name whose values stand together in rows of a public table, or in groups of an earlier answer: the
+    bounded SQL shows no others.
 
     Why it bounds something: an owner reaches no more groups that are shown than there are such rows.
     """

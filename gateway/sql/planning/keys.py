@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from math import prod
 
 from gateway.policy.model import Dataset
-from gateway.sql.algebra import Scalar
+from gateway.sql.algebra import Call, Constant, Ref, Relation, Scalar, references
 from gateway.sql.inference.domains import complete, domain
 from gateway.sql.inference.known import Known, known
 from gateway.sql.inference.listings import Place, place, together, without
-from gateway.sql.planning.groups import Joint, Key, count
+from gateway.sql.planning.groups import Given, Joint, Key, count
 
 
 def keyed(
@@ -66,6 +67,51 @@ def _listed(
         if len(rows) < prod(map(len, held.values())):
             joint.append(Joint(tuple(names), rows))
     return tuple(_completed(key, columns, holding) for key in keys), tuple(joint)
+
+
+def meaning(scalar: Scalar, columns: Mapping[str, Known], source: Relation) -> str:
+    """Return a digest of what is grouped by: over the policy's own columns the expression, whatever rows it is asked
+    of; over computed ones (a unit's number of rows) the rows too.
+    """
+    names = {name: columns[name].origin for name in references(scalar)}
+    over = () if all(names.values()) else (source,)
+    told = {name: name if origin is None else f"{origin[0]}.{origin[1]}" for name, origin in names.items()}
+    return sha256(repr((_renamed(scalar, told), *over)).encode()).hexdigest()[:32]
+
+
+def _renamed(scalar: Scalar, told: Mapping[str, str]) -> Scalar:
+    match scalar:
+        case Ref(name, kind):
+            return Ref(told[name], kind)
+        case Call(function, args, _):
+            return Call(function, tuple(_renamed(arg, told) for arg in args), scalar.kind)
+        case Constant():
+            return scalar
+
+
+def supplied(
+    keys: tuple[Key, ...], joint: tuple[Joint, ...], given: Sequence[Given]
+) -> tuple[tuple[Key, ...], tuple[Joint, ...]]:
+    """Return group keys of which those without a public domain have that of an earlier answer, as far as it has them.
+
+    Why this is sound: the values are what a release told this analyst, at its own price; from then on they are public
+    to them as declared ones are, and enforced in the same way: rows with any other value are dropped before anything
+    is bounded. Values that have come into the data since are on no list.
+    """
+    for each in given:
+        places = {column: place for place, column in enumerate(each.columns)}
+        found = [key for key in keys if key.values is None and (key.meaning, key.kind) in places]
+        if not found:
+            continue
+        at = [places[key.meaning, key.kind] for key in found]
+        rows = tuple(dict.fromkeys(tuple(row[place] for place in at) for row in each.rows))
+        held = {key.name: tuple(dict.fromkeys(row[here] for row in rows)) for here, key in enumerate(found)}
+        keys = tuple(
+            replace(key, values=held[key.name], given=each.charge) if key.name in held else key for key in keys
+        )
+        if len(rows) < prod(map(len, held.values())):
+            joint = (*joint, Joint(tuple(key.name for key in found), rows))
+    return keys, joint
 
 
 def _completed(key: Key, columns: Mapping[str, Known], holding: tuple[Scalar, ...]) -> Key:
