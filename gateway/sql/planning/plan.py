@@ -266,6 +266,10 @@ class Clip:
     loss: Loss
     noises: tuple[tuple[Noise, ...] | None, ...]
 
+    def __post_init__(self) -> None:
+        if any(own is not None and len(own) != len(self.steps) for own in self.noises):
+            raise ValueError("a noise for each bound")
+
     @property
     def bounds(self) -> tuple[int, ...]:
         """All candidates, in the order in which they are looked at."""
