@@ -48,7 +48,7 @@ def statistic(moments: Moments, columns: Columns, noises: Mapping[str, Noise], c
         case "determination":
             return _shown(_squared(_correlation(noisy, confidence)))
         case "slope":
-            found = firstorder.slope(noisy, confidence).narrowed(slope(noisy, confidence))
+            found = _slope(noisy, confidence)
             return _shown(_scaled(found, float(_of_y(moments).half / moments.x.half)))
         case "intercept":
             return _intercept(moments, noisy, confidence)
@@ -160,13 +160,17 @@ def _correlation(noisy: Noisy, confidence: float) -> Estimates:
     return firstorder.correlation(noisy, confidence).narrowed(correlation(noisy, confidence))
 
 
+def _slope(noisy: Noisy, confidence: float) -> Estimates:
+    return firstorder.slope(noisy, confidence).narrowed(slope(noisy, confidence))
+
+
 def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     """Return ``mean of y - slope * mean of x``: three intervals that hold together, by the union bound.
 
     The slope's is given three quarters of what the confidence allows: far from the middle of x it decides.
     """
     x, y = moments.x, _of_y(moments)
-    steep = slope(noisy, 1 - (1 - confidence) * 3 / 4)
+    steep = _slope(noisy, 1 - (1 - confidence) * 3 / 4)
     n = np.maximum(noisy.values["n"], 1.0)
     ends = {name: _means(noisy, name, 1 - (1 - confidence) / 8) for name in ("a", "b")}
     shift = float(x.centre / x.half)

@@ -89,14 +89,17 @@ def test_intervals_hold_as_often_as_said(case: Covered, base: DuckdbDatabase, sa
 
 
 @pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
-@pytest.mark.parametrize("count", [1_000, 3_000])
+@pytest.mark.parametrize("count", [300, 1_000, 3_000])
 @pytest.mark.parametrize("select", STATISTICS)
 def test_intervals_of_second_moments_hold_as_often_as_said(
     select: str, count: int, mechanism: Mechanism, points: DuckdbDatabase
 ) -> None:
     found, exact = drawn(points, select, count, mechanism=mechanism, times=10_000), truth(select, count)
     held = sum(ends is not None and ends[0] <= exact <= ends[1] for ends in found.intervals)
-    assert 0.94 * 10_000 - _off(0.94, 10_000) <= held <= 0.98 * 10_000 + _off(0.98, 10_000)
+    # At n = 300 the Gaussian noise leaves open whether y varies: of a correlation one end is what is possible, which
+    # holds always.
+    most = 0.985 if count == 300 else 0.98
+    assert 0.94 * 10_000 - _off(0.94, 10_000) <= held <= most * 10_000 + _off(most, 10_000)
 
 
 @pytest.mark.parametrize("case", LEANING, ids=str)
