@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.estimates import released
+from gateway.answers.estimates import released
 from gateway.policy.model import Dataset, Value
 from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox

@@ -22,7 +22,7 @@ from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
 from gateway import price, wire
 from gateway.aim import aim
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.asked import request_hash, said
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.moments import Columns, statistic, weighted
+from gateway.answers.moments import Columns, statistic, weighted
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine as ControlEngine
 
 from budget import process
-from gateway import heads
 from gateway.auth import keys
 from gateway.auth.authenticate import Verifier, verifier
 from gateway.catalogue import Catalogue
@@ -23,15 +22,16 @@ from gateway.engines.base import Engine, EngineUnavailable
 from gateway.plans import Plans
 from gateway.policy.model import Dataset
 from gateway.policy.prepared import lost
-from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.slots import Slots
 from gateway.store.committer import Committer
 from gateway.store.engine import reader
+from gateway.watch import heads
+from gateway.watch.readiness import Readiness
 
 if TYPE_CHECKING:
     from gateway.sandbox import Sandbox
-    from gateway.upkeep import Upkeep
+    from gateway.watch.upkeep import Upkeep
 
 log = logging.getLogger("discreet.service")
 
@@ -152,12 +152,12 @@ def open_service(settings: Settings) -> Service:
     Raises ``ControlDatabaseError`` or ``KeyFileError`` where it cannot start at all. What the canary finds is in
     ``faults``: such a gateway starts, says so at ``/readyz``, and answers no question until nothing is wrong any more.
     """
-    from gateway import canary
     from gateway.admin.answers import expire_answers
     from gateway.admin.prepare import sweep_copies
     from gateway.engines.open import open_engine
     from gateway.sandbox import Sandbox
-    from gateway.upkeep import Upkeep
+    from gateway.watch import canary
+    from gateway.watch.upkeep import Upkeep
 
     key = keys.load(settings.signing_key_file)
     control = open_control(settings)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway import bounds, publication, wire
-from gateway.bounds import Bound
+from gateway import wire
+from gateway.admin import histograms, publication
+from gateway.admin.histograms import Bound
 from gateway.errors import RequestInvalid
 from gateway.policy.model import Dataset
 from gateway.service import Service
@@ -44,21 +45,23 @@ def estimate_bounds(
     """
 
     def asked(found: Dataset) -> wire.QueryRequest:
-        text = bounds.question(bounds.parts(found, names))
+        text = histograms.question(histograms.parts(found, names))
         return wire.QueryRequest(sql=text, dataset=found.name, epsilon=epsilon, mechanism="laplace", dialect="duckdb")
 
     found, plan, _ = publication.planned(service, dataset, asked)
-    parts = bounds.parts(found, names)
-    if bounds.rows(parts) > service.settings.released_groups:
+    parts = histograms.parts(found, names)
+    if histograms.rows(parts) > service.settings.released_groups:
         raise RequestInvalid("request-invalid", "The setting released_groups admits fewer groups; name fewer columns.")
-    bought = bounds.told(parts)
-    least = bounds.threshold(parts, _scale(plan))
+    bought = histograms.told(parts)
+    least = histograms.threshold(parts, _scale(plan))
     if dry_run:
         return Estimate(None, plan.price / EPSILON_UNIT, least, (), bought)
     paid = publication.publish(service, dataset, actor, asked, bought, key)
-    parts = bounds.parts(paid.dataset, names)
-    least = bounds.threshold(parts, _scale(paid.plan))
-    return Estimate(paid.query_id, paid.plan.price / EPSILON_UNIT, least, bounds.read(parts, paid.rows, least), bought)
+    parts = histograms.parts(paid.dataset, names)
+    least = histograms.threshold(parts, _scale(paid.plan))
+    return Estimate(
+        paid.query_id, paid.plan.price / EPSILON_UNIT, least, histograms.read(parts, paid.rows, least), bought
+    )
 
 
 def _scale(plan: Plan) -> float:

@@ -8,12 +8,13 @@ from sqlalchemy import Engine
 
 from budget import entries, records, report, verify
 from budget import heads as chains
-from gateway import export, heads
+from gateway import export
 from gateway.auth.keys import SigningKey
 from gateway.errors import Conflict, RequestInvalid
 from gateway.settings import Settings
 from gateway.store import acts
 from gateway.store.engine import reader
+from gateway.watch import heads
 
 
 def list_entries(control: Engine, dataset: str, *, after: int = 0, limit: int = 1000) -> list[entries.Entry]:
@@ -63,7 +64,7 @@ def acknowledge_ledger(
 ) -> str:
     """Note that a dataset is served although its ledger is behind its signed head, and return what was behind.
 
-    A gateway that is running sees it when it next looks (``gateway/readiness.py``).
+    A gateway that is running sees it when it next looks (``gateway/watch/readiness.py``).
     """
     if not (1 <= len(reason) <= 1000 and reason.isprintable()):
         raise RequestInvalid("reason-invalid", "A reason has at most 1000 printable characters.")

@@ -184,8 +184,9 @@ def ledger_head(
 ) -> None:
     """Print the signed head of the ledger, to be kept elsewhere; or compare one that was kept with the ledger."""
     found = settings()
-    from gateway import admin, heads
+    from gateway import admin
     from gateway.auth import keys
+    from gateway.watch import heads
 
     with control(found) as engine:
         key = keys.load(found.signing_key_file)

@@ -14,7 +14,7 @@ from gateway.cli.output import fail, misused, say, show_json
 
 if TYPE_CHECKING:
     from gateway.admin import Estimate, Proposal
-    from gateway.bounds import Bound
+    from gateway.admin.histograms import Bound
     from gateway.policy.suggest import TableGuess
 
 Target = Annotated[

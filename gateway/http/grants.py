@@ -12,10 +12,11 @@ from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 from starlette.responses import Response, StreamingResponse
 
-from gateway import admin, heads, wire, wire_admin
+from gateway import admin, wire, wire_admin
 from gateway.http.entry import SCHEME, AdminOnly, Caller, Services
 from gateway.http.openapi import problems
 from gateway.service import Service
+from gateway.watch import heads
 
 router = APIRouter(
     prefix="/v1/admin", route_class=AdminOnly, dependencies=[Depends(SCHEME)], responses=problems(401, 403, 500, 503)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.release import release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.plan import Plan

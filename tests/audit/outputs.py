@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.release import NoisyTable, estimate, release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.plan import Plan, PlannedRelease

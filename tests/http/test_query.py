@@ -22,8 +22,8 @@ from gateway.auth.principal import Principal
 from gateway.errors import SqlRefused, Unavailable
 from gateway.http.formats import negotiate
 from gateway.http.problems import HttpError
-from gateway.readiness import Readiness
 from gateway.service import Service
+from gateway.watch.readiness import Readiness
 from gateway.wire import QueryRequest, QueryResponse
 from tests.budget.ledgers import pure
 from tests.http.shapes import problem

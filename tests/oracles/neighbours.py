@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.feeding import Feeding, feeding
 from gateway.policy.model import Dataset
 from gateway.release import NoisyTable, canonical, decode, encode, release

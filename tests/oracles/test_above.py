@@ -14,7 +14,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from gateway import repeated
+from gateway.answers import repeated
 from gateway.errors import SqlRefused
 from gateway.sandbox import Sandbox
 from gateway.sql.above import attached, correlated, outer

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, note, settings
 
-from gateway import answer as composing
 from gateway import release as releasing
+from gateway.answers import compose as composing
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.sandbox import Sandbox

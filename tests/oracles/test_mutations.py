@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from gateway import moments
+from gateway.answers import moments
 from gateway.policy.model import Dataset, Table
 from gateway.sandbox import Sandbox
 from gateway.sql import compile as compiling

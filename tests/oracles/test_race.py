@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from budget.report import recorded
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.errors import SqlRefused
 from gateway.release import NoisyTable, estimate, release
 from gateway.reuse.reading import opened, seal

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
 from gateway.release import NoisyTable, decode, encode, estimate, release

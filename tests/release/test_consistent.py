@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.answer import Answer, compose
-from gateway.consistent import consistent
-from gateway.estimates import released
+from gateway.answers.compose import Answer, compose
+from gateway.answers.consistent import consistent
+from gateway.answers.estimates import released
 from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import explain

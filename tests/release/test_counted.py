@@ -9,7 +9,7 @@ import pytest
 
 from budget.report import recorded
 from gateway import release as releasing
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.release import NoisyTable, decode, encode, release
 from gateway.reuse.canonical import same
 from gateway.reuse.reading import opened, seal

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.answer import Answer, compose
-from gateway.nonnegative import WARNING
+from gateway.answers.compose import Answer, compose
+from gateway.answers.nonnegative import WARNING
 from gateway.sandbox import Sandbox
 from tests.release.test_consistent import noisy, planned
 

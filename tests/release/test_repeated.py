@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gateway import answer as composing
-from gateway.answer import Answer, compose
+from gateway.answers import compose as composing
+from gateway.answers.compose import Answer, compose
+from gateway.answers.repeated import estimated, repeated_intervals
 from gateway.release import NoisyTable, estimate, release
-from gateway.repeated import estimated, repeated_intervals
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.plan import Picked
 from tests.audit.coverage import Covered, tally, towns

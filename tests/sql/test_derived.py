@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway import wire
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.release import release
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import explain

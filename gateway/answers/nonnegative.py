@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.estimates import Released
+from gateway.answers.estimates import Released
 from gateway.release import Estimated
 from gateway.sql.algebra import Aggregate
 from gateway.sql.planning.plan import PlannedRelease

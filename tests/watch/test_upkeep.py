@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import Connection, select
 
 from budget import chain, payloads, schema
-from gateway import admin, upkeep
+from gateway import admin
 from gateway.admin.answers import RETENTION
 from gateway.cli import shown
 from gateway.engines.fingerprint import fingerprint
 from gateway.store.policies import current
-from gateway.upkeep import Upkeep
 from gateway.versions import SCHEDULE
+from gateway.watch import upkeep
+from gateway.watch.upkeep import Upkeep
 from tests.reuse.world import POLICY, World, world
 
 COUNT = "SELECT sex, COUNT(*) AS n FROM person GROUP BY sex"

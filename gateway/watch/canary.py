@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from budget import triggers
-from gateway import heads
 from gateway.engines.base import EngineError, EngineUnavailable
 from gateway.policy.document import PolicyInvalid
 from gateway.store import policies
+from gateway.watch import heads
 
 if TYPE_CHECKING:
     from gateway.service import Service

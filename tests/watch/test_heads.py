@@ -16,13 +16,14 @@ from sqlalchemy import Connection, Engine, delete, update
 from budget import balance, chain, entries, grants, ledger, schema, triggers
 from budget.grants import Grant
 from budget.verify import verify
-from gateway import admin, heads, readiness
+from gateway import admin
 from gateway.auth import keys
 from gateway.auth.keys import SigningKey
 from gateway.errors import Conflict, RequestInvalid
 from gateway.service import open_service
 from gateway.settings import Settings
 from gateway.store.engine import control_engine
+from gateway.watch import heads, readiness
 from tests.budget.ledgers import EPSILON, grant_all, request
 
 

@@ -19,8 +19,8 @@ from gateway import versions
 from gateway.admin.answers import expire_answers
 from gateway.admin.datasets import data_changed
 from gateway.catalogue import Catalogue
-from gateway.heads import Keeper
 from gateway.store import policies
+from gateway.watch.heads import Keeper
 
 log = logging.getLogger("discreet.upkeep")
 

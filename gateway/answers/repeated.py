@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gateway.consistent import add_up, is_whole
-from gateway.estimates import Released
-from gateway.moments import moment_terms, noiseless
-from gateway.nonnegative import names
+from gateway.answers.consistent import add_up, is_whole
+from gateway.answers.estimates import Released
+from gateway.answers.moments import moment_terms, noiseless
+from gateway.answers.nonnegative import names
 from gateway.release import encode
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.errors import Terms

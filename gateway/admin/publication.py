@@ -17,7 +17,7 @@ from budget import ledger, records
 from budget.errors import KeyReused, LedgerError
 from budget.records import Record
 from gateway import price, wire
-from gateway.answer import compose
+from gateway.answers.compose import compose
 from gateway.asked import request_hash
 from gateway.errors import AnswerDeleted, Conflict, ExecutionFailed, PlanGone, PostProcessingFailed, Unavailable
 from gateway.execution import Execution, execute, fail

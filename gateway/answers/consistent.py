@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.estimates import Released
-from gateway.moments import weighted
+from gateway.answers.estimates import Released
+from gateway.answers.moments import weighted
 from gateway.release import Estimated, stepped
 from gateway.sql.planning.margins import Family, families
 from gateway.sql.planning.plan import Linear, PlannedRelease

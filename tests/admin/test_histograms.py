@@ -15,8 +15,9 @@ import pytest
 
 from budget import balance, records
 from budget.errors import NoGrant
-from gateway import admin, bounds, execution, publication
-from gateway.bounds import Bound
+from gateway import admin, execution
+from gateway.admin import histograms, publication
+from gateway.admin.histograms import Bound
 from gateway.errors import Conflict, DiscreetError, ExecutionFailed, RequestInvalid
 from gateway.policy.model import Column, Dataset, RowOwner, Table
 from gateway.service import open_service
@@ -94,8 +95,8 @@ def spent(here: World) -> float:
     return here.scope("cap")
 
 
-@pytest.mark.parametrize("grid", [bounds._grid(0, 18), bounds._grid(-6, 16), bounds._grid(-2, 0)])
-def test_a_cell_holds_what_lies_between_its_ends(grid: bounds.Grid) -> None:
+@pytest.mark.parametrize("grid", [histograms._grid(0, 18), histograms._grid(-6, 16), histograms._grid(-2, 0)])
+def test_a_cell_holds_what_lies_between_its_ends(grid: histograms.Grid) -> None:
     marks = [*(-mark for mark in reversed(grid.marks)), Decimal(0), *grid.marks]
     tried = [each for mark in marks for each in (mark, mark * Decimal("1.01"), mark * Decimal("0.99"))]
     with duckdb.connect() as conn:
@@ -116,7 +117,9 @@ def test_a_cell_holds_what_lies_between_its_ends(grid: bounds.Grid) -> None:
 
 def test_bounds_hold_nearly_everybody_and_no_more(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 people visit, of whom one has a cost and a number of visits that nobody else has: that one is not seen."""
-    monkeypatch.setattr(bounds, "CHANCE", 1e-9)  # so that noise alone makes this fail less than once in a billion runs
+    monkeypatch.setattr(
+        histograms, "CHANCE", 1e-9
+    )  # so that noise alone makes this fail less than once in a billion runs
     before = spent(here)
     found = bought(here, "visit.cost", "person.age", "person.debt", "item.price", "visit.size", epsilon=18.0, key="all")
     assert found.epsilon == 18.0
@@ -166,7 +169,7 @@ def test_without_one_owner_each_histogram_differs_by_one(here: World, tmp_path: 
 
 def _asked(names: tuple[str, ...], epsilon: float) -> publication.Asked:
     def asked(found: Dataset) -> QueryRequest:
-        sql = bounds.question(bounds.parts(found, names))
+        sql = histograms.question(histograms.parts(found, names))
         return QueryRequest(sql=sql, dataset="health", epsilon=epsilon, mechanism="laplace", dialect="duckdb")
 
     return asked
@@ -197,8 +200,8 @@ def test_an_answer_that_would_be_cut_is_refused_before_it_is_paid(here: World, m
     published = publication.publish(
         here.service, "health", "root", _asked(("person.debt",), 0.5), "bounds of person.debt", "rows"
     )
-    assert len(published.rows) == bounds.rows(bounds.parts(dataset(here), ["person.debt"]))
-    monkeypatch.setattr(bounds, "rows", lambda _: here.service.settings.released_groups + 1)
+    assert len(published.rows) == histograms.rows(histograms.parts(dataset(here), ["person.debt"]))
+    monkeypatch.setattr(histograms, "rows", lambda _: here.service.settings.released_groups + 1)
     with pytest.raises(RequestInvalid, match="released_groups"):
         bought(here, "person.age", epsilon=0.5, key="cut")
     assert round(spent(here) - before, 6) == 0.5
@@ -276,7 +279,7 @@ def test_an_engine_that_fails_is_the_constant_failure(here: World, monkeypatch: 
 def test_what_cannot_be_estimated(here: World, names: list[str], said: str) -> None:
     before = spent(here)
     if not said:
-        assert len(bounds.parts(dataset(here), names)) == 10
+        assert len(histograms.parts(dataset(here), names)) == 10
         return
     with pytest.raises(RequestInvalid, match=said):
         bought(here, *names, key="refused")
@@ -329,7 +332,7 @@ def test_other_engines_and_units(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounds, "CHANCE", 1e-9)
+    monkeypatch.setattr(histograms, "CHANCE", 1e-9)
     name = f"rows_{kind}_{unit.strip('{}')[:3]}"
     rows = [(number % 500, number % 70 + 0.3) for number in range(1000)]
     if kind == "sqlite":
@@ -357,11 +360,11 @@ def test_other_engines_and_units(
 
 
 def test_columns_that_hold_nothing_say_so() -> None:
-    grid = bounds._grid(0, 2)
+    grid = histograms._grid(0, 2)
     table = _table()
-    part = bounds.Part(table, table.columns[0], "both", grid)
-    assert bounds.read([part], [[0, None, 500.0], [0, 4, 3.0]], 10) == (Bound("t", "x", None, None),)
-    assert bounds.read([part], [[0, 0, 11.0]], 10)[0].beyond
+    part = histograms.Part(table, table.columns[0], "both", grid)
+    assert histograms.read([part], [[0, None, 500.0], [0, 4, 3.0]], 10) == (Bound("t", "x", None, None),)
+    assert histograms.read([part], [[0, 0, 11.0]], 10)[0].beyond
 
 
 def _table() -> Table:

@@ -16,11 +16,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from gateway import wire
-from gateway.consistent import consistent
-from gateway.estimates import Released, released
-from gateway.nonnegative import WARNING, held, names
+from gateway.answers.consistent import consistent
+from gateway.answers.estimates import Released, released
+from gateway.answers.nonnegative import WARNING, held, names
+from gateway.answers.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.release import NoisyTable
-from gateway.repeated import UNTOLD, Intervals, repeated_intervals
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value
