@@ -78,6 +78,18 @@ class Job:
                 await self._done.wait()
         return self._done.is_set()
 
+    def patience(self, seconds: float, quantum: float) -> float:
+        """Return how long a look at it waits that is to wait so many seconds: until a multiple of the quantum since it
+        was submitted.
+
+        Why a multiple of these: whether it had ended by an instant that lies so many seconds after the look would tell
+        looks that are sent at many instants when it ended more finely.
+        """
+        if not quantum or not seconds:
+            return seconds
+        passed = time.monotonic() - self.began
+        return math.ceil((passed + seconds) / quantum) * quantum - passed
+
     def wait(self, quantum: float) -> float:
         """Return in how many seconds its end may be seen, zero or less if it may be now: at multiples of the quantum
         since it was submitted.

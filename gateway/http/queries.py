@@ -83,7 +83,7 @@ async def query_by_id(
     waits = patience(preferred, service.settings, 0.0)
     record, state = await threads.control(lambda: _state(service, caller, query_id))
     if job is not None and state in ("unknown", "running"):
-        if not await job.within(waits):
+        if not await job.within(job.patience(waits, quantum)):
             return later(query_id)
         if waits:
             await asyncio.sleep(max(job.wait(quantum), 0.0))

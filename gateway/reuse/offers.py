@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gateway import wire
 from gateway.policy.model import Dataset
+from gateway.quantum import shows
 from gateway.reuse.find import Offer, held, sold
 from gateway.settings import Settings
 from gateway.sql import explain
@@ -25,14 +26,20 @@ def since(settings: Settings) -> int:
 def offers(
     conn: Connection, settings: Settings, analyst: str, request: wire.QueryRequest, dataset: Dataset, plan: Plan
 ) -> list[Offer]:
-    """Return what a request may have of stored answers, what is held before what is for sale; ``Suspended``."""
+    """Return what a request may have of stored answers, what is held before what is for sale; ``Suspended``.
+
+    Who asks what is open, or for an offer by its id, is told of what is held only once its outcome may be seen: both
+    cost nothing, and sent at many instants they would tell more finely than the quantum when a question had ended.
+    """
     if not plan.releases or not request.use_cache:
         return []
-    begun = since(settings)
+    begun, quantum = since(settings), settings.latency_quantum_ms
     mine = held(conn, plan, analyst, request.mechanism, begun)
+    if request.dry_run or request.plan_id not in (None, plan.fingerprint):
+        mine = [offer for offer in mine if all(shows(record, quantum) for record in offer.records)]
     if any(offer.unasked for offer in mine) and request.plan_id is None and not request.dry_run:
         return mine
-    others = sold(conn, plan, analyst, begun, settings.latency_quantum_ms, dataset.per_query.delta)
+    others = sold(conn, plan, analyst, begun, quantum, dataset.per_query.delta)
     limit = dataset.per_query.max_epsilon
     return [*mine, *(offer for offer in others if offer.plan.price <= limit)]
 

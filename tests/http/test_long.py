@@ -19,6 +19,8 @@ from gateway import admin, executing, query
 from gateway.engines.duckdb import DuckdbSession
 from gateway.http import jobs, queries
 from gateway.service import Service
+from gateway.submission import Submission
+from gateway.wire import QueryRequest
 from tests.http.shapes import problem
 from tests.http.world import InProcess, World, rote, world
 
@@ -245,6 +247,19 @@ def test_outcomes_of_polls_show_at_multiples_since_submission(tmp_path: Path, en
         got = client.get(place, headers={**made.bearer(), "Prefer": "wait=20"})
         assert got.status_code == 200
         assert time.monotonic() - began >= 1.4, "a poll has its own multiple, after that of the outcome"
+
+
+def test_looks_that_wait_end_at_multiples_since_submission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks sent at many instants, each of one second, told to the millisecond when a question had ended."""
+    job = jobs.Job(Submission(), "ada", QueryRequest(sql="", dataset="health"), began=1000.0)
+    for passed in (0.0, 0.003, 0.1, 0.21, 0.6999, 0.7, 7.77):
+        monkeypatch.setattr(time, "monotonic", lambda passed=passed: 1000.0 + passed)
+        waits = job.patience(1.0, 0.7)
+        assert 1.0 - 1e-9 <= waits < 1.7 + 1e-9
+        quanta = (passed + waits) / 0.7
+        assert abs(quanta - round(quanta)) < 1e-6
+        assert job.patience(0.0, 0.7) == 0.0
+        assert job.patience(1.0, 0.0) == 1.0
 
 
 def test_what_is_kept_of_one_analyst_has_limits_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

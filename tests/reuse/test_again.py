@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gateway import admin
 from gateway.errors import BudgetExhausted, Conflict, Forbidden
 from gateway.service import EnginePool
-from tests.reuse.world import World
+from tests.reuse.world import World, world
 
 GROUPED = "SELECT sex, COUNT(*) AS n, AVG(income) AS pay FROM person WHERE age > 30 GROUP BY sex"
 
@@ -206,6 +208,24 @@ def test_at_another_price_a_stored_answer_is_offered_and_taken_by_its_id(here: W
     assert (here.spent("bob"), here.spent("eve"), here.scope("cap")) == (2.0, 0.5, 2.5)
     with pytest.raises(Conflict, match="no longer"):
         here.ask(GROUPED, 0.5, "bob", plan_id="0" * 32)
+
+
+def test_what_is_held_is_told_of_at_multiples_of_the_quantum_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dry runs at no price, sent at many instants, told to the millisecond when a question had come to its answer."""
+    now = time.time_ns
+    with world(tmp_path, latency_quantum_ms=60_000) as here:
+        first = here.ask(GROUPED, 2.0)
+        assert here.ask(GROUPED, 0.5, dry_run=True).offers == []
+        monkeypatch.setattr("gateway.quantum.time.time_ns", lambda: now() + 60 * 10**9)
+        [offer] = here.ask(GROUPED, 0.5, dry_run=True).offers
+        monkeypatch.undo()
+        with pytest.raises(Conflict, match="no longer"):
+            here.ask(GROUPED, 0.5, plan_id=offer.plan_id)
+        monkeypatch.setattr("gateway.quantum.time.time_ns", lambda: now() + 60 * 10**9)
+        taken = here.ask(GROUPED, 0.5, plan_id=offer.plan_id)
+        assert (taken.cached, taken.cost.epsilon, taken.rows) == (True, 0.0, first.rows)
 
 
 def test_a_purchase_that_does_not_fit_is_refused_and_nothing_is_shown(here: World) -> None:
