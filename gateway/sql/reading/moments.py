@@ -26,6 +26,9 @@ _WRAPPERS = (exp.TsOrDsToDate, exp.TsOrDsToTimestamp, exp.TsOrDsToDatetime, exp.
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
 MONTHS = (*_MONTHS, "November", "December")
+ENDS = "discreet_ends"
+"""What marks a difference of whole months in which the last day of a shorter month is reached by all later days."""
+
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _SHOWN = "%Y %y %m %d %F %H %M %S %T %j %B %b %A %a %u %V %G %% %-d %-m %-H"
@@ -252,7 +255,9 @@ def called(node: exp.Expr, dialect: str) -> exp.Expr | None:
     args = list(node.expressions)
     match str(node.this).upper(), args:
         case (("DATESUB" | "DATE_SUB"), [exp.Literal() as unit, first, last]) if dialect == "duckdb":
-            return exp.TimestampDiff(this=last.copy(), expression=first.copy(), unit=exp.var(unit.name.upper()))
+            whole = exp.TimestampDiff(this=last.copy(), expression=first.copy(), unit=exp.var(unit.name.upper()))
+            whole.meta[ENDS] = True
+            return whole
         case "DATE_PART", [exp.Literal() as unit, exp.Anonymous() as age] if str(age.this).upper() == "AGE":
             return _aged(unit.name.upper(), age.expressions)
         case "WEEKDAY", [day] if dialect == "mysql":

@@ -9,6 +9,7 @@ such numbers there are differences and quotients in 64 bits. Nothing below a sec
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import date, datetime
 from typing import Literal
 
@@ -16,10 +17,11 @@ from sqlglot import exp
 
 from gateway.sql.algebra import Call, Constant, Scalar
 from gateway.sql.position import dialect
+from gateway.sql.reading.moments import ENDS
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.arithmetic import computed
 from gateway.sql.scalars.comparisons import compare
-from gateway.sql.scalars.dates import bounded, dated, started, unit_of
+from gateway.sql.scalars.dates import bounded, dated, shift, started, unit_of
 from gateway.sql.scalars.names import Lower, Names, call
 
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
@@ -66,8 +68,9 @@ def difference(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
 
 
 def completed(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
-    """Return TIMESTAMPDIFF: how many whole units lie between two dates or timestamps."""
-    return complete(lower(node.expression), lower(node.this), _named(node)[0], node, names)
+    """Return TIMESTAMPDIFF or DuckDB's DATE_SUB: how many whole units lie between two dates or timestamps."""
+    ends = node.meta.get(ENDS) is True
+    return complete(lower(node.expression), lower(node.this), _named(node)[0], node, names, ends=ends)
 
 
 def between(
@@ -81,10 +84,13 @@ def between(
     return computed("subtract", late, early, node, names)
 
 
-def complete(first: Scalar, last: Scalar, unit: str, node: exp.Expression, names: Names) -> Scalar:
+def complete(
+    first: Scalar, last: Scalar, unit: str, node: exp.Expression, names: Names, *, ends: bool = False
+) -> Scalar:
     """Return how many whole units lie between two dates or timestamps, toward zero.
 
-    Of months, one is not over before the day and time of the first date are reached again.
+    Of months, one is not over before the day and time of the first date are reached again; where ``ends``, on the last
+    day of the later date's month the day is.
     """
     sides = first, last = _sides(first, last, unit, node, names)
     days = all(side.kind == "date" for side in sides)
@@ -101,8 +107,11 @@ def complete(first: Scalar, last: Scalar, unit: str, node: exp.Expression, names
     for far, behind, less in (("gt", "lt", "subtract"), ("lt", "gt", "add")):
         away = compare(far, months, Constant(0, "integer"), node, names)
         open_ = compare(behind, rests[1], rests[0], node, names)
+        early, late = sides if far == "gt" else sides[::-1]
+        over = (_at_end(late, early, node, names, days=days),) if ends else ()
+        unless = tuple(call("not", (each,), "boolean", node, names) for each in over)
         args += [
-            call("and", (away, open_), "boolean", node, names),
+            call("and", (away, open_, *unless), "boolean", node, names),
             computed(less, months, Constant(1, "integer"), node, names),
         ]
     kind = args[1].kind
@@ -168,6 +177,35 @@ def _counted(value: object, unit: str, *, sundays: bool) -> int:
 
 def _time(value: date) -> int:
     return value.hour * 3_600 + value.minute * 60 + value.second if isinstance(value, datetime) else 0
+
+
+def _at_end(late: Scalar, early: Scalar, node: exp.Expression, names: Names, *, days: bool) -> Scalar:
+    """Return whether the later date is the last day of its month, at the earlier one's time of day or after."""
+    if isinstance(late, Constant):
+        assert isinstance(late.value, date)
+        last = monthrange(late.value.year, late.value.month)[1]
+        end: Scalar = Constant(late.value.day == last, "boolean")
+    else:
+        tomorrow = call("day", (shift(late, 1, "day", node, names),), "integer", node, names)
+        end = compare("eq", tomorrow, Constant(1, "integer"), node, names)
+    if days:
+        return end
+    at, since = _clock(late, node, names), _clock(early, node, names)
+    return call("and", (end, compare("gte", at, since, node, names)), "boolean", node, names)
+
+
+def _clock(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
+    """Return the seconds of a day that are over."""
+    if isinstance(found, Constant):
+        assert isinstance(found.value, date)
+        return Constant(_time(found.value), "integer")
+    if found.kind == "date":
+        return Constant(0, "integer")
+    count: Scalar = call("hour", (found,), "integer", node, names)
+    for part in ("minute", "second"):
+        count = computed("multiply", count, Constant(60, "integer"), node, names)
+        count = computed("add", count, call(part, (found,), "integer", node, names), node, names)
+    return count
 
 
 def _rest(found: Scalar, node: exp.Expression, names: Names, *, days: bool) -> Scalar:
