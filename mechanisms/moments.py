@@ -14,7 +14,8 @@ h at (t, e) is never computed there, but bounded from one nominal point (t0, e0)
 (t0, e0) plus the difference of the coefficients times the moments' noises, so that by the union bound h(t, e) at what
 is allowed is at most h(t0, e0) at a little less plus the sum of |difference| times the moments' own half-widths at
 small shares. This is an inequality between numbers, whatever made one choose the nominal point: it may come from the
-noisy values, and from a coarse lattice, so that many groups share one half-width.
+noisy values, and from a coarse lattice, so that many groups share one half-width. Groups whose intervals are not
+``needed``, since others are known, all have one: theirs hold too, and are wider.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def _estimates(
     return Estimates(np.where(usable, np.clip(value, -most, most), 0.0), low, high, ~usable)
 
 
-def covariance(moments: Noisy, confidence: float) -> Estimates:
+def covariance(moments: Noisy, confidence: float, needed: Flags | bool = True) -> Estimates:
     """Return population covariances, which lie in [-1, 1]: the c with Sab - m_b Sa - m_a Sb + (m_a m_b - c) n = 0.
 
     Moving the means by d_a and d_b moves this by n d_a d_b.
@@ -184,7 +185,7 @@ def covariance(moments: Noisy, confidence: float) -> Estimates:
     box = _box(moments, allowed)
     total = _central(moments, box, "a", "b")
     value = total / box.n
-    points = _nominal(box.known, np.clip(value, -1, 1), box.mean["a"], box.mean["b"])
+    points = _nominal(box.known & needed, np.clip(value, -1, 1), box.mean["a"], box.mean["b"])
     nominal, at_a, at_b = points
     off_a, off_b = (box.off[name] + np.abs(box.mean[name] - at) for name, at in (("a", at_a), ("b", at_b)))
 
@@ -200,7 +201,7 @@ def covariance(moments: Noisy, confidence: float) -> Estimates:
     return _estimates(value, ends, moments.values["n"] >= 2, box.known, 1.0, 1.0)
 
 
-def slope(moments: Noisy, confidence: float) -> Estimates:
+def slope(moments: Noisy, confidence: float, needed: Flags | bool = True) -> Estimates:
     """Return slopes of b on a, of any size: the s with Sab - m_b Sa - m_a Sb + m_a m_b n - s (Saa - 2 m_a Sa + m_a^2 n)
     = 0.
 
@@ -214,7 +215,7 @@ def slope(moments: Noisy, confidence: float) -> Estimates:
     below = np.where(positive, spread, 1.0)
     steepest = np.sqrt(box.n / below)
     value = np.where(positive, np.clip(shared / below, -steepest, steepest), 0.0)
-    points = _nominal(box.known & positive, value, box.mean["a"], box.mean["b"])
+    points = _nominal(box.known & positive & needed, value, box.mean["a"], box.mean["b"])
     nominal, at_a, at_b = points
     off_a, off_b = (box.off[name] + np.abs(box.mean[name] - at) for name, at in (("a", at_a), ("b", at_b)))
 
@@ -234,7 +235,7 @@ def slope(moments: Noisy, confidence: float) -> Estimates:
     return _estimates(value, ends, usable, box.known & positive, steepest, np.inf)
 
 
-def correlation(moments: Noisy, confidence: float) -> Estimates:
+def correlation(moments: Noisy, confidence: float, needed: Flags | bool = True) -> Estimates:
     """Return correlations, which lie in [-1, 1].
 
     With V the sums of squared distances and q = sqrt(V_b/V_a): the r with V_ab - r (q V_a + V_b/q)/2 = 0, since the
@@ -260,7 +261,7 @@ def correlation(moments: Noisy, confidence: float) -> Estimates:
     highs = {of: np.where(sure, above[of] + noise[of], 1.0) for of in ("a", "b")}
     flat, steep = np.sqrt(lows["b"] / highs["a"]), np.sqrt(highs["b"] / lows["a"])
     ratio = np.where(sure, np.sqrt(safe["b"] / safe["a"]), 1.0)
-    points = _nominal(sure, value, box.mean["a"], box.mean["b"], np.log2(ratio))
+    points = _nominal(sure & needed, value, box.mean["a"], box.mean["b"], np.log2(ratio))
     nominal, at_a, at_b, power = points
     at_q, at_p = 2.0**power, 2.0**-power
     off_a, off_b = (box.off[name] + np.abs(box.mean[name] - at) for name, at in (("a", at_a), ("b", at_b)))

@@ -8,7 +8,7 @@ not vary where they would have to, zero stands for the statistic, and for an int
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ import numpy as np
 from gateway.sql.planning.plan import Moments, Variable
 from mechanisms import firstorder
 from mechanisms.intervals import ratio_intervals
-from mechanisms.moments import Estimates, Noisy, correlation, count_range, covariance, slope
+from mechanisms.moments import Estimates, Flags, Noisy, correlation, count_range, covariance, slope
 from mechanisms.noise import Noise
 from mechanisms.tails import Floats
 
@@ -134,9 +134,20 @@ def _widest(variable: Variable) -> float:
     return float(variable.upper - variable.lower) / 2
 
 
+def _combined(
+    first: Callable[[Noisy, float], firstorder.Reach],
+    worst: Callable[[Noisy, float, Flags], Estimates],
+    noisy: Noisy,
+    confidence: float,
+) -> Estimates:
+    """Return estimates with intervals to first order; where these say nothing, they allow for the worst."""
+    reach = first(noisy, confidence)
+    return reach.narrowed(worst(noisy, confidence, ~reach.sure))
+
+
 def _variance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     alone = noisy.variance()
-    found = firstorder.covariance(alone, confidence).narrowed(covariance(alone, confidence))
+    found = _combined(firstorder.covariance, covariance, alone, confidence)
     found = _scaled(found, float(moments.x.half**2))
     if moments.statistic.endswith("sample"):
         found = _sampled(found, noisy, confidence)
@@ -148,7 +159,7 @@ def _variance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
 
 def _covariance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     y = _of_y(moments)
-    found = firstorder.covariance(noisy, confidence).narrowed(covariance(noisy, confidence))
+    found = _combined(firstorder.covariance, covariance, noisy, confidence)
     found = _scaled(found, float(moments.x.half * y.half))
     if moments.statistic.endswith("sample"):
         found = _sampled(found, noisy, confidence)
@@ -157,11 +168,11 @@ def _covariance(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
 
 
 def _correlation(noisy: Noisy, confidence: float) -> Estimates:
-    return firstorder.correlation(noisy, confidence).narrowed(correlation(noisy, confidence))
+    return _combined(firstorder.correlation, correlation, noisy, confidence)
 
 
 def _slope(noisy: Noisy, confidence: float) -> Estimates:
-    return firstorder.slope(noisy, confidence).narrowed(slope(noisy, confidence))
+    return _combined(firstorder.slope, slope, noisy, confidence)
 
 
 def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
@@ -170,10 +181,13 @@ def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     The slope's is given three quarters of what the confidence allows: far from the middle of x it decides.
     """
     x, y = moments.x, _of_y(moments)
-    steep = _slope(noisy, 1 - (1 - confidence) * 3 / 4)
+    shift, at_slope = float(x.centre / x.half), 1 - (1 - confidence) * 3 / 4
+    reach = firstorder.intercept(noisy, confidence, -shift)
+    steep = slope(noisy, at_slope, ~reach.sure)
+    if not reach.sure.all():
+        steep = firstorder.slope(noisy, at_slope).narrowed(steep)
     n = np.maximum(noisy.values["n"], 1.0)
     ends = {name: _means(noisy, name, 1 - (1 - confidence) / 8) for name in ("a", "b")}
-    shift = float(x.centre / x.half)
     level = np.clip(noisy.values["b"] / n, -1, 1)
     value = level - steep.value * (np.clip(noisy.values["a"] / n, -1, 1) + shift)
     bounded = np.isfinite(steep.low) & np.isfinite(steep.high)
@@ -181,8 +195,7 @@ def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
     products = [end * (mean + shift) for end in slopes for mean in ends["a"]]
     low, high = ends["b"][0] - np.maximum.reduce(products), ends["b"][1] - np.minimum.reduce(products)
     found = Estimates(value, np.where(bounded, low, -np.inf), np.where(bounded, high, np.inf), steep.undefined)
-    found = firstorder.intercept(noisy, confidence, -shift).narrowed(found)
-    scaled = _scaled(found, float(y.half))
+    scaled = _scaled(reach.narrowed(found), float(y.half))
     middle = float(y.centre)
     return _shown(Estimates(scaled.value + middle, scaled.low + middle, scaled.high + middle, scaled.undefined))
 
