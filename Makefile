@@ -61,6 +61,7 @@ ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m tests.bench.tpch --scale 0.1
 	$(BIN)/python -m tests.bench.load
 	$(BIN)/python -m tests.bench.memory --keys 1000000
+	$(BIN)/python -m tests.bench.growth
 endif
 
 # Other systems over the same data at the same price; they need other versions of what we need, so they live apart.

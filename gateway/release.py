@@ -25,7 +25,18 @@ from gateway.sql.inference.domains import canonical_order
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.groups import Key, every
-from gateway.sql.planning.plan import Block, Clip, Estimator, Linear, Mean, Moments, Picked, Plan, PlannedRelease
+from gateway.sql.planning.plan import (
+    Block,
+    Clip,
+    Estimator,
+    Linear,
+    Mean,
+    Moments,
+    Picked,
+    Plan,
+    PlannedRelease,
+    Threshold,
+)
 from mechanisms.above_threshold import AboveThreshold, first_low
 from mechanisms.intervals import MAX_CONFIDENCE, half_width, ratio_intervals
 from mechanisms.least_error import least
@@ -84,20 +95,18 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
         planned = planned.at(place)
     exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]
     own = exact.pop(0) if planned.blocks else {}
-    keys = _groups(planned, own)
-    rows = list(zip(keys, _rows(_noisy(planned, own, keys), len(keys)), strict=True))
+    keys, counted = _groups(planned, own), None
     if planned.threshold is not None:
-        index = [measure.name for measure in planned.measures].index(planned.threshold.measure)
-        rows = [row for row in rows if row[1][index] >= planned.threshold.at]
-    keys = [key for key, _ in rows]
+        keys, counted = _reaching(planned, planned.threshold, own, keys)
+    measures = _noisy(planned, own, keys, counted)
     beside = [
         column
         for part, found in zip(planned.parts, exact, strict=True)
         for column in (_noisy if part.histogram is None else _picked)(part, found, keys)
     ]
-    more = _rows(beside, len(keys))
-    numbers = tuple((*measures, *added) for (_, measures), added in zip(rows, more, strict=True))
-    return NoisyTable(tuple(keys), numbers, place, _with_noise(planned.clipped, over))
+    return NoisyTable(
+        tuple(keys), tuple(_rows([*measures, *beside], len(keys))), place, _with_noise(planned.clipped, over)
+    )
 
 
 def _raced(planned: PlannedRelease, race: Race, table: pa.Table, above: list[int]) -> NoisyTable:
@@ -141,18 +150,47 @@ def _rows(columns: list[list[int]], count: int) -> list[tuple[int, ...]]:
     return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
-def _noisy(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]], keys: list[KeyTuple]) -> list[list[int]]:
-    """Return each measure of a statement with noise, group by group."""
+def _noisy(
+    planned: PlannedRelease,
+    exact: dict[KeyTuple, tuple[int, ...]],
+    keys: list[KeyTuple],
+    counted: list[int] | None = None,
+) -> list[list[int]]:
+    """Return each measure of a statement with noise, group by group; ``counted`` is the one drawn for a threshold."""
     zeros = (0,) * len(planned.measures)
+    known = None if counted is None or planned.threshold is None else planned.threshold.measure
     columns: list[list[int]] = []
     at = 0
     for block in planned.blocks:
         assert isinstance(block.noise, Noise)
-        names = range(at, at + len(block.measures))
-        noise = iter(draw(block.noise, len(block.measures) * len(keys)))
-        columns += [[exact.get(key, zeros)[index] + next(noise) for key in keys] for index in names]
+        fresh = sum(measure.name != known for measure in block.measures)
+        noise = iter(draw(block.noise, fresh * len(keys)))
+        for index, measure in enumerate(block.measures, at):
+            if counted is not None and measure.name == known:
+                columns.append(counted)
+            else:
+                columns.append([exact.get(key, zeros)[index] + next(noise) for key in keys])
         at += len(block.measures)
     return columns
+
+
+def _reaching(
+    planned: PlannedRelease, hidden: Threshold, exact: dict[KeyTuple, tuple[int, ...]], keys: list[KeyTuple]
+) -> tuple[list[KeyTuple], list[int]]:
+    """Return the groups whose noisy number of units reaches the threshold, and that number.
+
+    Why the other measures are drawn for these alone: each number of a vector has noise of its own, and what is never
+    shown of it need never have been drawn; what is shown has the same law as if all had.
+    """
+    [(index, noise)] = [
+        (at, block.noise)
+        for at, (measure, block) in enumerate((each, block) for block in planned.blocks for each in block.measures)
+        if measure.name == hidden.measure
+    ]
+    assert isinstance(noise, Noise)
+    noisy = zip(keys, draw(noise, len(keys)), strict=True)
+    found = [(key, number) for key, drawn in noisy if (number := exact[key][index] + drawn) >= hidden.at]
+    return [key for key, _ in found], [number for _, number in found]
 
 
 def _picked(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]], keys: list[KeyTuple]) -> list[list[int]]:

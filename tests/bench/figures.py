@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,3 +55,9 @@ def figure(name: str, unit: str, values: list[float]) -> Figure:
 def ratios(name: str, of: list[float], to: list[float]) -> Figure:
     """Return how many times as long one work takes as the other, block by block."""
     return figure(name, "×", [mine / other for mine, other in zip(of, to, strict=True)])
+
+
+def peak() -> int:
+    """Return the most memory that this process has held so far, in megabytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most // (1024 if sys.platform != "darwin" else 1024 * 1024)

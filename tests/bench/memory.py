@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from gateway import admin
-from tests.bench.figures import timed
+from tests.bench.figures import peak, timed
 from tests.bench.served import Asker, served
 
 POLICY = """
@@ -54,7 +53,7 @@ def main() -> None:
             control = gateway.service.control
             admin.set_budget(control, "memory", "analyst0", epsilon=1_000_000, delta=1e-6, actor="bench")
             asker = Asker(gateway.port, gateway.tokens[0])
-            before = _peak()
+            before = peak()
             answers: list[bytes] = []
             ask = {"sql": SQL, "dataset": "memory", "epsilon": 1.0}
             seconds = timed(lambda: answers.append(asker.ask(ask)))
@@ -62,14 +61,8 @@ def main() -> None:
             asker.close()
         sys.stdout.write(
             f"{given.keys:,} private keys of {given.units} units each and {COMMON} of a thousand: {shown} shown, "
-            f"{seconds:.1f} s, peak {_peak():,} MB ({before:,} MB before the question)\n"
+            f"{seconds:.1f} s, peak {peak():,} MB ({before:,} MB before the question)\n"
         )
-
-
-def _peak() -> int:
-    """Return the most memory that this process has held so far, in megabytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most // (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
 if __name__ == "__main__":
