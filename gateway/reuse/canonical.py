@@ -86,8 +86,13 @@ def _joint_digest(planned: PlannedRelease, joint: Joint) -> str:
 
 
 def base(plan: Plan, planned: PlannedRelease) -> str:
-    """Return the mark of releases over the same rows, by whatever public keys."""
-    return "b" + digest(*_rows(plan, planned))
+    """Return the mark of releases over the same rows, by whatever public keys.
+
+    Keys whose values an earlier answer gave are part of what the rows are: it listed those above its threshold, of the
+    rows that it was of, and what was drawn over them adds up to no group of a question that does not name it.
+    """
+    given = sorted(key_digest(key) for key in planned.keys if key.given is not None)
+    return "b" + digest(*_rows(plan, planned), *([tuple(given)] if given else []))
 
 
 def marks(plan: Plan) -> tuple[str, ...]:

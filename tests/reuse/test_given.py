@@ -115,3 +115,21 @@ def test_what_was_drawn_over_them_is_for_sale_with_them_alone(here: World) -> No
     assert groups(own) == groups(listed)
     assert here.ask(COSTS, analyst="eve", keys_from=own.query_id, dry_run=True).offers == []
     assert not here.ask(COSTS, analyst="eve", keys_from=own.query_id).cached
+
+
+def test_what_was_drawn_over_them_adds_up_to_nothing_that_does_not_name_them(here: World) -> None:
+    """A count of all rows was rolled up, unasked, from those of the listed towns."""
+    listed = here.ask(f"{TOWNS[: TOWNS.index(' GROUP')]} WHERE town < 'T3' GROUP BY town")
+    fine = here.ask("SELECT sex, town, COUNT(*) AS n FROM person GROUP BY 1, 2", 5.0, keys_from=listed.query_id)
+    assert len(fine.rows) == 6
+    coarse = here.ask("SELECT sex, COUNT(*) AS n FROM person GROUP BY sex", 5.0)
+    assert not coarse.cached
+    assert sum(counts(coarse)) > 2800  # of 3,000, where the listed towns have 1,800
+    assert here.ask(TOWNS, 5.0, keys_from=listed.query_id).cached  # rolled up over what is named again
+
+
+def test_two_keys_of_one_meaning_have_its_values_each(here: World) -> None:
+    """Only the pairs of equal values were shown."""
+    listed = here.ask(TOWNS)
+    pairs = "SELECT a.town, b.town, COUNT(*) FROM person a JOIN person b ON b.person_id = a.person_id GROUP BY 1, 2"
+    assert len(here.ask(pairs, keys_from=listed.query_id).rows) == 25

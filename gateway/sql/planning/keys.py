@@ -103,14 +103,16 @@ def supplied(
         found = [key for key in keys if key.values is None and (key.meaning, key.kind) in places]
         if not found:
             continue
-        at = [places[key.meaning, key.kind] for key in found]
-        rows = tuple(dict.fromkeys(tuple(row[place] for place in at) for row in each.rows))
-        held = {key.name: tuple(dict.fromkeys(row[here] for row in rows)) for here, key in enumerate(found)}
+        at = {key.name: places[key.meaning, key.kind] for key in found}
+        held = {name: tuple(dict.fromkeys(row[place] for row in each.rows)) for name, place in at.items()}
         keys = tuple(
             replace(key, values=held[key.name], given=each.charge) if key.name in held else key for key in keys
         )
-        if len(rows) < prod(map(len, held.values())):
-            joint = (*joint, Joint(tuple(key.name for key in found), rows))
+        # Two keys of one meaning (a.town, b.town) each have its values: the answer says nothing of which stand together.
+        once = {place: name for name, place in reversed(at.items())}
+        rows = tuple(dict.fromkeys(tuple(row[place] for place in once) for row in each.rows))
+        if len(rows) < prod(len(held[name]) for name in once.values()):
+            joint = (*joint, Joint(tuple(once.values()), rows))
     return keys, joint
 
 
