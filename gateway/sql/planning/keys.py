@@ -108,7 +108,7 @@ def supplied(
         keys = tuple(
             replace(key, values=held[key.name], given=each.charge) if key.name in held else key for key in keys
         )
-        # Two keys of one meaning (a.town, b.town) each have its values: the answer says nothing of which stand together.
+        # Two keys of one meaning (a.town, b.town) each have its values: which stand together it does not say.
         once = {place: name for name, place in reversed(at.items())}
         rows = tuple(dict.fromkeys(tuple(row[place] for place in once) for row in each.rows))
         if len(rows) < prod(len(held[name]) for name in once.values()):
