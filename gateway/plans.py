@@ -17,7 +17,8 @@ from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.plan import Plan
 
 LARGEST = 200_000
-"""Characters of bounded SQL and question beyond which a plan is made anew each time."""
+"""Characters of bounded SQL and question, and values of groups that the question takes from an earlier answer, beyond
+which a plan is made anew each time."""
 
 _Key = tuple[str, int, int, Preparation | None, Question]
 
@@ -56,7 +57,8 @@ class Plans:
             return found
 
     def _keep(self, question: Question, dataset: Dataset, made: Plan) -> Plan:
-        if len(question.text) + sum(len(release.sql) for release in made.statements) <= LARGEST:
+        listed = sum(len(each.rows) * len(each.columns) for each in question.bounds.given)
+        if len(question.text) + listed + sum(len(release.sql) for release in made.statements) <= LARGEST:
             with self._lock:
                 self._kept[_key(question, dataset)] = made
                 while len(self._kept) > self._size:

@@ -11,9 +11,10 @@ import pytest
 from gateway import plans
 from gateway.errors import SqlRefused
 from gateway.plans import Plans
-from gateway.sql.algebra import Constant
+from gateway.sql.algebra import Constant, Kind, feeds
 from gateway.sql.compile import Question
 from gateway.sql.planning.choose import Bounds, Price
+from gateway.sql.planning.groups import Given
 from gateway.sql.reading.parse import TextLimits
 from gateway.sql.scalars.bind import Parameter
 from mechanisms.loss import EPSILON_UNIT
@@ -105,3 +106,28 @@ def test_only_a_text_that_names_the_time_is_planned_for_its_minute() -> None:
     today = kept.get(asked, dataset)
     assert kept.get(asked, dataset) is today
     assert kept.get(replace(asked, now=noon + timedelta(days=1)), dataset).fingerprint != today.fingerprint
+
+
+def test_groups_that_a_question_takes_from_an_answer_are_part_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, dataset = Plans(8), duckdb_dataset(SHOP)
+    asked = replace(COUNTED, text="SELECT channel, COUNT(*) FROM orders GROUP BY channel", parameters=())
+    [release] = kept.get(asked, dataset).releases
+    monkeypatch.setattr(plans, "LARGEST", 5_000)
+    for size, number in ((1, 2), (1_000, 3), (3_000, 3)):
+        columns: tuple[tuple[str, Kind], ...] = ((release.keys[0].meaning, "text"), ("another's", "integer"))
+        given = Given("0" * 32, columns, tuple(("web", at) for at in range(size)))
+        made = kept.get(replace(asked, bounds=replace(asked.bounds, given=(given,))), dataset)
+        assert [key.values for key in made.releases[0].keys] == [("web",)]
+        assert len(kept) == number
+
+
+def test_a_plan_has_one_fingerprint_in_every_process() -> None:
+    """The order of a set of texts is another one in each, and a charge that is taken over is told by its plan."""
+    sql = (
+        "SELECT COUNT(*) FROM orders o JOIN (SELECT status, channel, COUNT(*) AS n FROM orders GROUP BY 1, 2) f"
+        " ON f.status = o.status AND f.channel = o.channel WHERE f.n > 3"
+    )
+    plan = Plans(1).get(replace(COUNTED, text=sql, parameters=()), duckdb_dataset(SHOP))
+    fed = [found for release in plan.releases for found in feeds(release.release.source)]
+    assert [len(keys) for found in fed for keys in found.unique] == [2]
+    assert "set(" not in repr(plan)

@@ -123,7 +123,9 @@ class Fed:
     columns: tuple[FedColumn, ...]
     table: Public
     single: bool
-    unique: frozenset[frozenset[str]]
+    # A function of the table. In no text of a node: the order of a set is another one in each process, and what was
+    # charged is told by that text (``Plan.fingerprint``).
+    unique: frozenset[frozenset[str]] = field(repr=False)
     rows: tuple[tuple[Constant, ...], ...] | None = None
 
 

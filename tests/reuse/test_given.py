@@ -133,3 +133,20 @@ def test_two_keys_of_one_meaning_have_its_values_each(here: World) -> None:
     listed = here.ask(TOWNS)
     pairs = "SELECT a.town, b.town, COUNT(*) FROM person a JOIN person b ON b.person_id = a.person_id GROUP BY 1, 2"
     assert len(here.ask(pairs, keys_from=listed.query_id).rows) == 25
+
+
+def test_totals_beside_them_are_of_the_same_rows(here: World) -> None:
+    some = here.ask(f"{TOWNS[: TOWNS.index(' GROUP')]} WHERE town < 'T3' GROUP BY town")
+    sql = "SELECT town, COUNT(*) AS n FROM person GROUP BY ROLLUP (town)"
+    answer = here.ask(sql, 5.0, keys_from=some.query_id)
+    assert [row[0] for row in answer.rows] == ["T0", "T1", "T2", None]
+    *towns, total = counts(answer)
+    assert (len(towns), total) == (3, sum(towns))
+
+
+def test_pairs_of_one_meaning_are_those_that_were_listed(here: World) -> None:
+    twice = "SELECT a.town, b.town AS t, COUNT(*) AS n FROM person a JOIN person b USING (person_id) GROUP BY 1, 2"
+    listed = here.ask(twice, use_cache=False)
+    assert len(listed.rows) == 5
+    assert len(here.ask(f"{twice} ORDER BY n", keys_from=listed.query_id, use_cache=False).rows) == 5
+    assert groups(here.ask(TOWNS, keys_from=listed.query_id)) == ["T0", "T1", "T2", "T3", "T4"]

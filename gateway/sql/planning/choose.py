@@ -102,6 +102,8 @@ def choose(release: Release, dataset: Dataset, cost: Price, bounds: Bounds) -> P
     keys, joint = supplied(keys, joint, bounds.given)
     others = tuple((f"w{place}", scalar) for place, scalar in enumerate(release.within))
     dropping, _ = keyed(others, found.columns, holding, dataset, *limits)
+    dropping = tuple(replace(key, meaning=meaning(key.scalar, found.columns, release.source)) for key in dropping)
+    dropping, _ = supplied(dropping, (), bounds.given)
     within = tuple(key for key in dropping if key.values is not None and not key.complete)
     alone = apart(release, keys, found)
     if release.folded or alone:

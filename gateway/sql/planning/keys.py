@@ -99,21 +99,30 @@ def supplied(
     is bounded. Values that have come into the data since are on no list.
     """
     for each in given:
-        places = {column: place for place, column in enumerate(each.columns)}
-        found = [key for key in keys if key.values is None and (key.meaning, key.kind) in places]
-        if not found:
-            continue
-        at = {key.name: places[key.meaning, key.kind] for key in found}
-        held = {name: tuple(dict.fromkeys(row[place] for row in each.rows)) for name, place in at.items()}
+        found = _places(keys, each)
+        held = {name: tuple(dict.fromkeys(row[place] for row in each.rows)) for name, place in found.items()}
         keys = tuple(
             replace(key, values=held[key.name], given=each.charge) if key.name in held else key for key in keys
         )
         # Two keys of one meaning (a.town, b.town) each have its values: which stand together it does not say.
-        once = {place: name for name, place in reversed(at.items())}
+        once = {place: name for name, place in reversed(found.items())}
         rows = tuple(dict.fromkeys(tuple(row[place] for place in once) for row in each.rows))
         if len(rows) < prod(len(held[name]) for name in once.values()):
             joint = (*joint, Joint(tuple(once.values()), rows))
     return keys, joint
+
+
+def _places(keys: tuple[Key, ...], given: Given) -> dict[str, int]:
+    """Return the column of an earlier answer that lists the values of each key without a public domain, where one does.
+
+    Of several that mean the same, as of two visits of a person, each key takes the next.
+    """
+    found: dict[str, int] = {}
+    for key in keys:
+        same = [place for place, column in enumerate(given.columns) if column == (key.meaning, key.kind)]
+        if key.values is None and same:
+            found[key.name] = next((place for place in same if place not in found.values()), same[0])
+    return found
 
 
 def _completed(key: Key, columns: Mapping[str, Known], holding: tuple[Scalar, ...]) -> Key:

@@ -66,6 +66,10 @@ class SqliteWriter(Writer):
         operator = " * " if exponent > 0 else " / "
         return f"({operator.join(f'CAST({factor} AS REAL)' for factor in (whole, *factors))})"
 
+    def text(self, value: str) -> str:
+        """Return a string literal; a text that holds the character NUL, which no statement may, by its bytes."""
+        return f"CAST(x'{value.encode().hex()}' AS TEXT)" if "\0" in value else super().text(value)
+
     def date(self, value: date) -> str:
         """Return a date, which is text."""
         return self.text(value.isoformat())
