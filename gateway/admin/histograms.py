@@ -1,8 +1,8 @@
 """Bounds of columns, and of an owner's rows, estimated privately: one question that anybody could ask, and its reading.
 
 The question is ordinary SQL over the policy's own tables: how many units have their largest (smallest) value in each
-cell of a public grid, 1, 2 and 5 times the powers of ten on both sides of zero. It is planned, priced, charged and
-executed like any other; what is made of the noisy counts is post-processing.
+cell of a public grid, 1, 2 and 5 times the powers of ten on both sides of zero, and of times the years. It is planned,
+priced, charged and executed like any other; what is made of the noisy counts is post-processing.
 
 A cell counts if its noisy number of units reaches ``threshold``: then, but for the stated chance, somebody is in it.
 What lies beyond the outermost such cell is so few people's that clipping it costs little
@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from gateway.errors import RequestInvalid
 from gateway.policy.model import Column, Dataset, Owner, RowOwner, Table
@@ -30,6 +31,11 @@ CHANCE: Final = 0.05
 _LARGEST_INTEGER: Final = 18
 _NUMBERS: Final = (-6, 16)
 _ROWS: Final = 9
+_YEARS: Final = (1700, 1750, *range(1800, 1920, 10), *range(1920, 2041), *range(2050, 2101, 10), 2200)
+"""Years that cells of times begin with: each of those that records are about, and fewer of the others."""
+
+End: TypeAlias = Decimal | date
+"""An end of a bound; a ``datetime`` is a ``date`` too."""
 
 Side = Literal["upper", "lower", "both", "rows"]
 
@@ -65,13 +71,50 @@ def _grid(first: int, last: int) -> Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Calendar:
+    """The cells of a histogram of times: between the beginnings of ``years``, before the first and after the last.
+
+    ``instants`` are moments of time; else they are days.
+    """
+
+    years: tuple[int, ...]
+    instants: bool
+
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return len(self.years) + 1
+
+    def case(self, value: str) -> str:
+        """Return the number of the cell that a value lies in, as SQL; NULL lies in none."""
+        kind, clock = ("TIMESTAMP", " 00:00:00") if self.instants else ("DATE", "")
+        starts = [f"{kind} '{year}-01-01{clock}'" for year in self.years]
+        whens = " ".join(f"WHEN {value} < {start} THEN {number}" for number, start in enumerate(starts))
+        return f"CASE {whens} WHEN {value} >= {starts[-1]} THEN {len(starts)} END"
+
+    def ends(self, cell: int) -> tuple[date | None, date | None]:
+        """Return the first and the last that a cell holds, None for one that lies beyond the grid."""
+        first = None if cell == 0 else self._start(cell - 1)
+        last = None if cell == len(self.years) else self._start(cell) - self._step
+        return first, last
+
+    @property
+    def _step(self) -> timedelta:
+        return timedelta(microseconds=1) if self.instants else timedelta(days=1)
+
+    def _start(self, place: int) -> date:
+        year = self.years[place]
+        return datetime(year, 1, 1) if self.instants else date(year, 1, 1)  # noqa: DTZ001 - of the column's own time
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One histogram of a question: of a column's upper or lower ends, of both at once, or of rows an owner."""
 
     table: Table
     column: Column | None
     side: Side
-    grid: Grid
+    grid: Grid | Calendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +126,8 @@ class Bound:
 
     table: str
     column: str | None
-    lower: Decimal | None
-    upper: Decimal | None
+    lower: End | None
+    upper: End | None
     beyond: bool = False
 
 
@@ -100,7 +143,7 @@ def parts(dataset: Dataset, names: Sequence[str]) -> tuple[Part, ...]:
         table, column = _named(dataset, name)
         tables[table.name] = table
         if column is not None:
-            grid = _columns_grid(column)
+            grid = _grid_of(column)
             sides: tuple[Side, ...] = ("both",) if _one_row(table) else ("upper", "lower")
             found += (Part(table, column, side, grid) for side in sides)
     found += (
@@ -127,8 +170,8 @@ def _named(dataset: Dataset, name: str) -> tuple[Table, Column | None]:
     column = table.column(name.removeprefix(f"{table.name}."))
     if column is None:
         raise _refused(f"{name} is no column of the policy; declare it there, without bounds.")
-    if column.type not in ("integer", "number"):
-        raise _refused(f"{name} is of type {column.type}, and bounds are estimated of numbers.")
+    if column.type in ("text", "boolean"):
+        raise _refused(f"{name} is of type {column.type}, and bounds are estimated of numbers and times.")
     return table, column
 
 
@@ -136,7 +179,9 @@ def _refused(message: str) -> RequestInvalid:
     return RequestInvalid("request-invalid", message)
 
 
-def _columns_grid(column: Column) -> Grid:
+def _grid_of(column: Column) -> Grid | Calendar:
+    if column.type in ("date", "timestamp"):
+        return Calendar(_YEARS, instants=column.type == "timestamp")
     if column.type == "integer":
         return _grid(0, _LARGEST_INTEGER)
     first, last = _NUMBERS

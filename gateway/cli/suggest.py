@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from gateway.cli.output import fail, misused, say, show_json
 
 if TYPE_CHECKING:
     from gateway.admin import Estimate, Proposal
-    from gateway.admin.histograms import Bound
+    from gateway.admin.histograms import Bound, End
     from gateway.policy.suggest import TableGuess
 
 Target = Annotated[
@@ -97,12 +98,17 @@ def _estimate(dataset: str, names: list[str], epsilon: float, key: str, dry_run:
 def _line(bound: Bound) -> str:
     name = bound.table if bound.column is None else f"{bound.table}.{bound.column}"
     if bound.beyond:
-        return f"{name}:  # values lie beyond every number that is looked at; declare what the design of the data says"
+        return f"{name}:  # values lie beyond all that is looked at; declare what the design of the data says"
     if bound.upper is None or (bound.column is not None and bound.lower is None):
         return f"{name}:  # too few units hold any value to tell at this price"
     if bound.column is None:
-        return f"{name}: {{max_rows_per_unit: {bound.upper:f}}}"
-    return f"{name}: {{lower: {bound.lower:f}, upper: {bound.upper:f}}}"
+        return f"{name}: {{max_rows_per_unit: {_end(bound.upper)}}}"
+    return f"{name}: {{lower: {_end(bound.lower)}, upper: {_end(bound.upper)}}}"
+
+
+def _end(end: End | None) -> str | None:
+    """Return an end as a policy writes it."""
+    return end.isoformat() if isinstance(end, date) else None if end is None else f"{end:f}"
 
 
 def _estimated(estimate: Estimate) -> dict[str, object]:
@@ -114,8 +120,8 @@ def _estimated(estimate: Estimate) -> dict[str, object]:
             {
                 "table": bound.table,
                 "column": bound.column,
-                "lower": None if bound.lower is None else f"{bound.lower:f}",
-                "upper": None if bound.upper is None else f"{bound.upper:f}",
+                "lower": _end(bound.lower),
+                "upper": _end(bound.upper),
                 "beyond": bound.beyond,
             }
             for bound in estimate.bounds

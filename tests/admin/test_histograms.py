@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -38,9 +39,10 @@ tables:
       debt: {type: number}
       town: {type: text}
       empty: {type: number}
+      born: {type: date}
   visit:
     owner: {person_id: person.person_id}
-    columns: {cost: {type: number}, size: {type: number}}
+    columns: {cost: {type: number}, size: {type: number}, began: {type: timestamp}, ended: {type: date}}
   item:
     owner: {visit_id: visit.visit_id}
     max_rows_per_unit: 9
@@ -50,11 +52,16 @@ budget: {epsilon: 50}
 per_query: {max_epsilon: 20}
 """
 DATA = """
-CREATE TABLE person (person_id INTEGER PRIMARY KEY, age INTEGER, debt DOUBLE, town VARCHAR, empty DOUBLE);
-INSERT INTO person SELECT i, i % 50, -(i % 30), 'x', NULL FROM range(2000) t(i);
-CREATE TABLE visit (visit_id INTEGER PRIMARY KEY, person_id INTEGER, cost DECIMAL(12, 2), size DOUBLE);
-INSERT INTO visit SELECT i, i // 4, 0.5 + (i % 70), 1e30 FROM range(8000) t(i);
-INSERT INTO visit SELECT 10000 + i, 7, 1000000, 1e30 FROM range(5000) t(i);
+CREATE TABLE person (person_id INTEGER PRIMARY KEY, age INTEGER, debt DOUBLE, town VARCHAR, empty DOUBLE, born DATE);
+INSERT INTO person SELECT i, i % 50, -(i % 30), 'x', NULL, make_date(1931 + i % 3, 1, 1) FROM range(2000) t(i);
+CREATE TABLE visit (
+    visit_id INTEGER PRIMARY KEY, person_id INTEGER, cost DECIMAL(12, 2), size DOUBLE, began TIMESTAMP, ended DATE
+);
+INSERT INTO visit
+SELECT i, i // 4, 0.5 + (i % 70), 1e30, make_timestamp(2019 + i % 4, 12, 31, 23, 59, 59.5), DATE '9999-12-31'
+FROM range(8000) t(i);
+INSERT INTO visit
+SELECT 10000 + i, 7, 1000000, 1e30, TIMESTAMP '1850-05-05', DATE '9999-12-31' FROM range(5000) t(i);
 CREATE TABLE item (visit_id INTEGER, price DOUBLE);
 INSERT INTO item SELECT i, 3 FROM range(8000) t(i);
 CREATE TABLE site (site_id INTEGER);
@@ -115,6 +122,44 @@ def test_a_cell_holds_what_lies_between_its_ends(grid: histograms.Grid) -> None:
     assert grid.ends(len(grid.marks) + 1) == (Decimal(0), Decimal(0))
 
 
+@pytest.mark.parametrize("instants", [False, True])
+def test_a_cell_of_times_holds_what_lies_between_its_ends(instants: bool) -> None:
+    calendar = histograms.Calendar((1850, 1999, 2000, 2024), instants)
+    least = timedelta(microseconds=1) if instants else timedelta(days=1)
+    starts = [datetime(year, 1, 1) if instants else date(year, 1, 1) for year in calendar.years]  # noqa: DTZ001
+    tried = [each for start in starts for each in (start, start - least, start + least)]
+    kind = "TIMESTAMP" if instants else "DATE"
+    with duckdb.connect() as conn:
+        conn.execute(f"CREATE TABLE t (x {kind})")
+        conn.executemany("INSERT INTO t VALUES (?)", [[each] for each in tried])
+        rows = conn.execute(f"SELECT x, {calendar.case('x')} FROM t").fetchall()
+        cases = [calendar.case(f"{end}::{kind}") for end in ("NULL", "'-infinity'", "'infinity'")]
+        assert conn.execute(f"SELECT {', '.join(cases)}").fetchone() == (None, 0, len(starts))
+    assert len(rows) == len(tried)
+    for value, cell in rows:
+        low, high = calendar.ends(cell)
+        assert low is None or low <= value
+        assert high is None or value <= high
+        assert (low is None) == (value < starts[0])
+        assert (high is None) == (value >= starts[-1])
+    assert {cell for _, cell in rows} == set(range(calendar.cells))
+
+
+def test_bounds_of_times_are_whole_years(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One person has visits in a year that nobody else has: it is not seen. What never ended lies beyond the grid."""
+    monkeypatch.setattr(histograms, "CHANCE", 1e-9)
+    found = bought(here, "person.born", "visit.began", "visit.ended", epsilon=14.0, key="times")
+    assert {(each.table, each.column): each for each in found.bounds} == {
+        (each.table, each.column): each
+        for each in (
+            Bound("person", "born", date(1931, 1, 1), date(1933, 12, 31)),
+            Bound("visit", "began", datetime(2019, 1, 1), datetime(2022, 12, 31, 23, 59, 59, 999_999)),  # noqa: DTZ001
+            Bound("visit", "ended", date(2200, 1, 1), None, beyond=True),
+            Bound("visit", None, None, Decimal(5)),
+        )
+    }
+
+
 def test_bounds_hold_nearly_everybody_and_no_more(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 people visit, of whom one has a cost and a number of visits that nobody else has: that one is not seen."""
     monkeypatch.setattr(
@@ -139,9 +184,9 @@ def test_bounds_hold_nearly_everybody_and_no_more(here: World, monkeypatch: pyte
 
 def test_one_owner_counts_once(here: World) -> None:
     """The bounded SQL's sensitivity is one for every histogram, whatever number of rows an owner has."""
-    names = ("visit.cost", "visit", "person.age", "item.price")
+    names = ("visit.cost", "visit", "person.age", "item.price", "person.born", "visit.began")
     found = publication.planned(here.service, "health", _asked(names, 2.0))[1]
-    assert [(block.l1, block.linf) for release in found.releases for block in release.blocks] == [(1, 1)] * 6
+    assert [(block.l1, block.linf) for release in found.releases for block in release.blocks] == [(1, 1)] * 9
     assert found.loss.epsilon is not None
     assert 0 <= 2_000_000_000 - found.loss.epsilon < 10
     assert found.loss.delta == 0
@@ -150,7 +195,9 @@ def test_one_owner_counts_once(here: World) -> None:
 def test_without_one_owner_each_histogram_differs_by_one(here: World, tmp_path: Path) -> None:
     """The neighbour oracle's question of these statements, for the owner of thousands of rows."""
     plan = publication.planned(
-        here.service, "health", _asked(("visit.cost", "visit", "person.age", "item.price"), 2.0)
+        here.service,
+        "health",
+        _asked(("visit.cost", "visit", "person.age", "item.price", "person.born", "visit.began"), 2.0),
     )[1]
     found = []
     for gone in (-1, 7):
@@ -315,7 +362,7 @@ ROWS = """
 dataset: rows
 engine: {url}
 privacy_unit: {unit}
-tables: {{t: {{{owner} columns: {{who: {{type: integer}}, x: {{type: number}}}}}}}}
+tables: {{t: {{{owner} columns: {{who: {{type: integer}}, x: {{type: number}}, day: {{type: date}}}}}}}}
 budget: {{epsilon: 50}}
 per_query: {{max_epsilon: 20}}
 """
@@ -334,17 +381,17 @@ def test_other_engines_and_units(
 ) -> None:
     monkeypatch.setattr(histograms, "CHANCE", 1e-9)
     name = f"rows_{kind}_{unit.strip('{}')[:3]}"
-    rows = [(number % 500, number % 70 + 0.3) for number in range(1000)]
+    rows = [(number % 500, number % 70 + 0.3, f"202{number % 2}-02-28") for number in range(1000)]
     if kind == "sqlite":
         url = f"sqlite:///{tmp_path}/t.sqlite"
         with closing(sqlite3.connect(tmp_path / "t.sqlite")) as lite, lite:
-            lite.execute("CREATE TABLE t (who INTEGER, x REAL)")
-            lite.executemany("INSERT INTO t VALUES (?, ?)", rows)
+            lite.execute("CREATE TABLE t (who INTEGER, x REAL, day DATE)")
+            lite.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
     else:
         server: str = request.getfixturevalue("postgres_url")
         with psycopg.connect(server, autocommit=True) as conn:
-            conn.execute("CREATE TABLE t (who INTEGER, x DOUBLE PRECISION)")
-            conn.cursor().executemany("INSERT INTO t VALUES (%s, %s)", rows)
+            conn.execute("CREATE TABLE t (who INTEGER, x DOUBLE PRECISION, day DATE)")
+            conn.cursor().executemany("INSERT INTO t VALUES (%s, %s, %s)", rows)
             conn.execute("DROP ROLE IF EXISTS looker")
             conn.execute("CREATE ROLE looker LOGIN")
             conn.execute("GRANT SELECT ON t TO looker")
@@ -352,8 +399,11 @@ def test_other_engines_and_units(
     text = ROWS.format(url=url, unit=unit, owner=owner).replace("dataset: rows", f"dataset: {name}")
     service = here.service
     admin.apply_dataset(service.control, service.settings, text, actor="t", opener=service.engines.get)
-    found = admin.estimate_bounds(service, name, ["t.x"], 12.0, actor="root", key=name)
-    expected = [Bound("t", "x", Decimal("0.2"), Decimal(100))]
+    found = admin.estimate_bounds(service, name, ["t.x", "t.day"], 18.0, actor="root", key=name)
+    expected = [
+        Bound("t", "x", Decimal("0.2"), Decimal(100)),
+        Bound("t", "day", date(2020, 1, 1), date(2021, 12, 31)),
+    ]
     if owner:
         expected.append(Bound("t", None, None, Decimal(2)))
     assert list(found.bounds) == expected

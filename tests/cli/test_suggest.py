@@ -9,13 +9,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
 import psycopg
 import pytest
 
+from gateway.admin.histograms import Bound
+from gateway.cli.suggest import _line
 from gateway.engines.duckdb import DuckdbSession
+from gateway.policy import document
 from tests.cli.conftest import Call
 from tests.docs.pages import ROOT
 
@@ -163,3 +167,23 @@ def test_killed_at_any_instant_it_is_charged_once_and_told_once(call: Call, clin
     published = json.loads(call("ledger", "public", "--dataset", "clinic", "--json").stdout)
     assert [row["epsilon"] for row in published] == [1.0] * 3
     assert call("ledger", "verify").exit_code == 0
+
+
+POLICY_OF_TIMES = """
+dataset: clinic
+engine: duckdb:///clinic.duckdb
+privacy_unit: {{key: person_id}}
+tables: {{visit: {{owner: person_id, columns: {{began: {{type: timestamp, {line}}}}}}}}}
+budget: {{epsilon: 1}}
+per_query: {{max_epsilon: 1}}
+"""
+
+
+def test_ends_of_times_are_written_as_a_policy_holds_them() -> None:
+    day = Bound("visit", "day", date(2020, 1, 1), date(2025, 12, 31))
+    assert _line(day) == "visit.day: {lower: 2020-01-01, upper: 2025-12-31}"
+    began = Bound("visit", "began", datetime(2020, 1, 1), datetime(2025, 12, 31, 23, 59, 59, 999_999))  # noqa: DTZ001
+    text = POLICY_OF_TIMES.format(line=_line(began).partition(": ")[2].strip("{}"))
+    columns = document.load(text).tables["visit"].columns
+    assert columns is not None
+    assert (columns["began"].lower, columns["began"].upper) == (began.lower, began.upper)
