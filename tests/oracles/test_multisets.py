@@ -1,4 +1,6 @@
-"""What SQLite has no word for, beside DuckDB's own: EXCEPT ALL, pairs of values, QUALIFY, ``> ALL``, GROUP BY ALL."""
+"""What SQLite has no word for, beside DuckDB's own: EXCEPT ALL, pairs of values, QUALIFY, ``> ALL``, GROUP BY ALL,
+SEMI and ANTI joins, BOOL_OR.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,19 @@ QUESTIONS = {
     f"{THERE} AND (v.kind, v.site_id) > ('x', 1) AND (v.cost, v.site_id) <= (90, 2)": None,
     "SELECT SUM(q.n) FROM (SELECT person_id, kind, COUNT(*) AS n FROM visit GROUP BY ALL) AS q WHERE q.n > 1": None,
     "SELECT SUM(cost > 40) FROM visit": None,
+    **dict.fromkeys(
+        (
+            "SELECT COUNT(*) FROM person p SEMI JOIN visit v ON v.person_id = p.person_id AND v.cost > 60",
+            "SELECT COUNT(*) FROM person p ANTI JOIN visit v ON v.person_id = p.person_id AND v.cost > 60",
+            "SELECT COUNT(*) FROM visit v SEMI JOIN visit w ON w.person_id = v.person_id AND w.cost > v.cost"
+            " LEFT JOIN site s ON s.site_id = v.site_id WHERE v.kind = 'x' OR s.beds > 5",
+            "SELECT SUM(v.cost) FROM visit v ANTI JOIN site USING (site_id) SEMI JOIN person p"
+            " ON p.person_id = v.person_id WHERE v.cost > 5",
+            "SELECT COUNT(*) FROM (SELECT person_id FROM visit GROUP BY person_id HAVING BOOL_OR(cost > 60))",
+            "SELECT SUM(b) FROM (SELECT person_id, BOOL_AND(cost > 20) FILTER (WHERE kind IS NOT NULL) AS b"
+            " FROM visit GROUP BY person_id)",
+        )
+    ),
     "SELECT SUM(s) FROM (SELECT person_id, SUM(cost > 40) AS s FROM visit GROUP BY person_id) WHERE s > 1": None,
     "SELECT CAST(SUM(n) AS BIGINT) FROM (SELECT kind, COUNT(*) AS n FROM visit GROUP BY kind)": None,
     **{

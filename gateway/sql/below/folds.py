@@ -160,6 +160,9 @@ class FoldNames:
 
     def whole(self, node: exp.Expression) -> Scalar | None:
         """Return the fold's aggregate or key that an expression is; None if it is to be taken apart."""
+        truth = _truth(node)
+        if truth is not None:
+            return scalar(truth, self)
         found = aggregated(node, self.rows)
         if found is None:
             return self._key(node)
@@ -207,6 +210,25 @@ class FoldNames:
         }
         meaning = picked.get(ref.name) or dict(self.keys).get(ref.name)
         return None if meaning is None else known(meaning, self.about.columns).scale
+
+
+_EXTREMES: dict[type[exp.Expression], type[exp.Expression]] = {exp.LogicalOr: exp.Max, exp.LogicalAnd: exp.Min}
+
+
+def _truth(node: exp.Expression) -> exp.Expression | None:
+    """Return BOOL_OR and BOOL_AND as an extreme of ones and zeros that is 1; a NULL among them does not count."""
+    function = node.this if type(node) is exp.Filter else node
+    extreme = _EXTREMES.get(type(function))
+    if extreme is None:
+        return None
+    only(function, "this")
+    ends = [(function.this.copy(), 1), (exp.Not(this=exp.Paren(this=function.this.copy())), 0)]
+    ifs = [exp.If(this=condition, true=exp.Literal.number(number)) for condition, number in ends]
+    found: exp.Expression = extreme(this=exp.Case(ifs=ifs))
+    if function is not node:
+        only(node, "this", "expression")
+        found = exp.Filter(this=found, expression=node.expression.copy())
+    return exp.EQ(this=found, expression=exp.Literal.number(1))
 
 
 def aggregated(node: exp.Expression, names: Names) -> FoldAggregate | None:

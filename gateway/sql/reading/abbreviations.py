@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from gateway.sql.reading.moments import MOMENTS
 from gateway.sql.reading.patterns import PATTERNS
+from gateway.sql.reading.semijoins import semi_joins
 from gateway.sql.refusals import refuse
 
 MOST_WRITTEN = 20_000
@@ -259,7 +260,46 @@ def _as(kind: exp.DType) -> Callable[[exp.Expr], exp.Expr | None]:
 
 
 def _date(node: exp.Expr) -> exp.Expr | None:
-    return _written_date([node.args.get(name) for name in ("year", "month", "day")])
+    parts = [node.args.get(name) for name in ("year", "month", "day")]
+    return _written_date(parts) or _begun(*parts)
+
+
+def _begun(year: exp.Expr | None, month: exp.Expr | None, day: exp.Expr | None) -> exp.Expr | None:
+    """Return the first day of the month, or of the year, that a day is in: MAKE_DATE(YEAR(d), MONTH(d), 1)."""
+    ones = [type(each) is exp.Literal and each.this == "1" and not each.args.get("is_string") for each in (month, day)]
+    if type(year) is not exp.Year or not _bare(year, "this") or not ones[1]:
+        return None
+    if not ones[0] and (type(month) is not exp.Month or not _bare(month, "this") or month.this != year.this):
+        return None
+    truncated = exp.TimestampTrunc(this=year.this.copy(), unit=exp.var("YEAR" if ones[0] else "MONTH"))
+    return exp.Cast(this=truncated, to=exp.DataType(this=_Type.DATE, nested=False))
+
+
+def _negated(node: exp.Expr) -> exp.Expr | None:
+    """Return ``30 * -1`` as ``-30``: so some parsers write what is taken away."""
+    number, sign = node.this, node.expression
+    minus = type(sign) is exp.Neg and type(sign.this) is exp.Literal and sign.this.this == "1"
+    if not minus or type(number) is not exp.Literal or not number.this.isdigit():
+        return None
+    return exp.Neg(this=number.copy())
+
+
+def _share(node: exp.Expr) -> exp.Expr | None:
+    """Return RATIO_TO_REPORT(x) OVER (…) as what it is: x / SUM(x) OVER (…)."""
+    function = node.this
+    if type(function) is not exp.Anonymous or str(function.this).upper() != "RATIO_TO_REPORT":
+        return None
+    if len(function.expressions) != 1 or node.args.get("order") is not None:
+        return None
+    [amount] = function.expressions
+    whole = node.copy()
+    whole.set("this", exp.Sum(this=amount.copy()))
+    return exp.Div(this=exp.Paren(this=amount.copy()), expression=whole, typed=False, safe=False)
+
+
+def _counted(node: exp.Expr) -> exp.Expr | None:
+    """Return COUNT() as COUNT(*)."""
+    return None if node.this is not None else exp.Count(this=exp.Star(), big_int=node.args.get("big_int"))
 
 
 def _written_date(parts: Sequence[exp.Expr | None]) -> exp.Expr | None:
@@ -333,6 +373,9 @@ _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
         exp.Timestamp: (_as(_Type.TIMESTAMP), ("this", "with_tz")),
         exp.TsOrDsToDatetime: (_as(_Type.TIMESTAMP), ("this",)),
         exp.DateFromParts: (_date, ("year", "month", "day", "allow_overflow")),  # of 13 months, which is refused
+        exp.Mul: (_negated, ("this", "expression")),
+        exp.Window: (_share, ("this", "partition_by", "over")),
+        exp.Count: (_counted, ("this", "expressions", "big_int")),
         exp.UtcDate: (lambda _: exp.CurrentDate(), ()),
         exp.AddMonths: (_monthly, ("this", "expression")),
         exp.Anonymous: (_unparsed, ("this", "expressions")),
@@ -355,6 +398,7 @@ def _long(node: exp.Expr, dialect: str) -> exp.Expr | None:
 def write_out(tree: exp.Expr, dialect: str) -> None:
     """Rewrite a tree in place, inner abbreviations first."""
     for select in list(tree.find_all(exp.Select)):
+        semi_joins(select)
         named_windows(select)
         everything(select)
     written = 0
