@@ -293,6 +293,10 @@ def _item(node: exp.Expression, context: Context) -> Owned | Placed:
         refuse("table-unknown", node, hint=other(made) if isinstance(made, exp.Expression) else None)
     if node.args.get("sample") is not None:
         refuse("not-supported", node.args["sample"], message=_SAMPLE, hint="Ask about all rows.")
+    schema = node.args.get("db")
+    if isinstance(schema, exp.Identifier):
+        hint = f"Write the table's name alone: {node.this.this}."
+        refuse("not-supported", schema, message="The policy names tables without their schema.", hint=hint)
     only(node, "this", "alias")
     alias = exp.TableAlias(this=node.this.copy()) if node.args.get("alias") is None else node.args["alias"]
     for earlier in reversed(context.named):
