@@ -31,8 +31,15 @@ def cell(found: AnyCell, write: Writer) -> str:
     assert_never(found)
 
 
-def total(found: Cell, write: Writer) -> str:
+def presence(column: str) -> str:
+    """Return the name of what is NULL where a row has no integer of a value, and costs less than that to compute."""
+    return f"p{column}"
+
+
+def total(found: Cell, write: Writer, *, beside: bool = False) -> str:
     """Return what rows add to a measure together: from the sum and the number of their integers, 0 over nothing.
+
+    ``beside`` says that each integer's presence is a column of its own.
 
     ``(q - origin) * m + offset`` of each row → ``m * SUM(q) + (offset - m * origin) * COUNT(q)``
 
@@ -41,7 +48,7 @@ def total(found: Cell, write: Writer) -> str:
     """
     if found.column is None:
         return _times(found.offset, "COUNT(*)", write)
-    present = f"COUNT({found.column})"
+    present = f"COUNT({presence(found.column) if beside else found.column})"
     if found.when == "absent":
         return _times(found.offset, f"(COUNT(*) - {present})", write)
     parts = [_times(found.multiplier, write.total(found.column), write)] if found.multiplier else []
@@ -50,7 +57,7 @@ def total(found: Cell, write: Writer) -> str:
     return " + ".join(parts)
 
 
-def share_total(found: Share, write: Writer) -> str | None:
+def share_total(found: Share, write: Writer, *, beside: bool = False) -> str | None:
     """Return what rows add to a cell together, from sums of products of places; None where rows are rounded.
 
     ``2p(G - p)`` of each row → ``2G * SUM(p) - 2 * SUM(p * p)``
@@ -78,7 +85,7 @@ def share_total(found: Share, write: Writer) -> str | None:
             for factor, power in zip(found.factors, exponents, strict=True)
             for _ in range(power)
         ]
-        summed = write.total(_where_all(found.factors, " * ".join(places) or "1"))
+        summed = write.total(_where_all(found.factors, " * ".join(places) or "1", beside=beside))
         written.append(_times(coefficient, summed, write))
     return " + ".join(written)
 
@@ -109,8 +116,9 @@ def _linear(found: Cell) -> str:
     return f"CASE WHEN {value} IS NULL THEN 0 ELSE {amount} END"
 
 
-def _where_all(factors: tuple[Factor, ...], amount: str) -> str:
-    missing = " OR ".join(f"{factor.column} IS NULL" for factor in factors)
+def _where_all(factors: tuple[Factor, ...], amount: str, *, beside: bool = False) -> str:
+    columns = (presence(factor.column) if beside else factor.column for factor in factors)
+    missing = " OR ".join(f"{column} IS NULL" for column in columns)
     return f"CASE WHEN {missing} THEN 0 ELSE {amount} END"
 
 

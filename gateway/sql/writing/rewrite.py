@@ -16,6 +16,7 @@ owner. All sums are of integers, which no order of rows and no number of threads
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -38,7 +39,7 @@ from gateway.sql.planning.plan import (
     Share,
 )
 from gateway.sql.refusals import refuse
-from gateway.sql.writing.cells import cell, share_total, total
+from gateway.sql.writing.cells import cell, presence, share_total, total
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.public import together, within
 from gateway.sql.writing.render import quantised
@@ -145,6 +146,8 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     names = [] if planned.bounding.flat or owner is None else ["o"]
     names += [key.name for key in planned.keys]
     names += [f"{_integer(value, found, dialect)} AS {value.name}" for value in planned.values]
+    if _beside(planned, dialect):
+        names += [f"{_present(value, found, dialect)} AS {presence(value.name)}" for value in planned.values]
     return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
 
 
@@ -195,6 +198,26 @@ def _integer(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
     return quantised(f"x{value.name}", value.quantum, dialect, stored=_stored(value, found) is not None)
 
 
+def _beside(planned: PlannedRelease, dialect: Dialect) -> bool:
+    """Whether presence stands beside integers: where each use of one computes it again, and no stage keeps them."""
+    bounding = planned.bounding
+    whole = bounding.how == "one_row" or (bounding.how == "weights" and bounding.held)
+    return writer(dialect).inlines and whole and planned.histogram is None and planned.distinct is None
+
+
+def _present(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
+    """Return what is NULL where a row has no integer of a value, and nowhere else.
+
+    That is where the value is NULL; of a stored double where it is NaN too, and of a number that has to become a double
+    where that has none: there the integer itself is asked.
+    """
+    name, quantum = f"x{value.name}", value.quantum
+    if _stored(value, found) is not None:
+        return f"CASE WHEN {name} <= {writer(dialect).double(math.inf)} THEN 1 END"
+    converted = quantum is not None and quantum.how == "float" and quantum.kind != "float"
+    return _integer(value, found, dialect) if converted else name
+
+
 def _shown(written: str, key: Key, dialect: Dialect) -> str:
     """Return a group key as clients can be shown it: of whole numbers, one of its public domain is as it is."""
     whole = [value for value in key.values or (None,) if type(value) is int and abs(value) < 2**63]
@@ -216,12 +239,14 @@ def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
     return f"{writer(dialect).total(amount)} AS {measure.name}"
 
 
-def _whole_rows(measure: Measure, dialect: Dialect) -> str:
+def _whole_rows(measure: Measure, dialect: Dialect, *, beside: bool = False) -> str:
     """Return a measure of rows of which each counts in full."""
-    write = writer(dialect)
+    write, summed = writer(dialect), None
     if isinstance(measure.cell, Cell) and write.combines:
-        return f"{total(measure.cell, write)} AS {measure.name}"
-    if isinstance(measure.cell, Share) and write.combines and (summed := share_total(measure.cell, write)) is not None:
+        summed = total(measure.cell, write, beside=beside)
+    if isinstance(measure.cell, Share) and write.combines:
+        summed = share_total(measure.cell, write, beside=beside)
+    if summed is not None:
         return f"{summed} AS {measure.name}"
     return _summed(measure, _amount(measure, dialect), dialect)
 
@@ -229,7 +254,7 @@ def _whole_rows(measure: Measure, dialect: Dialect) -> str:
 def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
     named, grouped = _keys(planned, dialect)
     counted = [measure for measure in planned.measures if measure.cell is not None]
-    named += [_whole_rows(measure, dialect) for measure in counted]
+    named += [_whole_rows(measure, dialect, beside=_beside(planned, dialect)) for measure in counted]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 

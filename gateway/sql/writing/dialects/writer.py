@@ -44,6 +44,9 @@ class Writer:
     keeps: ClassVar[bool] = False
     """Whether rows that are kept are read by all threads, as the table is that they come from."""
 
+    inlines: ClassVar[bool] = False
+    """Whether what a subquery computes is computed wherever its columns are used, as often as they are."""
+
     def identifier(self, name: str) -> str:
         """Return a name as a quoted identifier."""
         return '"' + name.replace('"', '""') + '"'
