@@ -49,6 +49,9 @@ QUESTIONS: dict[World, tuple[str, ...]] = {
         "SELECT YEAR(late), MONTH(late + INTERVAL '1' MONTH), COUNT(*) FROM edge GROUP BY 1, 2",
         "SELECT DATE_TRUNC('year', late), COUNT(*) FROM edge WHERE late - INTERVAL '3' DAY < '9999-12-30' GROUP BY 1",
         "SELECT SUM(GREATEST(LEAST(DATE '2020-01-01' - late, 9), 0)) FROM edge",
+        "SELECT SUM(q.s), COUNT(q.m) FROM (SELECT who, SUM(small) OVER (PARTITION BY who ORDER BY late RANGE BETWEEN"
+        " INTERVAL '30' DAY PRECEDING AND CURRENT ROW) AS s, MIN(huge) OVER (PARTITION BY who ORDER BY late DESC RANGE"
+        " BETWEEN INTERVAL '1' WEEK FOLLOWING AND UNBOUNDED FOLLOWING) AS m FROM edge) q",
         "SELECT SUM(q.s / q.n) FROM (SELECT who, SUM(small) AS s, COUNT(*) AS n FROM edge GROUP BY who) q",
         "SELECT q.k, COUNT(*) FROM (SELECT who, small % 2 AS k, COUNT(*) AS n FROM edge"
         " GROUP BY who, small % 2) q GROUP BY q.k",

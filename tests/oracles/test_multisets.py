@@ -46,6 +46,11 @@ QUESTIONS = {
     "SELECT SUM(cost > 40) FROM visit": None,
     **dict.fromkeys(
         (
+            "SELECT COUNT(*) FROM (SELECT COUNT(*) OVER (PARTITION BY person_id ORDER BY day RANGE BETWEEN"
+            " INTERVAL '200' DAY PRECEDING AND CURRENT ROW) AS n, day FROM visit) WHERE n > 1 AND day IS NOT NULL",
+            "SELECT SUM(s) FROM (SELECT SUM(cost) OVER (PARTITION BY person_id ORDER BY day DESC NULLS FIRST"
+            " RANGE BETWEEN INTERVAL '52' WEEK PRECEDING AND INTERVAL '1' DAY PRECEDING) AS s FROM visit"
+            " WHERE cost > 10)",
             "SELECT COUNT(*) FROM person p SEMI JOIN visit v ON v.person_id = p.person_id AND v.cost > 60",
             "SELECT COUNT(*) FROM person p ANTI JOIN visit v ON v.person_id = p.person_id AND v.cost > 60",
             "SELECT COUNT(*) FROM visit v SEMI JOIN visit w ON w.person_id = v.person_id AND w.cost > v.cost"

@@ -6,13 +6,14 @@
 Why this is sound: a partition is asked for that says whose rows they are, and the rewriting adds the owner to it, so
 that no value is made of two people's rows. Where the order of rows decides, every column of the input is appended to
 it: rows that still tie are identical, so that it does not matter which of them comes first. RANK, DENSE_RANK and
-aggregates over RANGE frames treat ties alike, and need no such order. Sums are of exact integers.
+aggregates over RANGE frames, of days too, treat ties alike, and need no such order. Sums are of exact integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
 
 from sqlglot import exp
 
@@ -37,6 +38,7 @@ from gateway.sql.inference.facts import Facts, facts, window_known
 from gateway.sql.inference.known import Known, known
 from gateway.sql.refusals import refuse
 from gateway.sql.scalars.constants import as_kind
+from gateway.sql.scalars.dates import interval
 from gateway.sql.scalars.names import RowNames
 from gateway.sql.scalars.resolve import Context, matches, only
 from gateway.sql.scalars.scalar import scalar
@@ -48,7 +50,12 @@ MOST_AWAY = 1_000_000
 
 _WHOLE = Frame("rows", None, None)
 _SO_FAR = Frame("range", None, 0)
-_FRAMED = "Write ROWS BETWEEN … AND …, with UNBOUNDED, CURRENT ROW or whole numbers."
+_FRAMED = (
+    "Write ROWS BETWEEN … AND …, with UNBOUNDED, CURRENT ROW or numbers; RANGE with INTERVAL '30' DAY beside a date."
+)
+_FIRST_DAY = date(1, 1, 1)
+MOST_DAYS = 4_000_000
+"""No two dates are further apart."""
 
 
 @dataclass(slots=True)
@@ -135,6 +142,8 @@ class WindowNames:
             only(node.args["order"], "expressions")
             order = tuple(ordering(item, self.names) for item in node.args["order"].expressions)
         frame = _frame(node.args.get("spec"), ordered=bool(order))
+        if _by_distance(frame):
+            order = (_in_days(order, node),)
         inner = node.this
         if type(inner) in _PLACES:
             only(inner, code="window-unsupported")
@@ -188,6 +197,8 @@ class WindowNames:
                 owner = next((f.origin[1] for f in about.columns.values() if f.owner and f.origin is not None), None)
                 hint = None if owner is None else f"Write PARTITION BY {owner}, and what else there is."
                 refuse("window-crosses-owners", where, hint=hint)
+            if function.frame is not None and _by_distance(function.frame) and context.dataset.dialect == "mysql":
+                refuse("window-unsupported", where, message="MariaDB orders no NULL among distances.", hint=_FRAMED)
             if function.kind in ("sum", "average") and function.argument is not None:
                 bounded(function.argument, about, where)
         return Window(relation, context.number(node), tuple((name, function) for name, function, _ in self.functions))
@@ -224,19 +235,47 @@ def _frame(node: exp.Expression | None, *, ordered: bool) -> Frame:
     unit = str(node.args.get("kind") or "").upper()
     if unit not in ("ROWS", "RANGE"):
         refuse("window-unsupported", node, hint=_FRAMED)
-    first = _end(node, "start", before=True)
-    last = 0 if node.args.get("end") is None else _end(node, "end", before=False)
-    if unit == "RANGE":
-        if (first, last) not in ((None, None), (None, 0), (0, None), (0, 0)):
-            refuse("window-unsupported", node, hint=_FRAMED)
-        return Frame("range", first, last) if (first, last) != (None, None) else _WHOLE
+    away = _days if unit == "RANGE" else _steps
+    first = _end(node, "start", away, before=True)
+    last = 0 if node.args.get("end") is None else _end(node, "end", away, before=False)
     if first is not None and last is not None and first > last:
         refuse("window-unsupported", node, message="This frame ends before it begins.")
+    if unit == "RANGE":
+        return Frame("range", first, last) if (first, last) != (None, None) else _WHOLE
     return Frame("rows", first, last)
 
 
-def _end(node: exp.Expression, name: str, *, before: bool) -> int | None:
-    """Return how many rows away a frame ends, negative before the current row; None for the partition's own end."""
+def _by_distance(frame: Frame) -> bool:
+    """Whether a frame reaches as far as a distance between values of its order, which has to be one key then."""
+    return frame.unit == "range" and any(end not in (None, 0) for end in (frame.first, frame.last))
+
+
+def _in_days(order: Sequence[Ordering], node: exp.Expression) -> Ordering:
+    """Return an order of dates as one of whole days, whose distances every engine counts alike.
+
+    Why no sum of a day and a distance overflows: the days are those of the years 1 to 9999.
+    """
+    if len(order) != 1 or order[0].by.kind != "date":
+        refuse("window-unsupported", node, message="RANGE with a distance takes one ORDER BY, of dates.", hint=_FRAMED)
+    days = Call("days_between", (Constant(_FIRST_DAY, "date"), order[0].by), "integer")
+    return replace(order[0], by=days)
+
+
+def _days(value: object, node: exp.Expression) -> int:
+    """Return the days of an interval that is written out."""
+    if not isinstance(value, exp.Interval):
+        refuse("window-unsupported", node, hint=_FRAMED)
+    amount, unit = interval(value)
+    days = amount * (7 if unit == "week" else 1)
+    if unit not in ("day", "week") or not 0 <= days <= MOST_DAYS:
+        refuse("window-unsupported", node, message="Distances here are whole days or weeks.", hint=_FRAMED)
+    return days
+
+
+def _end(node: exp.Expression, name: str, away: Callable[[object, exp.Expression], int], *, before: bool) -> int | None:
+    """Return how many rows or days away a frame ends, negative before the current row; None for the partition's own
+    end.
+    """
     value, side = node.args.get(name), str(node.args.get(f"{name}_side") or "").upper()
     if side not in (("",) if value == "CURRENT ROW" else ("PRECEDING", "FOLLOWING")):
         refuse("window-unsupported", node, hint=_FRAMED)
@@ -246,7 +285,7 @@ def _end(node: exp.Expression, name: str, *, before: bool) -> int | None:
         if side != ("PRECEDING" if before else "FOLLOWING"):
             refuse("window-unsupported", node, message="This frame ends before it begins.")
         return None
-    steps = _steps(value, node)
+    steps = away(value, node)
     return -steps if side == "PRECEDING" else steps
 
 
