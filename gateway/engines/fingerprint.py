@@ -23,8 +23,9 @@ def fingerprint(url: str) -> str | None:
     if parts.scheme in _FILES:
         found = [path, *(log for log in (Path(f"{path}.wal"), Path(f"{path}-wal")) if _written(log))]
     elif parts.scheme in _FOLDERS:
-        patterns = (f"*.{parts.scheme}", f"*/*.{parts.scheme}", SCHEMA)
-        found = sorted(file for pattern in patterns for file in path.glob(pattern))
+        # those that ``FolderEngine`` reads: at any depth, whatever the case of their suffix
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() == f".{parts.scheme}" and file.is_file())
+        found += [file for file in (path / SCHEMA,) if file.is_file()]
     else:
         return None
     digest = hashlib.sha256()
