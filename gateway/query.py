@@ -79,7 +79,7 @@ def answer(
         return _dry(service, principal, request)
     if service.readiness.look():
         raise Unavailable("not-ready", "The gateway is not ready to answer.")
-    with service.slots.hold(principal.name), executing() as held:
+    with service.slots.hold(principal.name, submission.began), executing() as held:
         claim = _again(service, principal, request, idempotency_key, held, submission)
         if claim is None:
             submission.refuse()

@@ -174,7 +174,11 @@ def open_service(settings: Settings) -> Service:
         engines=engines,
         catalogue=Catalogue(settings.stored_datasets, settings.copies),
         plans=Plans(settings.stored_plans),
-        slots=Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
+        slots=Slots(
+            per_analyst=settings.queries_per_analyst,
+            in_all=settings.queries_in_all,
+            quantum=settings.latency_quantum_ms / 1000,
+        ),
         sandbox=sandbox,
     )
 

@@ -9,6 +9,7 @@ suspended for an act of their own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,9 +35,13 @@ class _Going:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One question, from its arrival to its outcome; shared by the thread that answers it and those that cancel it."""
+    """One question, from its arrival to its outcome; shared by the thread that answers it and those that cancel it.
+
+    ``began`` is its arrival, on the clock that only goes forward.
+    """
 
     id: str = field(default_factory=new_id)
+    began: float = field(default_factory=time.monotonic)
     _going: _Going = field(default_factory=_Going)
 
     def first(self) -> Submission:

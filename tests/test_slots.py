@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -36,4 +37,24 @@ def test_a_query_that_fails_gives_its_slot_back() -> None:
     slots = Slots(per_analyst=1, in_all=1)
     with pytest.raises(KeyError), slots.hold("ada"):
         raise KeyError
+    assert slots.in_flight == 0
+
+
+def test_ones_own_counts_until_the_next_multiple_since_it_was_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests refused at no charge, sent at many instants, told to the millisecond when a long query had ended."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    slots = Slots(per_analyst=1, in_all=1, quantum=0.5)
+    with slots.hold("ada", 99.9):
+        now[0] = 101.2
+    for now[0] in (101.2, 101.39):
+        with pytest.raises(TooManyQueries, match="You"), slots.hold("ada"):
+            pass
+        with slots.hold(f"bob at {now[0]}"):  # nobody else is kept out
+            pass
+    with slots.hold("ada", 99.9):  # nor the second part of the same question
+        pass
+    now[0] = 101.41
+    with slots.hold("ada"):
+        pass
     assert slots.in_flight == 0

@@ -44,7 +44,9 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
     app.state.preparing = copies.Preparing(service)
     app.state.answer = answer
     app.state.threads = Threads(
-        per_analyst=service.settings.queries_per_analyst, in_all=service.settings.queries_in_all
+        per_analyst=service.settings.queries_per_analyst,
+        in_all=service.settings.queries_in_all,
+        quantum=service.settings.latency_quantum_ms / 1000,
     )
     app.state.metrics = metrics
     for router in (

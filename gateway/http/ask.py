@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -74,13 +75,14 @@ async def query(
         raise HttpError(503, "not-ready")
     answer: Answer = request.app.state.answer
     jobs = jobs_of(request)
-    submission = Submission()
+    submission = Submission(began=getattr(request.state, "began", time.monotonic()))
 
     def work() -> Found:
         found = answer(service, caller, body, idempotency_key, submission)
         return found, render(found, wanted)
 
-    job = jobs.start(submission, caller.name, body, threads.query(caller.name, work, dry_run=body.dry_run))
+    going = threads.query(caller.name, work, dry_run=body.dry_run, began=submission.began)
+    job = jobs.start(submission, caller.name, body, going)
     settings = service.settings
     waits = None if body.dry_run else patience(preferred, settings, settings.answer_within_seconds)
     if not await job.within(waits):

@@ -46,13 +46,13 @@ class Threads:
     Before a query waits for a thread it takes a place: one analyst's, dry runs included, cannot fill the queue.
     """
 
-    def __init__(self, *, per_analyst: int, in_all: int) -> None:
+    def __init__(self, *, per_analyst: int, in_all: int, quantum: float = 0.0) -> None:
         self._control = CapacityLimiter(CONTROL_THREADS)
         self._provider = CapacityLimiter(PROVIDER_THREADS)
         # As many as may be in flight: one more waits here for its turn, where it would be refused inside.
         self._queries = CapacityLimiter(in_all)
         self._plans = CapacityLimiter(PLAN_THREADS)
-        self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
+        self._places = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD, quantum=quantum)
         self._seats = Slots(per_analyst=per_analyst, in_all=in_all * PLACES_A_THREAD)
 
     async def control(self, work: Callable[[], Result]) -> Result:
@@ -63,9 +63,11 @@ class Threads:
         """Run something that may wait for the identity provider: when that hangs, own tokens still are verified."""
         return await anyio.to_thread.run_sync(work, limiter=self._provider)
 
-    async def query(self, analyst: str, work: Callable[[], Result], *, dry_run: bool) -> Result:
-        """Run a query; 429 if too many wait. It is never broken off half-way: who hangs up finds the outcome later."""
-        with self._places.hold(analyst):
+    async def query(self, analyst: str, work: Callable[[], Result], *, dry_run: bool, began: float) -> Result:
+        """Run a query that was submitted then; 429 if too many wait. It is never broken off half-way: who hangs up
+        finds the outcome later.
+        """
+        with self._places.hold(analyst, began):
             return await anyio.to_thread.run_sync(work, limiter=self._plans if dry_run else self._queries)
 
     async def recall(self, analyst: str, work: Callable[[], Result]) -> Result:

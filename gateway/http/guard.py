@@ -52,6 +52,7 @@ class Guard:
         began = time.monotonic()
         quantum = self._quantum if scope["path"].startswith(_QUANTISED) else 0.0
         status: int | None = None
+        scope.setdefault("state", {})["began"] = began  # a query's own multiples are those of its request
 
         async def dressed(message: Message) -> None:
             nonlocal status

@@ -108,7 +108,7 @@ class Jobs:
 
     def start(self, submission: Submission, analyst: str, request: QueryRequest, work: Awaitable[Found]) -> Job:
         """Begin to answer a question."""
-        job = self._jobs[submission.id] = Job(submission, analyst, request)
+        job = self._jobs[submission.id] = Job(submission, analyst, request, submission.began)
         self._go(self._conducted(job, work))
         return job
 

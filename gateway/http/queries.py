@@ -105,12 +105,10 @@ async def query_by_id(
             "The gateway that answered that query is gone.",
             hint="Send the question again, with the same Idempotency-Key: it is not charged again.",
         )
-    again = jobs.start(
-        Submission(query_id),
-        caller.name,
-        wants,
-        threads.query(caller.name, _once_more(service, caller, record, wants, wanted), dry_run=False),
-    )
+    submission = Submission(query_id)
+    work = _once_more(service, caller, record, wants, wanted, submission)
+    going = threads.query(caller.name, work, dry_run=False, began=submission.began)
+    again = jobs.start(submission, caller.name, wants, going)
     again.late = True
     return later(query_id)
 
@@ -184,15 +182,15 @@ def _settled(service: Service, caller: Principal, record: Record, wants: QueryRe
 
 
 def _once_more(
-    service: Service, caller: Principal, record: Record, wants: QueryRequest, wanted: Format
+    service: Service, caller: Principal, record: Record, wants: QueryRequest, wanted: Format, submission: Submission
 ) -> Callable[[], Found]:
     """Return the one more execution that a charge gets whose thread was lost."""
 
     def work() -> Found:
         if service.readiness.look():
             raise Unavailable("not-ready", "The gateway is not ready to answer.")
-        with service.slots.hold(caller.name):
-            found = conductor.recall(service, caller, wants, record, Submission(record.charge.id))
+        with service.slots.hold(caller.name, submission.began):
+            found = conductor.recall(service, caller, wants, record, submission)
         return found, render(found, wanted)
 
     return work
