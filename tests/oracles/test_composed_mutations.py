@@ -189,8 +189,8 @@ def fold_without_owner(patch: pytest.MonkeyPatch) -> None:
     """The owner of a fold is the least of the owners whose rows it holds, no key of it."""
     honest = rows._fold
 
-    def fold(relation: Fold, dataset: Dataset) -> rows.Rows:
-        made = honest(relation, dataset)
+    def fold(relation: Fold, dataset: Dataset, *told: rows.Told) -> rows.Rows:
+        made = honest(relation, dataset, *told)
         last = len(relation.keys)
         source = re.sub(rf"(AS g{last - 1}, )(.*?)( AS g{last}\b)", r"\1MIN(\2)\3", made.source, count=1)
         before, _, after = source.rpartition(f", {last + 1})")

@@ -47,18 +47,29 @@ PAIRED = (
     " WHERE EXISTS (SELECT 1 FROM item j WHERE j.visit_id = i.visit_id AND j.qty <> i.qty)",
     "SELECT SUM((SELECT SUM(i.qty) FROM item i WHERE i.visit_id = v.visit_id)) FROM visit v",
     "SELECT COUNT(*) FROM visit v WHERE v.cost > 90 OR EXISTS (SELECT 1 FROM item i WHERE i.visit_id = v.visit_id)",
+    "SELECT COUNT(*), SUM(i.qty) FROM visit v LEFT JOIN item i ON v.visit_id = i.visit_id AND i.qty > 1",
+    "SELECT COUNT(*), SUM(f.n) FROM visit v LEFT JOIN (SELECT visit_id AS a, SUM(qty) AS n FROM item GROUP BY 1) f"
+    " ON f.a = v.visit_id WHERE v.cost > 10",
+    "SELECT SUM(f.n) FROM visit v JOIN (SELECT visit_id, label, SUM(qty) AS n FROM item GROUP BY visit_id, label) f"
+    " ON f.visit_id = v.visit_id WHERE f.n > 1",
+    "SELECT COUNT(*) FROM visit v WHERE v.visit_id IN"
+    " (SELECT i.visit_id FROM item i GROUP BY i.visit_id HAVING SUM(i.qty) > 3)",
+    "SELECT SUM((SELECT MAX(f.n) FROM (SELECT visit_id, COUNT(DISTINCT label) AS n FROM item GROUP BY visit_id) f"
+    " WHERE f.visit_id = v.visit_id)) FROM visit v",
+    "SELECT COUNT(*) FROM (SELECT v.visit_id, v.person_id, ROW_NUMBER() OVER (PARTITION BY v.person_id ORDER BY v.day)"
+    " AS k, f.n FROM visit v LEFT JOIN (SELECT visit_id, SUM(qty) AS n FROM item GROUP BY visit_id) f"
+    " ON f.visit_id = v.visit_id) q WHERE q.k = 1 AND q.n > 1",
 )
 """Of each row of ``item`` the visit stands beside it, found by the very key that the owner path uses."""
 
 APART = (
     "SELECT SUM(i.qty) FROM item i",
     "SELECT COUNT(*), COUNT(v.kind) FROM item i LEFT JOIN visit v ON v.visit_id = i.visit_id AND v.cost > 10",
-    "SELECT COUNT(*), SUM(i.qty) FROM visit v LEFT JOIN item i ON v.visit_id = i.visit_id AND i.qty > 1",
     "SELECT COUNT(*) FROM person p LEFT JOIN visit v ON v.person_id = p.person_id AND v.cost > 10"
     " JOIN item i ON i.visit_id = v.visit_id",
     "SELECT COUNT(*) FROM item i WHERE EXISTS (SELECT 1 FROM visit v WHERE v.visit_id = i.visit_id AND v.cost > 90)",
-    "SELECT COUNT(*) FROM visit v JOIN (SELECT visit_id, SUM(qty) AS n FROM item GROUP BY visit_id) f"
-    " ON f.visit_id = v.visit_id",
+    "SELECT COUNT(*) FROM visit v JOIN (SELECT visit_id, ROW_NUMBER() OVER (PARTITION BY visit_id ORDER BY qty) AS k"
+    " FROM item) f ON f.visit_id = v.visit_id WHERE f.k = 1",
     "SELECT SUM((SELECT MAX(v.cost) FROM visit v WHERE v.visit_id = i.visit_id)) FROM item i",
 )
 """The visit does not stand there, or may be missing where an outer join has none."""

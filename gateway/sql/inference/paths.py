@@ -16,14 +16,17 @@ with a row of ``here`` that holds the key of a row s of the same table h is of, 
 - *Nothing is believed that is only declared.* A key that the policy names and nothing enforces keeps its joins: with
   duplicates, pairs would be other ones in number. Even then each would hold the owner's own rows alone, l being a row
   of every owner that its path leads to, and s one of the owner whose it is.
+- *Folds.* Rows l that are folded by their reference, and whatever else, have one h in each group, so one owner: the
+  owner need not be among what they are grouped by. A group whose reference is NULL or leads nowhere finds no s.
 
-It is asked of pairs alone: of inner joins and of what a row finds (IN, EXISTS, subqueries of values), never of rows
-that stay without a pair, nor through columns that an outer join may have filled with NULL.
+It is asked of pairs alone: of inner joins, of the right side of a left one, and of what a row finds (IN, EXISTS,
+subqueries of values), never of rows that stay without a pair, nor through columns that an outer join may have filled
+with NULL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.policy.model import Dataset, Owner, Table
 from gateway.sql.algebra import (
@@ -91,13 +94,17 @@ def _identities(holding: Iterable[Scalar]) -> Iterator[Scalar]:
 def _alone(relation: Relation, dataset: Dataset) -> Scan | None:
     """Return the one private scan that a relation's rows are those of, where nothing but what is above asks its owner.
 
-    Rows that are computed in a query of their own are not asked: nothing beside it is seen there.
+    Rows that are computed in a query of their own are not asked, since nothing beside it is seen there, but for folds
+    that need no owner.
     """
     match relation:
         case Scan():
             return relation if facts(relation, dataset).owner is not None else None
         case Filter(source) | Project(source):
             return _alone(source, dataset)
+        case Fold(source, _, keys):
+            found = _alone(source, dataset)
+            return found if found is not None and _by_reference(found, source, keys, dataset) else None
         case SemiJoin(left, right) | Join("left", left, right):
             return None if facts(right, dataset).private else _alone(left, dataset)
         case Join(_, left, right):
@@ -105,6 +112,14 @@ def _alone(relation: Relation, dataset: Dataset) -> Scan | None:
             return _alone(sides[0], dataset) if len(sides) == 1 else None
         case _:
             return None
+
+
+def _by_reference(scan: Scan, source: Relation, keys: Sequence[tuple[str, Scalar]], dataset: Dataset) -> bool:
+    """Whether rows of a scan are folded by the reference that their path to the owner begins with, unchanged."""
+    table = dataset.table(scan.table)
+    assert table is not None
+    named = (key.name for _, key in keys if isinstance(key, Ref))
+    return any(_traced(source, name, dataset) == (table.name, hop.column) for hop in table.hops[:1] for name in named)
 
 
 def _traced(relation: Relation, name: str, dataset: Dataset) -> tuple[str, str] | None:

@@ -95,7 +95,7 @@ def rows(relation: Relation, dataset: Dataset, told: Told = NOTHING) -> Rows:
         case Lookup():
             return _lookup(relation, dataset)
         case Fold():
-            return _fold(relation, dataset)
+            return _fold(relation, dataset, told)
         case Window():
             return _window(relation, dataset)
         case Combine():
@@ -165,18 +165,21 @@ def _beside(
 
 
 def _join(join: Join, dataset: Dataset, told: Told = NOTHING) -> Rows:
-    if join.kind == "left":
-        left, right = rows(join.left, dataset, told), rows(join.right, dataset)
-    elif walked(join.left, join.right, join.on, dataset) is None:
+    if join.kind == "left" or walked(join.left, join.right, join.on, dataset) is None:
         left = rows(join.left, dataset, told)
-        right = _beside(left, join.left, join.right, join.on, dataset, told)
+        right = _beside(left, join.left, join.right, join.on, dataset, NOTHING if join.kind == "left" else told)
     else:
         right = rows(join.right, dataset, told)
         left = _beside(right, join.right, join.left, join.on, dataset, told)
+    about, there = facts(join.left, dataset), facts(join.right, dataset)
+    on = _tie(about, there, left, right)
     if join.kind == "left":
+        if about.private and there.private and not on:
+            # Its owner is a column of the left side, which is not seen inside, and nothing above asks it.
+            right = replace(right, columns={name: sql for name, sql in right.columns.items() if name != there.owner})
         right = _nested(right, join.right)
+        on = _tie(about, there, left, right) if on else []
     both = Rows("", (), {**left.columns, **right.columns})
-    on = _tie(facts(join.left, dataset), facts(join.right, dataset), left, right)
     if join.on is not None:
         on.append(both.write(join.on, dataset.dialect))
     word = "LEFT JOIN" if join.kind == "left" else "JOIN"
@@ -373,13 +376,16 @@ def _semi_join(semi: SemiJoin, dataset: Dataset, told: Told = NOTHING) -> Rows:
     return replace(left, where=(*left.where, f"NOT {found}" if semi.anti else found))
 
 
-def _fold(fold: Fold, dataset: Dataset) -> Rows:
-    below, known_below = rows(fold.source, dataset), facts(fold.source, dataset)
-    here = f"t{fold.number}"
-    grouped = [*fold.keys]
+def _fold(fold: Fold, dataset: Dataset, told: Told = NOTHING) -> Rows:
+    """Return one owner's rows folded; by the owner too, unless it is told: then each group is known to have one."""
+    below, known_below = rows(fold.source, dataset, told), facts(fold.source, dataset)
+    here, grouped = f"t{fold.number}", [*fold.keys]
+    outside: dict[str, str] = {}
     if known_below.private and known_below.owner is None:
         raise AssertionError("a fold over rows of many units")
-    if known_below.owner is not None:
+    if known_below.owner is not None and below.columns[known_below.owner] in told.values():
+        outside = {known_below.owner: below.columns[known_below.owner]}
+    elif known_below.owner is not None:
         grouped.append((known_below.owner, Ref(known_below.owner, known_below.columns[known_below.owner].kind)))
     selected = {f"g{index}": below.write(value, dataset.dialect) for index, (_, value) in enumerate(grouped)}
     columns = {name: f"{here}.g{index}" for index, (name, _) in enumerate(grouped)}
@@ -391,7 +397,7 @@ def _fold(fold: Fold, dataset: Dataset) -> Rows:
     # Public rows that are folded as a whole have none, and are one row then.
     keys = ", ".join(str(index + 1) for index in range(len(grouped)))
     by = f" GROUP BY {keys}" if keys else ""
-    return Rows(f"(SELECT {named} FROM {below.source}{below.condition}{by}) AS {here}", (), columns)
+    return Rows(f"(SELECT {named} FROM {below.source}{below.condition}{by}) AS {here}", (), {**columns, **outside})
 
 
 def _folded(aggregate: FoldAggregate, below: Rows, found: Facts, dialect: Dialect, over: str = "") -> str:
