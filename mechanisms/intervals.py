@@ -255,6 +255,11 @@ def ratio_intervals(
     profile = _profile(
         tuple((a, b, noises[key]) for a, b, key in parts if a != 0 or b != 0), allowed, float(lower), float(upper)
     )
+    return ratios_within(numerators, denominators, profile)
+
+
+def ratios_within(numerators: Sequence[float], denominators: Sequence[float], profile: Profile) -> list[Interval]:
+    """Return the smallest intervals around the ratios t at which |N - t*D| is below a line, as ``ratio_intervals``."""
     n, d = np.array(numerators, dtype=np.float64), np.array(denominators, dtype=np.float64)
     if n.shape != d.shape or not (np.isfinite(n).all() and np.isfinite(d).all()):
         raise ValueError("values are not finite pairs")

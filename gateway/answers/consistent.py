@@ -1,5 +1,7 @@
 """Counts and sums that are known to add up, made to add up: estimates of several releases put right by each other.
 
+A mean is read off the sums that it is a ratio of, once these add up.
+
 Everything here is computed from noisy tables, so that it loses nothing of the promise; each number comes closer to the
 truth by it (``mechanisms.consistency``), and its interval is that of all the noise that then is in it.
 """
@@ -13,9 +15,11 @@ import numpy as np
 
 from gateway.answers.estimates import Released
 from gateway.answers.moments import weighted
-from gateway.release import Estimated, stepped
-from gateway.sql.planning.margins import Family, families
-from gateway.sql.planning.plan import Linear, PlannedRelease
+from gateway.release import TOO_SMALL, Estimated, stepped
+from gateway.sql.planning.errors import Terms
+from gateway.sql.planning.margins import Family, families, mean_of, means
+from gateway.sql.planning.plan import Linear, Mean, PlannedRelease
+from mechanisms.intervals import ratios_within
 from mechanisms.tails import Floats
 
 
@@ -36,7 +40,42 @@ def consistent(planned: Sequence[PlannedRelease], found: Sequence[Released], con
             centres = values[member].reshape(-1).tolist()
             intervals = tuple((centre - width, centre + width) for centre in centres)
             estimates[place][name] = Estimated(shown[member], intervals, None)
+    for family in means(planned):
+        if not is_whole(family, found):
+            continue
+        read = [(found[place], mean_of(planned[place], name)) for place, name in family.members]
+        spreads = add_up(family, [_sums(released, mean.spread) for released, mean in read])
+        counts = add_up(family, [_sums(released, mean.count) for released, mean in read])
+        for member, (place, name) in enumerate(family.members):
+            estimates[place][name] = _means(family, member, planned, spreads[member], counts[member], confidence)
     return [replace(each, estimates=made) for each, made in zip(found, estimates, strict=True)]
+
+
+def _means(
+    family: Family,
+    member: int,
+    planned: Sequence[PlannedRelease],
+    spreads: Floats,
+    counts: Floats,
+    confidence: float,
+) -> Estimated:
+    """Return means and their intervals, by Fieller's method with the noise that then is in both parts."""
+    place, name = family.members[member]
+    mean = mean_of(planned[place], name)
+    centre, values = float(mean.centre), ratio(mean, spreads, counts).reshape(-1).tolist()
+    profile = family.profile(member, planned, confidence)
+    ends = ratios_within(spreads.reshape(-1).tolist(), counts.reshape(-1).tolist(), profile)
+    intervals = tuple(
+        (min(centre + low, value), max(centre + high, value)) for value, (low, high) in zip(values, ends, strict=True)
+    )
+    return Estimated(tuple(values), intervals, TOO_SMALL if np.any(counts < 1) else None)
+
+
+def ratio(mean: Mean, spreads: Floats, counts: Floats) -> Floats:
+    """Return means within their bounds; where there is less than a row, the middle of the bounds."""
+    found = float(mean.centre) + spreads / np.where(counts < 1, 1.0, counts)
+    found = np.where(counts < 1, float(mean.centre), found)
+    return np.asarray(np.clip(found, float(mean.lower), float(mean.upper)), dtype=np.float64)
 
 
 def is_whole(family: Family, found: Sequence[Released]) -> bool:
@@ -69,8 +108,12 @@ def _turned(family: Family, table: Floats, order: tuple[int, ...], *, back: bool
 def _unrounded(found: Released, name: str) -> Floats:
     estimator = dict(found.planned.estimators)[name]
     assert isinstance(estimator, Linear)
+    return _sums(found, estimator.terms)
+
+
+def _sums(found: Released, terms: Terms) -> Floats:
     columns = dict(zip(found.planned.integers, zip(*found.table.measures, strict=True), strict=True))
-    sums, below = weighted(estimator.terms, columns)
+    sums, below = weighted(terms, columns)
     return np.array([[total / below] for total in sums], dtype=np.float64)
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gateway.answers.consistent import add_up, is_whole
+from gateway.answers.consistent import add_up, is_whole, ratio
 from gateway.answers.estimates import Released
 from gateway.answers.moments import moment_terms, noiseless
 from gateway.answers.nonnegative import names
 from gateway.release import encode
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.errors import Terms
-from gateway.sql.planning.margins import families
+from gateway.sql.planning.margins import families, mean_of, means
 from gateway.sql.planning.plan import Estimator, Linear, Mean, Picked, Plan
 from gateway.sql.tables import OutputColumn, ends_of
 from gateway.sql.writing.post import public_name, table_name
@@ -73,6 +73,13 @@ class Repeated:
                 adjusted = add_up(family, [again[place][name] for place, name in family.members])
                 for (place, name), values in zip(family.members, adjusted, strict=True):
                     again[place][name] = values
+        for family in means(self.plan.releases):
+            if is_whole(family, self.found):
+                read = [(measures[place], mean_of(self.plan.releases[place], name)) for place, name in family.members]
+                spreads = add_up(family, [_sum(mean.spread, each) for each, mean in read])
+                counts = add_up(family, [_sum(mean.count, each) for each, mean in read])
+                for (place, name), *parts in zip(family.members, spreads, counts, strict=True):
+                    again[place][name] = ratio(mean_of(self.plan.releases[place], name), *parts)
         for place, found in enumerate(self.found):
             for name in names(found.planned) if self.non_negative else ():
                 again[place][name] = np.maximum(again[place][name], 0.0)
@@ -115,10 +122,7 @@ def estimated(estimator: Estimator, measures: Mapping[str, Floats]) -> Floats:
             total = _sum(terms, measures)
             return total if step is None else np.round(total / float(step)) * float(step)
         case Mean():
-            count = _sum(estimator.count, measures)
-            found = float(estimator.centre) + _sum(estimator.spread, measures) / np.where(count < 1, 1.0, count)
-            found = np.where(count < 1, float(estimator.centre), found)
-            return np.asarray(np.clip(found, float(estimator.lower), float(estimator.upper)), dtype=np.float64)
+            return ratio(estimator, _sum(estimator.spread, measures), _sum(estimator.count, measures))
         case Picked():
             raise ValueError("what is picked has no law that is known")
         case _:

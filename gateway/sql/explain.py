@@ -18,7 +18,7 @@ from gateway.sql.planning.clips import columns as columns_of
 from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.derived import form, is_derived, noises, terms
 from gateway.sql.planning.errors import expected_error, note
-from gateway.sql.planning.margins import families
+from gateway.sql.planning.margins import families, means
 from gateway.sql.planning.plan import Block, Linear, Mean, Moments, Picked, Plan, PlannedRelease
 from gateway.sql.tables import OutputColumn
 from gateway.sql.writing.post import post
@@ -225,8 +225,10 @@ def _column(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
     if column.role != "noisy":
         return wire.PlanColumn(name=column.name, role=column.role, expected_error=None)
     errors = []
-    summed = {one: (family, at) for family in families(plan.releases) for at, one in enumerate(family.members)}
+    adding = (*families(plan.releases), *means(plan.releases))
+    summed = {one: (family, at) for family in adding for at, one in enumerate(family.members)}
     told: str | None = None
+    ratios: list[tuple[float, Mean | Moments]] = []
     for place, name in column.sources:
         release = plan.releases[place]
         estimator = dict(release.estimators)[name]
@@ -237,13 +239,17 @@ def _column(column: OutputColumn, plan: Plan) -> wire.PlanColumn:
             return _chosen(column, release, estimator)
         if (place, name) in summed:
             family, at = summed[place, name]
-            errors.append(family.width(at, plan.releases, 0.95))
+            error = family.width(at, plan.releases, 0.95)
             told = "made to add up by least squares with what else is asked of the same rows"
-            continue
-        error = expected_error(estimator, release.noises)
-        if not isinstance(estimator, Linear):
-            return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(estimator, error))
-        errors.append(error)
+        else:
+            error = expected_error(estimator, release.noises)
+        if isinstance(estimator, Linear):
+            errors.append(error)
+        else:
+            ratios.append((error, estimator))
+    if ratios:
+        error, ratio = max(ratios, key=lambda found: found[0])
+        return wire.PlanColumn(name=column.name, role="noisy", expected_error=None, note=note(ratio, error))
     return wire.PlanColumn(name=column.name, role="noisy", expected_error=max(errors, default=None), note=told)
 
 

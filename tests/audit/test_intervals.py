@@ -21,8 +21,8 @@ pytestmark = pytest.mark.audit
 BY = "FROM person WHERE city IS NOT NULL GROUP BY city"
 COUNTS = f"(SELECT city, COUNT(*) AS n, SUM(x) AS s {BY}) AS t"
 CUBE = (
-    "SELECT x > 50 AS k, y > 40 AS l, GROUPING(x > 50, y > 40) AS g, COUNT(*) AS n, SUM(y) AS s, 2 * COUNT(*) AS d,"
-    " SUM(y) / COUNT(*) AS q FROM person GROUP BY CUBE (1, 2)"
+    "SELECT x > 50 AS k, y > 40 AS l, GROUPING(x > 50, y > 40) AS g, COUNT(*) AS n, SUM(y) AS s, AVG(y) AS m,"
+    " 2 * COUNT(*) AS d, SUM(y) / COUNT(*) AS q, AVG(y) - 10 AS o FROM person GROUP BY CUBE (1, 2)"
 )
 
 CASES = (

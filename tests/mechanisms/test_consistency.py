@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mechanisms.consistency import MANY, Axes, Design, Margin, width
+from mechanisms.consistency import MANY, Axes, Design, Margin, profile, width
 from mechanisms.intervals import half_width
 from mechanisms.noise import Noise
 from mechanisms.tails import Floats, variance
@@ -100,3 +100,15 @@ def test_many_noises_are_as_wide_as_their_convolution() -> None:
     assert width(parts, 0.95) == pytest.approx(half_width(terms, 0.95), rel=0.04)
     assert width(parts, 0.95) <= half_width(terms, 0.95)
     assert width(parts, 0.9999) == half_width(terms, 0.9999)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_a_profile_runs_just_above_the_half_width(confidence: float) -> None:
+    laplace, gaussian = Noise("laplace", 300.0), Noise("gaussian", 200.0)
+    parts = ((1.0, 0.5, 1, laplace), (0.3, -0.2, 7, laplace), (0.0, 0.4, 40, gaussian), (-0.1, 0.1, 50, laplace))
+    found = profile(parts, confidence, -1.0, 2.0)
+    assert (found.at[0], found.at[-1]) == (-1.0, 2.0)
+    for t in np.linspace(-1, 2, 37).tolist():
+        exact = width([(above - t * below, times, noise) for above, below, times, noise in parts], confidence)
+        assert exact <= np.interp(t, found.at, found.width) * 1.005
+        assert np.interp(t, found.at, found.width) <= exact * 1.06

@@ -9,19 +9,23 @@ grouping sets of one SELECT all drop what one of them drops (``algebra.Release``
 which no row can have any other value say nothing (``domains.complete``). Where a threshold hides groups, where units
 are held to a number of groups, where each group is summed before it is weighted and where a bound is chosen for some
 groups alone, nothing adds up to the unit, and nothing is touched.
+
+A mean is a ratio of two such sums: both add up, and it is what they say of it then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gateway.sql.algebra import feeds
+from gateway.sql.planning.errors import Terms, first_order
 from gateway.sql.planning.groups import Key
-from gateway.sql.planning.plan import Linear, PlannedRelease
+from gateway.sql.planning.plan import Linear, Mean, PlannedRelease
 from gateway.sql.tables import nodes
-from mechanisms.consistency import Design, Margin, width
+from mechanisms.consistency import Design, Margin, profile, width
+from mechanisms.intervals import Profile
 from mechanisms.noise import Noise
 from mechanisms.tails import variance
 
@@ -48,28 +52,61 @@ class Family:
     step: Fraction | None
 
     def width(self, member: int, planned: Sequence[PlannedRelease], confidence: float) -> float:
-        """Return the half-width of every cell of a member, of the noise of all members as it enters there."""
+        """Return the half-width of every cell of a member, of the noise of all members as it enters there.
+
+        Of a mean that is times the size of the group, and where the middle of its bounds is (``first_order``).
+        """
         parts: list[tuple[float, int, Noise]] = []
         for part in self.design.law(member):
             place, name = self.members[part.margin]
             found = planned[place]
             parts += [
                 (part.coefficient * float(weight), part.times, found.noises[measure])
-                for measure, weight in _linear(found, name).terms
+                for measure, weight in _weights(found, name).items()
             ]
         return width(parts, confidence)
 
+    def profile(self, member: int, planned: Sequence[PlannedRelease], confidence: float) -> Profile:
+        """Return how far the noise may move ``spread - t * count`` in every cell of a member, which are means."""
+        parts: list[tuple[float, float, int, Noise]] = []
+        for part in self.design.law(member):
+            place, name = self.members[part.margin]
+            found = planned[place]
+            mean = mean_of(found, name)
+            spread, count = dict(mean.spread), dict(mean.count)
+            parts += [
+                (
+                    part.coefficient * float(spread.get(measure, 0)),
+                    part.coefficient * float(count.get(measure, 0)),
+                    part.times,
+                    found.noises[measure],
+                )
+                for measure in dict.fromkeys((*spread, *count))
+            ]
+        place, name = self.members[member]
+        mean = mean_of(planned[place], name)
+        return profile(tuple(parts), confidence, float(mean.lower - mean.centre), float(mean.upper - mean.centre))
+
 
 def families(planned: Sequence[PlannedRelease]) -> tuple[Family, ...]:
-    """Return the estimates of a request that add up, each in one family at most."""
+    """Return the counts and sums of a request that add up, each in one family at most."""
+    return _families(planned, Linear)
+
+
+def means(planned: Sequence[PlannedRelease]) -> tuple[Family, ...]:
+    """Return the means of a request of which both parts add up, each in one family at most."""
+    return _families(planned, Mean)
+
+
+def _families(planned: Sequence[PlannedRelease], of: type[Linear | Mean]) -> tuple[Family, ...]:
     # What others were computed from stays as it was when they were.
     fed = {node for each in planned for found in feeds(each.release.source) for node in nodes(found.table)}
     found: dict[Hashable, list[tuple[int, str]]] = {}
     for place, each in enumerate(planned):
         if each.release in fed or not _whole(each):
             continue
-        for name, _ in each.estimators:
-            read = _read(each, name)
+        for name, estimator in each.estimators:
+            read = _read(each, name) if isinstance(estimator, of) else None
             if read is not None:
                 found.setdefault((_rows(each), read), []).append((place, name))
     made = (_family(planned, members) for members in found.values())
@@ -105,9 +142,16 @@ def _axis(key: Key) -> Hashable:
     return key.scalar, key.values
 
 
-def _linear(planned: PlannedRelease, name: str) -> Linear:
+def _weights(planned: PlannedRelease, name: str) -> Mapping[str, Fraction]:
     found = dict(planned.estimators)[name]
-    assert isinstance(found, Linear)
+    assert isinstance(found, Linear | Mean)
+    return first_order(found).weights
+
+
+def mean_of(planned: PlannedRelease, name: str) -> Mean:
+    """Return the estimate of that name, which is a mean."""
+    found = dict(planned.estimators)[name]
+    assert isinstance(found, Mean)
     return found
 
 
@@ -117,19 +161,32 @@ def _read(planned: PlannedRelease, name: str) -> Hashable | None:
     Counts of whole rows are exact in every layout; anything else is compared integer by integer, since the integers of
     two layouts are rounded apart from each other.
     """
-    estimator = dict(planned.estimators)[name]
-    if not isinstance(estimator, Linear):
+    aggregate, estimator = dict(planned.release.aggregates)[name], dict(planned.estimators)[name]
+    if isinstance(estimator, Mean):
+        spread, count = _cells(planned, estimator.spread), _cells(planned, estimator.count)
+        ends = estimator.centre, estimator.lower, estimator.upper
+        return None if spread is None or count is None else (aggregate, ends, spread, count)
+    assert isinstance(estimator, Linear)
+    if not _own(planned, estimator.terms):
         return None
-    measures = {measure.name: measure for measure in planned.measures}
-    if any(measure not in measures or "/" in measure for measure, _ in estimator.terms):
-        return None  # of a statement of its own, or rolled up from noise that others share
-    aggregate = dict(planned.release.aggregates)[name]
     if planned.bounding.how == "one_row" and aggregate.kind in _COUNTS:
         return aggregate, estimator.step
-    terms = [(weight, measures[measure]) for measure, weight in estimator.terms]
-    if any(measure.cell is None for _, measure in terms):
+    terms = _cells(planned, estimator.terms)
+    return None if terms is None else (aggregate, estimator.step, terms)
+
+
+def _own(planned: PlannedRelease, terms: Terms) -> bool:
+    """Whether all measures are of this very statement, and none rolled up from noise that others share."""
+    measures = {measure.name for measure in planned.measures}
+    return all(measure in measures and "/" not in measure for measure, _ in terms)
+
+
+def _cells(planned: PlannedRelease, terms: Terms) -> Hashable | None:
+    measures = {measure.name: measure for measure in planned.measures}
+    if not _own(planned, terms) or any(measures[measure].cell is None for measure, _ in terms):
         return None
-    return aggregate, estimator.step, tuple((weight, found.kind, found.unit, found.cell) for weight, found in terms)
+    found = [(weight, measures[measure]) for measure, weight in terms]
+    return tuple((weight, measure.kind, measure.unit, measure.cell) for weight, measure in found)
 
 
 def _family(planned: Sequence[PlannedRelease], members: Sequence[tuple[int, str]]) -> Family | None:
@@ -157,13 +214,14 @@ def _family(planned: Sequence[PlannedRelease], members: Sequence[tuple[int, str]
         chosen, design = more, wider
     if design is None or len(chosen) < 2:
         return None
-    step = _linear(planned[chosen[0][0][0]], chosen[0][0][1]).step
+    place, name = chosen[0][0]
+    step = getattr(dict(planned[place].estimators)[name], "step", None)
     return Family(tuple(member for member, _ in chosen), tuple(order for _, order in chosen), design, step)
 
 
 def _margin(planned: PlannedRelease, name: str, order: tuple[int, ...]) -> Margin:
-    terms = _linear(planned, name).terms
-    spread = sum(float(weight) ** 2 * variance(planned.noises[measure]) for measure, weight in terms)
+    weights = _weights(planned, name)
+    spread = sum(float(weight) ** 2 * variance(planned.noises[measure]) for measure, weight in weights.items())
     return Margin(tuple(sorted(order)), spread)
 
 
