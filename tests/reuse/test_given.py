@@ -62,6 +62,8 @@ def test_keys_that_are_listed_together_stand_together(here: World) -> None:
     answer = here.ask(f"{both} GROUP BY 1, 2", keys_from=listed.query_id)
     assert sorted(row[:2] for row in answer.rows) == [[f"{n}", f"T{n}"] for n in range(5)]
     assert answer.plan.releases[0].threshold is None
+    # one list, and no condition for each row, all of which would compute the key anew
+    assert "(k1, k0) IN (VALUES" in answer.plan.releases[0].sql or "(k0, k1) IN (VALUES" in answer.plan.releases[0].sql
     half = here.ask(f"{both} GROUP BY 1, 2", keys_from=here.ask(TOWNS).query_id, dry_run=True)
     assert [key.domain for key in half.plan.releases[0].keys] == ["private", "public"]
     assert len(here.ask("SELECT sex, town, COUNT(*) FROM person GROUP BY 1, 2", keys_from=listed.query_id).rows) == 10

@@ -46,6 +46,9 @@ class MysqlWriter(Writer):
         }
     )
 
+    lists_rows: ClassVar[bool] = False
+    """MySQL and MariaDB write rows of constants in two ways."""
+
     combines: ClassVar[bool] = False
     """Products of decimals have 65 digits at most, and beyond them lose digits."""
 

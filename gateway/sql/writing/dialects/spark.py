@@ -28,6 +28,9 @@ class SparkWriter(Writer):
         {**Writer.types, "text": "STRING", "timestamp": "TIMESTAMP_NTZ"}
     )
 
+    lists_rows: ClassVar[bool] = False
+    """Lists of many rows were tried with this engine as branches alone."""
+
     combines: ClassVar[bool] = False
     """A product of decimals loses digits, or raises, where both have 38."""
 

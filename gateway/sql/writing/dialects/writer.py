@@ -41,6 +41,9 @@ class Writer:
     combines: ClassVar[bool] = True
     """Whether sums and numbers of rows, once taken, are multiplied and added in a type that holds the results."""
 
+    lists_rows: ClassVar[bool] = True
+    """Whether it is looked up in a table of its own which of many rows of constants several columns hold."""
+
     keeps: ClassVar[bool] = False
     """Whether rows that are kept are read by all threads, as the table is that they come from."""
 
