@@ -40,10 +40,11 @@ class Slots:
         self._ending: dict[str, list[tuple[float, float]]] = {}
 
     @contextmanager
-    def hold(self, analyst: str, began: float | None = None) -> Iterator[None]:
+    def hold(self, analyst: str, began: float | None = None, *, told: bool = False) -> Iterator[None]:
         """Hold one slot while the block runs; ``TooManyQueries`` if none is free.
 
-        ``began`` is when the query was submitted, now by default, on the clock that only goes forward.
+        ``began`` is when the query was submitted, now by default, on the clock that only goes forward. ``told`` if
+        anybody may know when it ends, since no data are asked.
         """
         began = time.monotonic() if began is None else began
         with self._lock:
@@ -59,7 +60,7 @@ class Slots:
                 self._held[analyst] -= 1
                 if not self._held[analyst]:
                     del self._held[analyst]
-                if self._quantum:
+                if self._quantum and not told:
                     quanta = max(1, math.ceil((time.monotonic() - began) / self._quantum))
                     self._ending.setdefault(analyst, []).append((began + quanta * self._quantum, began))
 

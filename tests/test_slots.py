@@ -45,6 +45,9 @@ def test_ones_own_counts_until_the_next_multiple_since_it_was_submitted(monkeypa
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     slots = Slots(per_analyst=1, in_all=1, quantum=0.5)
+    for _ in range(2):
+        with slots.hold("ada", 99.5, told=True):  # a dry run, of which nothing is to be learned
+            pass
     with slots.hold("ada", 99.9):
         now[0] = 101.2
     for now[0] in (101.2, 101.39):

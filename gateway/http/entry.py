@@ -67,7 +67,7 @@ class Threads:
         """Run a query that was submitted then; 429 if too many wait. It is never broken off half-way: who hangs up
         finds the outcome later.
         """
-        with self._places.hold(analyst, began):
+        with self._places.hold(analyst, began, told=dry_run):
             return await anyio.to_thread.run_sync(work, limiter=self._plans if dry_run else self._queries)
 
     async def recall(self, analyst: str, work: Callable[[], Result]) -> Result:
