@@ -6,17 +6,21 @@ What is compared is the bounded SQL with the joins and without them, on rows as 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
 import pytest
 
+from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset, Hop, Owner
+from gateway.sql.algebra import feeds
 from gateway.sql.inference import paths
 from gateway.sql.planning.plan import Plan
 from gateway.sql.writing import rows
 from tests.oracles import neighbours
 from tests.oracles.clinic import CLINIC, KEYED_CLINIC
+from tests.oracles.composed import composed
 from tests.oracles.databases import Bases, duckdb_dataset
 from tests.oracles.neighbours import Exact, exact
 from tests.oracles.questions import plan, written
@@ -127,7 +131,7 @@ def both_ways(sql: str, dataset: Dataset) -> tuple[Plan, Plan]:
         return short, plan(written(sql), dataset, dialect)
 
 
-def differing(world: World, bases: Bases, *seeds: int) -> list[str]:
+def differing(world: World, bases: Bases, *seeds: int, asked: Sequence[str] = PAIRED) -> list[str]:
     """The questions whose exact integers are other ones without the joins, or that a unit changes beyond its bound."""
     dataset, (first, second) = bases[world]
     found = []
@@ -140,7 +144,7 @@ def differing(world: World, bases: Bases, *seeds: int) -> list[str]:
         def results(planned: Plan) -> list[Exact]:
             return [exact(release, first.fetch(release.sql)) for release in planned.statements]
 
-        for sql in PAIRED:
+        for sql in asked:
             short, long = both_ways(sql, dataset)
             if results(short) != results(long):
                 found.append(sql)
@@ -167,3 +171,31 @@ def test_without_enforced_keys_they_would_be_others_and_bounded_all_the_same(
 @pytest.mark.parametrize("engine", ["duckdbs", "postgreses", "sqlites"])
 def test_the_integers_are_those_with_the_joins_at_length(engine: str, request: pytest.FixtureRequest) -> None:
     assert differing(KEYED_CLINIC, request.getfixturevalue(engine), *range(2, 12)) == []
+
+
+def composed_paths(dataset: Dataset, seeds: range) -> Iterator[str]:
+    """Questions of every kind in which some join of an owner path falls away."""
+    for seed in seeds:
+        sql = composed(KEYED_CLINIC, seed).text
+        try:
+            short, long = both_ways(sql, dataset)
+        except SqlRefused:
+            continue
+        fed = [found for release in short.statements for found in feeds(release.release.source)]
+        if not fed and [each.sql for each in short.statements] != [each.sql for each in long.statements]:
+            yield sql
+
+
+def test_questions_of_every_kind_have_the_integers_that_they_have_with_the_joins(duckdbs: Bases) -> None:
+    asked = tuple(composed_paths(duckdbs[KEYED_CLINIC][0], range(20)))
+    assert len(asked) > 1
+    assert differing(KEYED_CLINIC, duckdbs, 3, asked=asked) == []
+
+
+@pytest.mark.audit
+@pytest.mark.parametrize("engine", ["duckdbs", "postgreses", "sqlites"])
+def test_questions_of_every_kind_at_length(engine: str, request: pytest.FixtureRequest) -> None:
+    bases = request.getfixturevalue(engine)
+    asked = tuple(composed_paths(bases[KEYED_CLINIC][0], range(60, 360)))
+    assert len(asked) > 10
+    assert differing(KEYED_CLINIC, bases, 4, 5, asked=asked) == []
