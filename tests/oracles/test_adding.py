@@ -195,4 +195,6 @@ def test_a_broken_rule_is_seen(
     for seed in range(20):
         base.fill(generate(world, Random(seed), 40, dirty=True, heavy=20))  # noqa: S311
         seen += disagreements(planned, base)
+        if seen:
+            break
     assert seen
