@@ -44,7 +44,7 @@ from gateway.publics import PublicTooLarge, fetch
 from gateway.quantum import shows, wait
 from gateway.refused import refused
 from gateway.reuse.find import Offer, stands
-from gateway.reuse.given import given
+from gateway.reuse.given import given, given_before
 from gateway.reuse.offers import offers, since, taken
 from gateway.reuse.offers import shown as shown_offer
 from gateway.sandbox import SandboxFailed
@@ -334,7 +334,7 @@ def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, rec
     for at in (charged, charged - timedelta(minutes=1)):
         try:
             with service.reads.connect() as conn:
-                keys = given(conn, service.settings, record.charge.analyst, request)
+                keys = given_before(conn, service.settings, record, request)
             question = price.question(request, dataset, service.settings, gaussian=gaussian, at=at, given=keys)
             plan = service.plans.get(question, dataset)
         except DiscreetError:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from budget import records
 from budget.errors import Suspended
+from budget.records import Record
 from gateway import wire
 from gateway.errors import RequestInvalid
 from gateway.quantum import shows
@@ -45,15 +46,38 @@ def given(
         or not shows(record, settings.latency_quantum_ms)
     ):
         raise _unknown()
-    drew = record.charge.source or record.charge.id
-    found = tuple(
-        Given(drew, tuple(zip(reading.meanings, (kind for _, kind in reading.keys), strict=True)), table.keys)
-        for reading, table in opened(record.outcome.payload)
-        if reading.keys and reading.meanings and table.keys
-    )
+    found = _groups(record, record.outcome.payload)
     if not found:
         raise _unknown()
     return found
+
+
+def given_before(
+    conn: Connection, settings: Settings, charged: Record, request: wire.QueryRequest
+) -> tuple[Given, ...]:
+    """Return the groups that a charge was planned over, or refuse: also where the answer that listed them is deleted.
+
+    Why this is sound: they are read off the charge's own tables then, which are what is given again; and whether the
+    plan that is made with them is the one that was charged, its fingerprint tells.
+    """
+    try:
+        return given(conn, settings, charged.charge.analyst, request)
+    except RequestInvalid:
+        record = None if request.keys_from is None else records.find(conn, request.keys_from)
+        payload = None if charged.outcome is None else charged.outcome.payload
+        if record is None or payload is None or record.charge.analyst != charged.charge.analyst:
+            raise
+        return _groups(record, payload)
+
+
+def _groups(record: Record, payload: bytes) -> tuple[Given, ...]:
+    """Return the groups of a payload's tables, as those that a charge drew or bought."""
+    drew = record.charge.source or record.charge.id
+    return tuple(
+        Given(drew, tuple(zip(reading.meanings, (kind for _, kind in reading.keys), strict=True)), table.keys)
+        for reading, table in opened(payload)
+        if reading.keys and reading.meanings and table.keys
+    )
 
 
 def _unknown() -> RequestInvalid:

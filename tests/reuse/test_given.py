@@ -152,3 +152,17 @@ def test_pairs_of_one_meaning_are_those_that_were_listed(here: World) -> None:
     assert len(listed.rows) == 5
     assert len(here.ask(f"{twice} ORDER BY n", keys_from=listed.query_id, use_cache=False).rows) == 5
     assert groups(here.ask(TOWNS, keys_from=listed.query_id)) == ["T0", "T1", "T2", "T3", "T4"]
+
+
+def test_what_was_drawn_over_them_is_given_again_after_they_are_deleted(here: World) -> None:
+    listed = here.ask("SELECT town, UPPER(SUBSTRING(town, 2, 1)) AS t, COUNT(*) AS n FROM person GROUP BY 1, 2")
+    both = COSTS.replace("p.town,", "p.town, UPPER(SUBSTRING(p.town, 2, 1)) AS t,").replace("BY p.town", "BY 1, 2")
+    asked = (("one", COSTS), ("both", both))
+    first = [here.ask(sql, keys_from=listed.query_id, key=key) for key, sql in asked]
+    assert listed.query_id is not None
+    assert admin.delete_answers(here.service.control, "health", actor="root", query=listed.query_id) == 1
+    spent = here.spent()
+    again = [here.ask(sql, keys_from=listed.query_id, key=key) for key, sql in asked]
+    assert [answer.rows for answer in again] == [answer.rows for answer in first]
+    assert here.spent() == spent
+    assert refused(here, listed.query_id)[0] == "keys-unknown"
