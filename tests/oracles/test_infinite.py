@@ -181,7 +181,7 @@ def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, aske
                 assert differences(whole, world, found, data, base.fetch, sandbox) == ""
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=35, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -197,7 +197,7 @@ def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=35, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -205,7 +205,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[A
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=35, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(case=SQLITE_CASES, random=RANDOM)
 def test_sqlite(clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
