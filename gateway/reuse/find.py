@@ -64,7 +64,9 @@ def stands(plan: Plan, record: Record) -> Offer | None:
     if offer is None and record.charge.source is None:
         offer = Offer("", plan, decode(plan, payload), (record,), unasked=True)
     elif offer is not None:
-        offer = replace(offer, plan=replace(offer.plan, price=record.charge.price, loss=record.charge.loss))
+        read = replace(offer.plan, price=record.charge.price, loss=record.charge.loss)
+        # What was just drawn for this very plan is read as it is: what is said of it was said before, and is kept.
+        offer = replace(offer, plan=plan if read == plan else read)
     return offer
 
 
