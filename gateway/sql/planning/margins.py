@@ -99,6 +99,8 @@ def means(planned: Sequence[PlannedRelease]) -> tuple[Family, ...]:
 
 
 def _families(planned: Sequence[PlannedRelease], of: type[Linear | Mean]) -> tuple[Family, ...]:
+    if len(planned) < 2:
+        return ()  # the groups of one release add up to nothing else that is told
     # What others were computed from stays as it was when they were.
     fed = {node for each in planned for found in feeds(each.release.source) for node in nodes(found.table)}
     found: dict[Hashable, list[tuple[int, str]]] = {}
