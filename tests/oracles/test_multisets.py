@@ -102,10 +102,11 @@ def test_the_answer_is_that_of_the_database(
     assert len(seen) > 1
 
 
-QUANTIFIED = [asked for asked in QUESTIONS if " ALL (" in asked or " ANY (" in asked]
+SPELLED = (" ALL (", " ANY (", " SEMI JOIN ", " ANTI JOIN ", "BOOL_", "PARTITION BY person_id ORDER BY day")
+COMPARED = [asked for asked in QUESTIONS if any(word in asked for word in SPELLED)]
 
 
-@pytest.mark.parametrize("asked", QUANTIFIED, ids=range(len(QUANTIFIED)))
+@pytest.mark.parametrize("asked", COMPARED, ids=range(len(COMPARED)))
 def test_one_person_changes_no_more_than_is_said(asked: str, duckdbs: Bases) -> None:
     dataset, (first, second) = duckdbs[CLINIC]
     planned = plan(written(asked), dataset)
