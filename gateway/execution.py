@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -15,12 +17,13 @@ from budget.records import Record
 from gateway.engines.base import EngineUnavailable, Limits, Session
 from gateway.errors import Unavailable
 from gateway.feeding import Feeding, feeding
+from gateway.noisy import NoisyTable, decode_one, encode
 from gateway.policy.model import Dataset, TableShape
-from gateway.release import NoisyTable, decode_one, encode, release
+from gateway.release import Foreseen, foresee, release
 from gateway.reuse import canonical
 from gateway.reuse.reading import seal
 from gateway.service import Service
-from gateway.sql.planning.plan import Plan
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from gateway.submission import Submission
 
 log = logging.getLogger("discreet.query")
@@ -84,12 +87,21 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
             continue
         execution.submission.check()
         ready = source.ready(place, found)
-        found.append(release(ready, *(session.fetch(statement.sent) for statement in ready.statements)))
+        with _foreseen(ready) as foreseen:
+            tables = [session.fetch(statement.sent) for statement in ready.statements]
+        found.append(release(ready, *tables, foreseen=foreseen.result()))
         if place in fed:
             # Before the next statement: run again after a crash, the rest of the request sees what this one saw.
             with service.control.begin() as conn:
                 inner.keep(conn, charge, place, encode(found[-1:]))
     return found
+
+
+@contextmanager
+def _foreseen(planned: PlannedRelease) -> Iterator[Future[Foreseen | None]]:
+    """Draw what can be foreseen of a release while the block runs: the engine works, and nobody waits for both."""
+    with ThreadPoolExecutor(1, "discreet-noise") as drawing:
+        yield drawing.submit(foresee, planned)
 
 
 def _tables(plan: Plan) -> Iterator[str]:

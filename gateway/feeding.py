@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from gateway.answers.estimates import released
+from gateway.noisy import NoisyTable
 from gateway.policy.model import Dataset, Value
-from gateway.release import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.above.feed import filled, most_rows
 from gateway.sql.algebra import Constant, Fed, FedColumn, Release, feeds

@@ -1,4 +1,4 @@
-"""Release: exact integers of the engine become noisy tables, and noisy tables become estimates with intervals.
+"""Release: exact integers of the engine become noisy tables.
 
 Why this is sound: where a clip is chosen, that is done by a mechanism of its own, and the integers of that candidate
 alone are read; rows are put into an order that the data cannot choose before noise is drawn; every public group is
@@ -8,81 +8,52 @@ on the noisy number of owners; and after the noise nothing but the noisy integer
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 
-from gateway.answers.moments import Columns, statistic, weighted
+from gateway.noisy import KeyTuple, NoisyTable, canonical
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.counted import COLUMN
 from gateway.sql.planning.groups import Key, every
-from gateway.sql.planning.plan import (
-    Block,
-    Clip,
-    Estimator,
-    Linear,
-    Mean,
-    Moments,
-    Picked,
-    Plan,
-    PlannedRelease,
-    Threshold,
-)
+from gateway.sql.planning.plan import Block, Clip, Measure, PlannedRelease, Threshold
 from mechanisms.above_threshold import AboveThreshold, first_low
-from mechanisms.intervals import MAX_CONFIDENCE, half_width, ratio_intervals
 from mechanisms.least_error import least
 from mechanisms.noise import Noise, Selection, draw, select
 from mechanisms.race import Race, winner
 
-KeyTuple = tuple[Value, ...]
-
-TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
-UNDEFINED = (
-    "in some groups there are fewer than two rows, or no variation, by the noisy numbers; zero stands there, "
-    "and for an intercept the mean of y."
-)
-
 
 @dataclass(frozen=True, slots=True)
-class NoisyTable:
-    """What left the data: group keys in canonical order, and for each the noisy integers of the plan's measures.
+class Foreseen:
+    """What is known of a release before the engine answers: its groups, and for each statement its blocks' noise."""
 
-    ``clip`` is the place of the bound that was chosen, where there was one to choose; ``clipped`` the noisy number of
-    units that count for less than they have, where that was asked for.
+    keys: list[KeyTuple]
+    vectors: list[list[list[int]]]
+
+
+def foresee(planned: PlannedRelease) -> Foreseen | None:
+    """Return the groups and the noise of a release, drawn before its integers are known; None where these decide it.
+
+    Why this is sound: noise is independent of what it is added to, so that it may be drawn at any time, and it is used
+    once; which groups are drawn for, and with what, is public where keys are and no bound is chosen.
     """
-
-    keys: tuple[KeyTuple, ...]
-    measures: tuple[tuple[int, ...], ...]
-    clip: int | None = None
-    clipped: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Estimated:
-    """One aggregate over all groups: values, their intervals, and what stands where some group was too small for it.
-
-    An interval is None where nothing bounds the value.
-    """
-
-    values: tuple[int | float, ...]
-    intervals: tuple[tuple[float, float] | None, ...]
-    sparse: str | None
+    if not planned.public or planned.clip is not None:
+        return None
+    keys = _public(planned)
+    return Foreseen(keys, [[] if each.histogram else _vectors(each, len(keys)) for each in planned.statements])
 
 
-def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
+def release(planned: PlannedRelease, *tables: pa.Table, foreseen: Foreseen | None = None) -> NoisyTable:
     """Return the noisy table of a planned release, given the exact integers that its statements returned, in order.
 
-    Parts are drawn for the groups that appear, which is sound since these are public or have passed their threshold by
-    then: what a part adds is one more release, over keys that are known.
+    What was foreseen of it is not drawn again, and serves this once. Parts are drawn for the groups that appear, which
+    is sound since these are public or have passed their threshold by then: what a part adds is one more release, over
+    keys that are known.
     """
     place, over = None, _integer(tables[0].column(COLUMN)[0].as_py()) if _counts(planned, tables) else 0
     if planned.clip is not None:
@@ -94,19 +65,19 @@ def release(planned: PlannedRelease, *tables: pa.Table) -> NoisyTable:
         tables = (_at(planned, tables[0], place), *tables[1:])
         planned = planned.at(place)
     exact = [_exact(statement, table) for statement, table in zip(planned.statements, tables, strict=True)]
-    own = exact.pop(0) if planned.blocks else {}
-    keys, counted = _groups(planned, own), None
+    own = exact[0] if planned.blocks else {}
+    keys, counted = _groups(planned, own) if foreseen is None else foreseen.keys, None
     if planned.threshold is not None:
         keys, counted = _reaching(planned, planned.threshold, own, keys)
-    measures = _noisy(planned, own, keys, counted)
-    beside = [
-        column
-        for part, found in zip(planned.parts, exact, strict=True)
-        for column in (_noisy if part.histogram is None else _picked)(part, found, keys)
-    ]
-    return NoisyTable(
-        tuple(keys), tuple(_rows([*measures, *beside], len(keys))), place, _with_noise(planned.clipped, over)
-    )
+    columns: list[list[int]] = []
+    for index, (statement, found) in enumerate(zip(planned.statements, exact, strict=True)):
+        if statement.histogram is not None:
+            columns += _picked(statement, found, keys)
+            continue
+        known = counted if statement is planned else None
+        vectors = _vectors(statement, len(keys), known) if foreseen is None else foreseen.vectors[index]
+        columns += _noisy(statement, found, keys, vectors, known)
+    return NoisyTable(tuple(keys), tuple(_rows(columns, len(keys))), place, _with_noise(planned.clipped, over))
 
 
 def _raced(planned: PlannedRelease, race: Race, table: pa.Table, above: list[int]) -> NoisyTable:
@@ -150,27 +121,39 @@ def _rows(columns: list[list[int]], count: int) -> list[tuple[int, ...]]:
     return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
+def _vectors(planned: PlannedRelease, groups: int, counted: list[int] | None = None) -> list[list[int]]:
+    """Return each block's noise, measure by measure; of a number that is ``counted`` already none is drawn again."""
+    found: list[list[int]] = []
+    for block in planned.blocks:
+        assert isinstance(block.noise, Noise)
+        fresh = sum(counted is None or not _decides(planned, measure) for measure in block.measures)
+        found.append(draw(block.noise, fresh * groups))
+    return found
+
+
+def _decides(planned: PlannedRelease, measure: Measure) -> bool:
+    return planned.threshold is not None and planned.threshold.measure == measure.name
+
+
 def _noisy(
     planned: PlannedRelease,
     exact: dict[KeyTuple, tuple[int, ...]],
     keys: list[KeyTuple],
-    counted: list[int] | None = None,
+    vectors: list[list[int]],
+    counted: list[int] | None,
 ) -> list[list[int]]:
     """Return each measure of a statement with noise, group by group; ``counted`` is the one drawn for a threshold."""
     zeros = (0,) * len(planned.measures)
-    known = None if counted is None or planned.threshold is None else planned.threshold.measure
+    rows = [exact.get(key, zeros) for key in keys]
     columns: list[list[int]] = []
-    at = 0
-    for block in planned.blocks:
-        assert isinstance(block.noise, Noise)
-        fresh = sum(measure.name != known for measure in block.measures)
-        noise = iter(draw(block.noise, fresh * len(keys)))
-        for index, measure in enumerate(block.measures, at):
-            if counted is not None and measure.name == known:
+    for block, vector in zip(planned.blocks, vectors, strict=True):
+        noise = iter(vector)
+        for measure in block.measures:
+            if counted is not None and _decides(planned, measure):
                 columns.append(counted)
             else:
-                columns.append([exact.get(key, zeros)[index] + next(noise) for key in keys])
-        at += len(block.measures)
+                index = len(columns)
+                columns.append([row[index] + drawn for row, drawn in zip(rows, noise, strict=False)])
     return columns
 
 
@@ -234,16 +217,22 @@ def _integer(value: Any) -> int:
     return whole
 
 
+def _public(planned: PlannedRelease) -> list[KeyTuple]:
+    """Return the groups of public keys, all of them, in an order that is no data."""
+    kinds = [key.kind for key in planned.keys]
+    public = [
+        tuple(canonical(value, kind) for value, kind in zip(group, kinds, strict=True))
+        for group in every(planned.keys, planned.joint)
+    ]
+    if len(set(public)) != len(public):
+        raise ValueError("a public group stands twice")  # it would be drawn for twice at the price of once
+    return public
+
+
 def _groups(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]]) -> list[KeyTuple]:
     """Return the groups to draw for: all public ones, or those that exist, in an order that is no data."""
     if planned.public:
-        public = [
-            tuple(canonical(value, key.kind) for value, key in zip(group, planned.keys, strict=True))
-            for group in every(planned.keys, planned.joint)
-        ]
-        if len(set(public)) != len(public):
-            raise ValueError("a public group stands twice")  # it would be drawn for twice at the price of once
-        return public
+        return _public(planned)
     domains = [None if key.values is None else frozenset(_domain(key)) for key in planned.keys]
     known = (
         key
@@ -255,175 +244,3 @@ def _groups(planned: PlannedRelease, exact: dict[KeyTuple, tuple[int, ...]]) -> 
 
 def _domain(key: Key) -> tuple[Value, ...]:
     return tuple(canonical(value, key.kind) for value in key.values or ())
-
-
-def canonical(value: Any, kind: Kind) -> Value:
-    """Return a key as Discreet compares it: numbers exact, floats by their bits, times in UTC."""
-    if value is None:
-        return None
-    match kind:
-        case "integer":
-            return int(value)
-        case "float":
-            return Fraction(float(value))
-        case "decimal":
-            return Fraction(value)
-        case "timestamp" if isinstance(value, datetime) and value.tzinfo is not None:
-            return value.astimezone(UTC).replace(tzinfo=None)
-        case _:
-            found: Value = value
-            return found
-
-
-def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = (), asked: str | None = None) -> bytes:
-    """Return noisy tables as the payload that the ledger keeps, with what it takes to read them without their plan."""
-    found = [
-        {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
-        | ({} if table.clip is None else {"clip": table.clip})
-        | ({} if table.clipped is None else {"clipped": table.clipped})
-        for table in tables
-    ]
-    beside: dict[str, Any] = {"readings": readings} if readings else {}
-    beside |= {} if asked is None else {"asked": asked}
-    return json.dumps({"tables": found, **beside}, separators=(",", ":")).encode()
-
-
-def decode(plan: Plan, payload: bytes) -> tuple[NoisyTable, ...]:
-    """Read the payload of a plan's outcome back."""
-    found = json.loads(payload)["tables"]
-    return tuple(
-        table_of([key.kind for key in planned.keys], table) for planned, table in zip(plan.releases, found, strict=True)
-    )
-
-
-def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
-    """Read the payload of one release back."""
-    [table] = json.loads(payload)["tables"]
-    return table_of([key.kind for key in planned.keys], table)
-
-
-def table_of(kinds: Sequence[Kind], table: Any) -> NoisyTable:
-    """Read one noisy table of a payload back, given the kinds of its keys."""
-    keys = (tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True)) for values in table["keys"])
-    return NoisyTable(
-        tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"), table.get("clipped")
-    )
-
-
-def _written(value: Value) -> Any:
-    if isinstance(value, Fraction):
-        return str(value)
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _read(value: Any, kind: Kind) -> Value:
-    if value is None:
-        return None
-    match kind:
-        case "float" | "decimal":
-            return Fraction(value)
-        case "date":
-            return date.fromisoformat(value)
-        case "timestamp":
-            return datetime.fromisoformat(value)
-        case _:
-            found: Value = value
-            return found
-
-
-def estimate(planned: PlannedRelease, table: NoisyTable, confidence: float) -> dict[str, Estimated]:
-    """Return every aggregate of a release, group by group, with intervals that cover the noise at ``confidence``."""
-    planned = planned.at(table.clip)
-    names, noises = planned.integers, planned.noises
-    columns = dict(zip(names, zip(*table.measures, strict=True) if table.measures else [()] * len(names), strict=True))
-    return {name: _estimated(found, columns, noises, confidence) for name, found in planned.estimators}
-
-
-def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise], confidence: float) -> Estimated:
-    if isinstance(estimator, Linear):
-        if estimator.among > 1:
-            return _of_winner(estimator, columns, noises, confidence)
-        width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
-        sums, below = weighted(estimator.terms, columns)
-        centres = [total / below for total in sums]
-        intervals = tuple((centre - width, centre + width) for centre in centres)
-        return Estimated(stepped(sums, below, estimator.step), intervals, None)
-    if isinstance(estimator, Picked):
-        exact = [estimator.grid.value(bucket) for bucket in columns[estimator.bucket]]
-        picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
-        return Estimated(picked, (None,) * len(picked), None)
-    if isinstance(estimator, Moments):
-        found = statistic(estimator, columns, noises, confidence)
-        return Estimated(found.values, found.intervals, UNDEFINED if any(found.undefined) else None)
-    return _means(estimator, columns, noises, confidence)
-
-
-def _of_winner(
-    estimator: Linear, columns: Mapping[str, Sequence[int]], noises: Mapping[str, Noise], confidence: float
-) -> Estimated:
-    """Return what a race tells, and its interval: any of its draws may be the one that won, so that all hold together.
-
-    The interval is around the noisy sum; what is told lies lower, and within it.
-    """
-    sure = min(1 - (1 - confidence) / estimator.among, MAX_CONFIDENCE)
-    width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], sure)
-    sums, below = weighted(estimator.terms, columns)
-    lower = [max(round(total - estimator.less * below), 0) for total in sums]
-    values = stepped(lower, below, estimator.step)
-    ends = [(total / below - width, total / below + width) for total in sums]
-    intervals = tuple((min(low, value), max(high, value)) for value, (low, high) in zip(values, ends, strict=True))
-    return Estimated(values, intervals, None)
-
-
-def stepped(sums: list[int], below: int, step: Fraction | None) -> tuple[int | float, ...]:
-    """Return sums on the grid of what they sum, so that a count of people is a whole number."""
-    if step is None:
-        return tuple(total / below for total in sums)
-    rounded = (_nearest(total * step.denominator, below * step.numerator) for total in sums)
-    if step.denominator == 1:
-        return tuple(steps * step.numerator for steps in rounded)
-    return tuple(steps * step.numerator / step.denominator for steps in rounded)
-
-
-def _nearest(above: int, below: int) -> int:
-    """Return a quotient rounded to the nearest whole number, to the even one of two; ``below`` is above zero."""
-    quotient, rest = divmod(above, below)
-    return quotient + (2 * rest > below or (2 * rest == below and quotient % 2 == 1))
-
-
-def _means(mean: Mean, columns: Columns, noises: dict[str, Noise], confidence: float) -> Estimated:
-    """Return means within their bounds, their intervals, and whether some noisy count was too small for one.
-
-    Below one row the middle of the bounds stands for the mean: always a number, decided from the noisy count.
-    """
-    (spreads, of_spread), (counts, of_count) = weighted(mean.spread, columns), weighted(mean.count, columns)
-    centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
-    intervals = ratio_intervals(
-        [spread / of_spread for spread in spreads],
-        [count / of_count for count in counts],
-        _floats(mean.spread),
-        _floats(mean.count),
-        noises,
-        confidence,
-        float(mean.lower - mean.centre),
-        float(mean.upper - mean.centre),
-    )
-    ends = [(centre + low, centre + high) for low, high in intervals]
-    # centre + (spread / of_spread) / (count / of_count), divided once
-    start, scale = mean.centre.numerator * of_spread, mean.centre.denominator * of_count
-    below = mean.centre.denominator * of_spread
-    values = [
-        centre if count < of_count else min(max((start * count + spread * scale) / (below * count), lower), upper)
-        for spread, count in zip(spreads, counts, strict=True)
-    ]
-    return Estimated(
-        tuple(values),
-        # A noisy sum may tell that a mean is not in the middle although the noisy count tells of no row: the interval
-        # is widened to what stands there, and covers no less.
-        tuple((min(low, value), max(high, value)) for value, (low, high) in zip(values, ends, strict=True)),
-        TOO_SMALL if any(count < of_count for count in counts) else None,
-    )
-
-
-def _floats(terms: tuple[tuple[str, Fraction], ...]) -> tuple[tuple[str, float], ...]:
-    return tuple((name, float(weight)) for name, weight in terms)

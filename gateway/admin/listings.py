@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.engines.base import EngineError, Session
+from gateway.noisy import canonical
 from gateway.policy.model import Column, Dataset, Listing, Listings, Table, Value
-from gateway.release import canonical
 from gateway.sql.above import exact
 from gateway.sql.algebra import Ref, Scan
 from gateway.sql.inference.domains import canonical_order

@@ -20,7 +20,7 @@ from gateway.answers.consistent import consistent
 from gateway.answers.estimates import Released, released
 from gateway.answers.nonnegative import WARNING, held, names
 from gateway.answers.repeated import UNTOLD, Intervals, repeated_intervals
-from gateway.release import NoisyTable
+from gateway.noisy import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import json_value

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from gateway.answers.estimated import TOO_SMALL, Estimated, stepped
 from gateway.answers.estimates import Released
 from gateway.answers.moments import weighted
-from gateway.release import TOO_SMALL, Estimated, stepped
 from gateway.sql.planning.errors import Terms
 from gateway.sql.planning.margins import Family, families, mean_of, means
 from gateway.sql.planning.plan import Linear, Mean, PlannedRelease

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from gateway.answers.estimated import Estimated, estimate
+from gateway.noisy import NoisyTable
 from gateway.policy.model import Value
-from gateway.release import Estimated, NoisyTable, estimate
 from gateway.sql.algebra import Kind
 from gateway.sql.planning.plan import PlannedRelease
 from gateway.sql.tables import ends_of

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.answers.estimated import Estimated
 from gateway.answers.estimates import Released
-from gateway.release import Estimated
 from gateway.sql.algebra import Aggregate
 from gateway.sql.planning.plan import PlannedRelease
 

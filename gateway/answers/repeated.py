@@ -21,7 +21,7 @@ from gateway.answers.consistent import add_up, is_whole, ratio
 from gateway.answers.estimates import Released
 from gateway.answers.moments import moment_terms, noiseless
 from gateway.answers.nonnegative import names
-from gateway.release import encode
+from gateway.noisy import encode
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.errors import Terms
 from gateway.sql.planning.margins import families, mean_of, means
@@ -113,7 +113,7 @@ class Repeated:
 
 
 def estimated(estimator: Estimator, measures: Mapping[str, Floats]) -> Floats:
-    """Return an estimate of measures that are arrays of one shape, as ``gateway.release`` reads it off one row.
+    """Return an estimate of measures that are arrays of one shape, as ``answers.estimated`` reads it off one row.
 
     Where there is less than a row, the middle of the bounds stands for a mean.
     """

@@ -15,8 +15,8 @@ from budget import records
 from budget.records import Record
 from gateway.feeding import feeding
 from gateway.kept import Kept
+from gateway.noisy import NoisyTable, decode
 from gateway.quantum import shows
-from gateway.release import NoisyTable, decode
 from gateway.reuse.canonical import base, digest, same
 from gateway.reuse.match import Entry, Match, match, mechanisms, no_weaker
 from gateway.reuse.reading import opened

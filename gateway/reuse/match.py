@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.release import NoisyTable
+from gateway.noisy import NoisyTable
 from gateway.reuse.canonical import aggregate_digests, key_digest, same
 from gateway.reuse.reading import Reading, as_read
 from gateway.sql.inference.domains import canonical_order

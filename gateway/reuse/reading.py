@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from gateway.release import NoisyTable, encode, table_of
+from gateway.noisy import NoisyTable, encode, table_of
 from gateway.reuse.canonical import aggregate_digests, base, key_digest, same
 from gateway.sql.algebra import Kind
 from gateway.sql.compile import notes

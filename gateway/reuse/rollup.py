@@ -17,7 +17,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from gateway.release import KeyTuple, NoisyTable, canonical
+from gateway.noisy import KeyTuple, NoisyTable, canonical
 from gateway.reuse.canonical import aggregate_digests, base, key_digest
 from gateway.reuse.match import Entry, Match
 from gateway.reuse.reading import Reading, as_read

@@ -16,7 +16,9 @@ import pytest
 
 from gateway import release as releasing
 from gateway.answers.compose import compose
-from gateway.release import NoisyTable, estimate, release
+from gateway.answers.estimated import estimate
+from gateway.noisy import NoisyTable
+from gateway.release import release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from mechanisms.noise import Noise, Selection, draw

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
-from gateway.release import NoisyTable, release
+from gateway.noisy import NoisyTable
+from gateway.release import release
 from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT
 from mechanisms.noise import Noise, Selection, draw, select

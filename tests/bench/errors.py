@@ -13,7 +13,8 @@ from statistics import mean
 
 import pyarrow as pa
 
-from gateway.release import estimate, release
+from gateway.answers.estimated import estimate
+from gateway.release import release
 from gateway.sql.planning.plan import PlannedRelease
 from tests.bench.figures import BLOCKS, Figure, figure
 from tests.bench.world import World

@@ -18,9 +18,10 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from gateway.answers.estimated import estimate
 from gateway.engines.duckdb import arrow
 from gateway.policy.model import Dataset
-from gateway.release import estimate, release
+from gateway.release import release
 from gateway.sql.planning.plan import Plan
 from tests.bench.figures import Figure, timed
 from tests.bench.world import World

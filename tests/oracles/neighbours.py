@@ -19,8 +19,9 @@ import pytest
 from gateway import release as releasing
 from gateway.answers.compose import compose
 from gateway.feeding import Feeding, feeding
+from gateway.noisy import NoisyTable, canonical, decode, encode
 from gateway.policy.model import Dataset
-from gateway.release import NoisyTable, canonical, decode, encode, release
+from gateway.release import release
 from gateway.sandbox import Sandbox
 from gateway.sql.planning.clips import column, columns
 from gateway.sql.planning.groups import Given

@@ -10,8 +10,10 @@ import pytest
 
 from budget.report import recorded
 from gateway.answers.compose import compose
+from gateway.answers.estimated import estimate
 from gateway.errors import SqlRefused
-from gateway.release import NoisyTable, estimate, release
+from gateway.noisy import NoisyTable
+from gateway.release import release
 from gateway.reuse.reading import opened, seal
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import cost, explain, record

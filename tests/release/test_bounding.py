@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from budget.report import recorded
+from gateway.answers.estimated import estimate
 from gateway.errors import SqlRefused
 from gateway.policy.model import Dataset
-from gateway.release import estimate, release
+from gateway.release import release
 from gateway.reuse.canonical import same
 from gateway.reuse.reading import opened, seal
 from gateway.sql.compile import Question, compile_query

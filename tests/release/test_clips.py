@@ -10,9 +10,11 @@ import pytest
 
 from gateway import release as releasing
 from gateway.answers.compose import compose
+from gateway.answers.estimated import estimate
 from gateway.errors import SqlRefused
+from gateway.noisy import NoisyTable, decode, encode
 from gateway.policy.model import Dataset
-from gateway.release import NoisyTable, decode, encode, estimate, release
+from gateway.release import release
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import cost, explain
 from gateway.sql.planning.clips import columns, told

@@ -13,7 +13,7 @@ import pytest
 from gateway.answers.compose import Answer, compose
 from gateway.answers.consistent import consistent
 from gateway.answers.estimates import released
-from gateway.release import NoisyTable
+from gateway.noisy import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.explain import explain
 from gateway.sql.planning.plan import Mean, Plan, PlannedRelease

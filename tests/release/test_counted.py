@@ -10,7 +10,8 @@ import pytest
 from budget.report import recorded
 from gateway import release as releasing
 from gateway.answers.compose import compose
-from gateway.release import NoisyTable, decode, encode, release
+from gateway.noisy import NoisyTable, decode, encode
+from gateway.release import release
 from gateway.reuse.canonical import same
 from gateway.reuse.reading import opened, seal
 from gateway.sandbox import Sandbox

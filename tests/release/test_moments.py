@@ -10,8 +10,10 @@ from statistics import correlation, covariance, linear_regression, mean, median,
 
 import pytest
 
+from gateway.answers.estimated import Estimated, estimate
 from gateway.errors import SqlRefused
-from gateway.release import Estimated, NoisyTable, estimate, release
+from gateway.noisy import NoisyTable
+from gateway.release import release
 from gateway.sql.explain import explain
 from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.noise import draw

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
+from gateway.answers.estimated import estimate
 from gateway.policy.model import Dataset
-from gateway.release import estimate, release
+from gateway.release import release
 from gateway.sql.algebra import Ref
 from gateway.sql.explain import cost, explain
 from gateway.sql.planning.groups import Key

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pytest
 
 from gateway import release as releasing
+from gateway.answers.estimated import estimate
+from gateway.noisy import NoisyTable
 from gateway.policy.document import PolicyInvalid, load
 from gateway.policy.model import Physical, TableShape
 from gateway.policy.resolve import resolve
-from gateway.release import NoisyTable, release
+from gateway.release import release
 from gateway.sql.planning.plan import Cell, Estimator, Linear, Mean, Measure, PlannedRelease
 from mechanisms.noise import Noise
 from tests.oracles.databases import duckdb_dataset
@@ -86,7 +88,7 @@ def test_estimates_are_what_fractions_say(step: Fraction | None) -> None:
     for weight in WEIGHTS:
         terms, count = (("m0", weight), ("m1", Fraction(1, 2))), (("m1", Fraction(1, 3)),)
         mean = Mean(terms, count, Fraction(50), Fraction(-(10**40)), Fraction(10**40))
-        found = releasing.estimate(estimated(("s", Linear(terms, step)), ("a", mean)), table, 0.95)
+        found = estimate(estimated(("s", Linear(terms, step)), ("a", mean)), table, 0.95)
         for place, (a, b) in enumerate(table.measures):
             exact, number = weight * a + Fraction(b, 2), Fraction(b, 3)
             stepped = exact if step is None else round(exact / step) * step

@@ -11,8 +11,10 @@ import pytest
 
 from gateway.answers import compose as composing
 from gateway.answers.compose import Answer, compose
+from gateway.answers.estimated import estimate
 from gateway.answers.repeated import estimated, repeated_intervals
-from gateway.release import NoisyTable, estimate, release
+from gateway.noisy import NoisyTable
+from gateway.release import release
 from gateway.sandbox import Sandbox, SandboxFailed
 from gateway.sql.planning.plan import Picked
 from tests.audit.coverage import Covered, tally, towns

@@ -8,8 +8,9 @@ import duckdb
 import pytest
 
 from gateway import release as releasing
+from gateway.answers.estimated import estimate
 from gateway.engines.duckdb import arrow
-from gateway.release import estimate, release
+from gateway.release import release
 from tests.bench.joins import QUESTIONS, asked, relative_errors
 from tests.oracles import neighbours
 from tests.tpch.world import generated, neighbour
