@@ -15,6 +15,9 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mechanisms.accounting import rho_of_laplace, rho_of_pure
 from mechanisms.loss import EPSILON_UNIT, RHO_UNIT, Loss, Mechanism, epsilon_units, rho_units
 
@@ -291,8 +294,8 @@ def draw(noise: Noise, count: int) -> list[int]:
     return values
 
 
-def _vector(measurement: Callable[[list[int]], list[int]], count: int) -> list[int]:
-    return list(measurement([0] * count))
+def _vector(measurement: Callable[[NDArray[np.int64]], list[int]], count: int) -> list[int]:
+    return list(measurement(np.zeros(count, dtype=np.int64)))  # an array is handed over whole, a list value by value
 
 
 def warm_up() -> None:
