@@ -45,8 +45,18 @@ class Execution:
     asked: str | None = None
 
 
-def execute(service: Service, execution: Execution) -> None:
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The payload that an execution settled with, and the noisy tables that it holds."""
+
+    payload: bytes
+    tables: tuple[NoisyTable, ...]
+
+
+def execute(service: Service, execution: Execution) -> Settled | None:
     """Run the bounded SQL, draw noise and settle; a failure of any kind is the constant one, and suspends.
+
+    What is returned is no outcome yet: the one that stands is in the ledger, and may be another execution's.
 
     The one refund: the database could not be reached, or is not as it was when the policy was applied, so that no
     statement of the request was handed to it.
@@ -58,7 +68,8 @@ def execute(service: Service, execution: Execution) -> None:
         with service.engine(execution.dataset).session(limits) as session, execution.submission.running(session):
             _same_shapes(execution, session.schema([*_tables(plan)]))
             handed = True
-            payload = seal(plan, _released(service, execution, session), execution.asked)
+            tables = tuple(_released(service, execution, session))
+            payload = seal(plan, tables, execution.asked)
         execution.submission.check()
     except Exception as error:
         if isinstance(error, EngineUnavailable) and not handed and execution.record.retaken_by is None:
@@ -68,8 +79,9 @@ def execute(service: Service, execution: Execution) -> None:
         else:
             log.exception("execution of charge %s failed", execution.record.charge.id)
         fail(service, execution.record, suspends=not execution.submission.cancelled)
-        return
+        return None
     _settle(service, execution, payload)
+    return Settled(payload, tables)
 
 
 def _released(service: Service, execution: Execution, session: Session) -> list[NoisyTable]:

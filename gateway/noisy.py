@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Any
+from types import NoneType
+from typing import Any, Final, TypeVar
 
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.planning.plan import Plan, PlannedRelease
 
 KeyTuple = tuple[Value, ...]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def canonical(value: Any, kind: Kind) -> Value:
 def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = (), asked: str | None = None) -> bytes:
     """Return noisy tables as the payload that the ledger keeps, with what it takes to read them without their plan."""
     found = [
-        {"keys": [[_written(value) for value in key] for key in table.keys], "measures": table.measures}
+        {"groups": len(table.keys), "keys": [_written(each) for each in zip(*table.keys, strict=True)]}
+        | {"measures": list(zip(*table.measures, strict=True))}
         | ({} if table.clip is None else {"clip": table.clip})
         | ({} if table.clipped is None else {"clipped": table.clipped})
         for table in tables
@@ -77,28 +81,42 @@ def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
 
 def table_of(kinds: Sequence[Kind], table: Any) -> NoisyTable:
     """Read one noisy table of a payload back, given the kinds of its keys."""
-    keys = (tuple(_read(value, kind) for value, kind in zip(values, kinds, strict=True)) for values in table["keys"])
+    keys = [_read(values, kind) for values, kind in zip(table["keys"], kinds, strict=True)]
     return NoisyTable(
-        tuple(keys), tuple(tuple(row) for row in table["measures"]), table.get("clip"), table.get("clipped")
+        tuple(rows(keys, table["groups"])),
+        tuple(rows(table["measures"], table["groups"])),
+        table.get("clip"),
+        table.get("clipped"),
     )
 
 
-def _written(value: Value) -> Any:
+def rows(columns: Sequence[Sequence[T]], count: int) -> list[tuple[T, ...]]:
+    """Return columns as rows, of which there are ``count`` where there is no column to tell."""
+    return list(zip(*columns, strict=True)) if columns else [()] * count
+
+
+_AS_IT_IS: Final = frozenset({int, str, bool, NoneType})
+
+
+def _written(column: Sequence[Value]) -> Sequence[Any]:
+    """Return a column of keys as JSON; of the types that JSON has too, nothing is asked value by value."""
+    return column if _AS_IT_IS.issuperset(map(type, column)) else [_said(value) for value in column]
+
+
+def _said(value: Value) -> Any:
     if isinstance(value, Fraction):
         return str(value)
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _read(value: Any, kind: Kind) -> Value:
-    if value is None:
-        return None
-    match kind:
-        case "float" | "decimal":
-            return Fraction(value)
-        case "date":
-            return date.fromisoformat(value)
-        case "timestamp":
-            return datetime.fromisoformat(value)
-        case _:
-            found: Value = value
-            return found
+def _read(column: Sequence[Any], kind: Kind) -> Sequence[Value]:
+    reader = _READERS.get(kind)
+    return column if reader is None else [None if value is None else reader(value) for value in column]
+
+
+_READERS: Final[dict[Kind, Callable[[Any], Value]]] = {
+    "float": Fraction,
+    "decimal": Fraction,
+    "date": date.fromisoformat,
+    "timestamp": datetime.fromisoformat,
+}

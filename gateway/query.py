@@ -37,7 +37,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.executing import Held, executing, is_dead
-from gateway.execution import Execution, execute, fail, not_reached
+from gateway.execution import Execution, Settled, execute, fail, not_reached
 from gateway.kept import Kept
 from gateway.policy.model import Dataset
 from gateway.publics import PublicTooLarge, fetch
@@ -107,9 +107,8 @@ def recall(
 
 def _concluded(service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim) -> wire.QueryResponse:
     with _charged(claim):
-        if claim.execute:
-            execute(service, claim.execution)
-        return _answered(service, principal, request, claim)
+        settled = execute(service, claim.execution) if claim.execute else None
+        return _answered(service, principal, request, claim, settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +343,9 @@ def _plan_of(service: Service, request: wire.QueryRequest, dataset: Dataset, rec
     return None
 
 
-def _answered(service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim) -> wire.QueryResponse:
+def _answered(
+    service: Service, principal: Principal, request: wire.QueryRequest, claim: _Claim, settled: Settled | None
+) -> wire.QueryResponse:
     """Post-process the outcome that stands and send it, or the constant failure."""
     dataset, plan = claim.execution.dataset, claim.execution.plan
     record, standing = claim.execution.record, claim.standing
@@ -354,7 +355,7 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
             standing = withhold(conn, principal, record)
     if record.outcome is None or record.outcome.status != "answered":
         raise ExecutionFailed(query_id=record.charge.id)
-    offer = claim.offer or stands(plan, record)
+    offer = claim.offer or _just(plan, record, settled) or stands(plan, record)
     if offer is None or (not claim.execute and record.charge.at < since(service.settings)):
         raise AnswerDeleted(query_id=record.charge.id)
     asked, plan, tables, most = plan.fingerprint, offer.plan, offer.tables, service.settings.released_groups
@@ -384,6 +385,13 @@ def _answered(service: Service, principal: Principal, request: wire.QueryRequest
             "cost": explain.nothing(response.cost) if claim.free else response.cost,
         }
     )
+
+
+def _just(plan: Plan, record: Record, settled: Settled | None) -> Offer | None:
+    """Return what this very request drew, where that is what stands: it is not read back from where it was kept."""
+    if settled is None or record.outcome is None or record.outcome.payload != settled.payload:
+        return None
+    return Offer("", plan, settled.tables, (record,), unasked=True)
 
 
 def _exactly(

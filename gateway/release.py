@@ -8,13 +8,14 @@ on the noisy number of owners; and after the noise nothing but the noisy integer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
-from gateway.noisy import KeyTuple, NoisyTable, canonical
+from gateway.noisy import KeyTuple, NoisyTable, canonical, rows
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order
@@ -77,7 +78,7 @@ def release(planned: PlannedRelease, *tables: pa.Table, foreseen: Foreseen | Non
         known = counted if statement is planned else None
         vectors = _vectors(statement, len(keys), known) if foreseen is None else foreseen.vectors[index]
         columns += _noisy(statement, found, keys, vectors, known)
-    return NoisyTable(tuple(keys), tuple(_rows(columns, len(keys))), place, _with_noise(planned.clipped, over))
+    return NoisyTable(tuple(keys), tuple(rows(columns, len(keys))), place, _with_noise(planned.clipped, over))
 
 
 def _raced(planned: PlannedRelease, race: Race, table: pa.Table, above: list[int]) -> NoisyTable:
@@ -117,10 +118,6 @@ def _at(planned: PlannedRelease, table: pa.Table, place: int) -> pa.Table:
     return table.select(sources).rename_columns(names)
 
 
-def _rows(columns: list[list[int]], count: int) -> list[tuple[int, ...]]:
-    return list(zip(*columns, strict=True)) if columns else [()] * count
-
-
 def _vectors(planned: PlannedRelease, groups: int, counted: list[int] | None = None) -> list[list[int]]:
     """Return each block's noise, measure by measure; of a number that is ``counted`` already none is drawn again."""
     found: list[list[int]] = []
@@ -144,7 +141,7 @@ def _noisy(
 ) -> list[list[int]]:
     """Return each measure of a statement with noise, group by group; ``counted`` is the one drawn for a threshold."""
     zeros = (0,) * len(planned.measures)
-    rows = [exact.get(key, zeros) for key in keys]
+    integers = [exact.get(key, zeros) for key in keys]
     columns: list[list[int]] = []
     for block, vector in zip(planned.blocks, vectors, strict=True):
         noise = iter(vector)
@@ -153,7 +150,7 @@ def _noisy(
                 columns.append(counted)
             else:
                 index = len(columns)
-                columns.append([row[index] + drawn for row, drawn in zip(rows, noise, strict=False)])
+                columns.append([row[index] + drawn for row, drawn in zip(integers, noise, strict=False)])
     return columns
 
 
@@ -200,13 +197,36 @@ def _exact(planned: PlannedRelease, table: pa.Table) -> dict[KeyTuple, tuple[int
     named: list[tuple[str, Kind]] = [(key.label, key.kind) for key in planned.keys]
     if planned.histogram is not None:
         named.append((planned.histogram.label, "integer"))
-    keys = [[canonical(value, kind) for value in table.column(label).to_pylist()] for label, kind in named]
-    measures = [[_integer(value) for value in table.column(m.name).to_pylist()] for m in planned.measures]
-    tuples: Sequence[KeyTuple] = list(zip(*keys, strict=True)) if keys else [()] * table.num_rows
-    found = dict(zip(tuples, zip(*measures, strict=True), strict=True))
+    keys = [_keys(table.column(label), kind) for label, kind in named]
+    measures = [_integers(table.column(measure.name)) for measure in planned.measures]
+    found = dict(zip(rows(keys, table.num_rows), rows(measures, table.num_rows), strict=True))
     if len(found) != table.num_rows:
         raise ValueError("an engine returned a group twice")
     return found
+
+
+def _keys(column: pa.ChunkedArray[Any], kind: Kind) -> list[Value]:
+    """Return a column of keys as Discreet compares them; where its type leaves no choice, nothing is asked by value."""
+    values = column.to_pylist()
+    plain = _PLAIN.get(kind)
+    return values if plain is not None and plain(column.type) else [canonical(value, kind) for value in values]
+
+
+_PLAIN: Final[dict[Kind, Callable[[pa.DataType], bool]]] = {
+    "integer": pa.types.is_integer,
+    "text": pa.types.is_string,
+    "boolean": pa.types.is_boolean,
+}
+
+
+def _integers(column: pa.ChunkedArray[Any]) -> list[int]:
+    """Return a column of measures as the whole numbers that they are."""
+    if pa.types.is_decimal(column.type) and column.type.scale == 0:
+        with suppress(pa.ArrowInvalid):  # beyond 64 bits
+            column = column.cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    whole = pa.types.is_integer(column.type) and not column.null_count
+    return values if whole else [_integer(value) for value in values]
 
 
 def _integer(value: Any) -> int:
