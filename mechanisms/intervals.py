@@ -27,6 +27,8 @@ MAX_CONFIDENCE = 1 - 1e-6
 """Above it the rounding errors of the numerical convolution would be felt."""
 
 Interval: TypeAlias = tuple[float, float]
+Ends: TypeAlias = tuple[Floats, Floats]
+"""The lower ends of many intervals, and the upper ones."""
 
 Parts: TypeAlias = tuple[tuple[float, float, Noise], ...]
 """Coefficients in a numerator and in a denominator, and the noise that enters with both."""
@@ -209,22 +211,22 @@ def _solver(parts: Parts, allowed: float) -> tuple[Callable[[Floats], Floats], i
     if len(parts) == 1:
         return single, 16, 1e-3
     if is_closed(noises):
-        return closed, 1024, 1e-4
+        return closed, 1024, 1e-3
     if len(parts) == 2 and not large:
         return pair, 512, 5e-3
     return convolved, 128, 5e-3
 
 
 def ratio_intervals(
-    numerators: Sequence[float],
-    denominators: Sequence[float],
+    numerators: Sequence[float] | Floats,
+    denominators: Sequence[float] | Floats,
     numerator_terms: Sequence[tuple[str, float]],
     denominator_terms: Sequence[tuple[str, float]],
     noises: Mapping[str, Noise],
     confidence: float,
     lower: float,
     upper: float,
-) -> list[Interval]:
+) -> Ends:
     """Return confidence intervals for ratios of exact values known to lie in [lower, upper], by Fieller's method.
 
     Takes:
@@ -258,17 +260,19 @@ def ratio_intervals(
     return ratios_within(numerators, denominators, profile)
 
 
-def ratios_within(numerators: Sequence[float], denominators: Sequence[float], profile: Profile) -> list[Interval]:
+def ratios_within(
+    numerators: Sequence[float] | Floats, denominators: Sequence[float] | Floats, profile: Profile
+) -> Ends:
     """Return the smallest intervals around the ratios t at which |N - t*D| is below a line, as ``ratio_intervals``."""
-    n, d = np.array(numerators, dtype=np.float64), np.array(denominators, dtype=np.float64)
+    n, d = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
     if n.shape != d.shape or not (np.isfinite(n).all() and np.isfinite(d).all()):
         raise ValueError("values are not finite pairs")
     rows = max(1, _ELEMENTS // len(profile.at))
-    found: list[Interval] = []
+    low, high = np.empty_like(n), np.empty_like(n)
     for first in range(0, len(n), rows):
-        low, high = _hulls(n[first : first + rows], d[first : first + rows], profile)
-        found += zip(low.tolist(), high.tolist(), strict=True)
-    return found
+        part = slice(first, first + rows)
+        low[part], high[part] = _hulls(n[part], d[part], profile)
+    return low, high
 
 
 def _hulls(n: Floats, d: Floats, profile: Profile) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.answers.estimated import TOO_SMALL, Estimated, stepped
+from gateway.answers.estimated import Estimated, bounded, stepped
 from gateway.answers.estimates import Released
 from gateway.answers.moments import weighted
 from gateway.sql.planning.errors import Terms
@@ -62,13 +62,10 @@ def _means(
     """Return means and their intervals, by Fieller's method with the noise that then is in both parts."""
     place, name = family.members[member]
     mean = mean_of(planned[place], name)
-    centre, values = float(mean.centre), ratio(mean, spreads, counts).reshape(-1).tolist()
     profile = family.profile(member, planned, confidence)
-    ends = ratios_within(spreads.reshape(-1).tolist(), counts.reshape(-1).tolist(), profile)
-    intervals = tuple(
-        (min(centre + low, value), max(centre + high, value)) for value, (low, high) in zip(values, ends, strict=True)
-    )
-    return Estimated(tuple(values), intervals, TOO_SMALL if np.any(counts < 1) else None)
+    ends = ratios_within(spreads.reshape(-1), counts.reshape(-1), profile)
+    values = ratio(mean, spreads, counts).reshape(-1)
+    return bounded(mean, values, ends, sparse=bool(np.any(counts < 1)))
 
 
 def ratio(mean: Mean, spreads: Floats, counts: Floats) -> Floats:

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gateway.answers.moments import Columns, statistic, weighted
+import numpy as np
+
+from gateway.answers.moments import Columns, doubles, statistic, weighted
 from gateway.noisy import NoisyTable
 from gateway.sql.planning.plan import Estimator, Linear, Mean, Moments, Picked, PlannedRelease
-from mechanisms.intervals import MAX_CONFIDENCE, half_width, ratio_intervals
+from mechanisms.intervals import MAX_CONFIDENCE, Ends, half_width, ratio_intervals
 from mechanisms.noise import Noise
+from mechanisms.tails import Floats
 
 TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
 UNDEFINED = (
@@ -46,9 +49,8 @@ def _estimated(estimator: Estimator, columns: Columns, noises: dict[str, Noise],
             return _of_winner(estimator, columns, noises, confidence)
         width = half_width([(float(weight), noises[name]) for name, weight in estimator.terms], confidence)
         sums, below = weighted(estimator.terms, columns)
-        centres = [total / below for total in sums]
-        intervals = tuple((centre - width, centre + width) for centre in centres)
-        return Estimated(stepped(sums, below, estimator.step), intervals, None)
+        centres = doubles(sums, below)
+        return Estimated(stepped(sums, below, estimator.step), _pairs(centres - width, centres + width), None)
     if isinstance(estimator, Picked):
         exact = [estimator.grid.value(bucket) for bucket in columns[estimator.bucket]]
         picked = tuple(math.floor(value) if estimator.whole else float(value) for value in exact)
@@ -99,9 +101,9 @@ def _means(mean: Mean, columns: Columns, noises: dict[str, Noise], confidence: f
     """
     (spreads, of_spread), (counts, of_count) = weighted(mean.spread, columns), weighted(mean.count, columns)
     centre, lower, upper = float(mean.centre), float(mean.lower), float(mean.upper)
-    intervals = ratio_intervals(
-        [spread / of_spread for spread in spreads],
-        [count / of_count for count in counts],
+    ends = ratio_intervals(
+        doubles(spreads, of_spread),
+        doubles(counts, of_count),
         _floats(mean.spread),
         _floats(mean.count),
         noises,
@@ -109,21 +111,30 @@ def _means(mean: Mean, columns: Columns, noises: dict[str, Noise], confidence: f
         float(mean.lower - mean.centre),
         float(mean.upper - mean.centre),
     )
-    ends = [(centre + low, centre + high) for low, high in intervals]
     # centre + (spread / of_spread) / (count / of_count), divided once
     start, scale = mean.centre.numerator * of_spread, mean.centre.denominator * of_count
     below = mean.centre.denominator * of_spread
     values = [
-        centre if count < of_count else min(max((start * count + spread * scale) / (below * count), lower), upper)
+        centre if count < of_count else (start * count + spread * scale) / (below * count)
         for spread, count in zip(spreads, counts, strict=True)
     ]
-    return Estimated(
-        tuple(values),
-        # A noisy sum may tell that a mean is not in the middle although the noisy count tells of no row: the interval
-        # is widened to what stands there, and covers no less.
-        tuple((min(low, value), max(high, value)) for value, (low, high) in zip(values, ends, strict=True)),
-        TOO_SMALL if any(count < of_count for count in counts) else None,
-    )
+    held = np.clip(np.array(values, dtype=np.float64), lower, upper)
+    return bounded(mean, held, ends, sparse=any(count < of_count for count in counts))
+
+
+def bounded(mean: Mean, values: Floats, ends: Ends, *, sparse: bool) -> Estimated:
+    """Return means with intervals, given those of their distances from the middle.
+
+    A noisy sum may tell that a mean is not in the middle although the noisy count tells of no row: the interval is
+    widened to what stands there, and covers no less.
+    """
+    centre, (low, high) = float(mean.centre), ends
+    intervals = _pairs(np.minimum(centre + low, values), np.maximum(centre + high, values))
+    return Estimated(tuple(values.tolist()), intervals, TOO_SMALL if sparse else None)
+
+
+def _pairs(low: Floats, high: Floats) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _floats(terms: tuple[tuple[str, Fraction], ...]) -> tuple[tuple[str, float], ...]:

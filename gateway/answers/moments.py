@@ -114,13 +114,14 @@ def noisy_moments(moments: Moments, columns: Columns, noises: Mapping[str, Noise
     """Return the moments as doubles: sums are exact until here."""
     terms = moment_terms(moments)
     return Noisy(
-        {name: _doubles(*weighted(found, columns)) for name, found in terms.items()},
+        {name: doubles(*weighted(found, columns)) for name, found in terms.items()},
         {name: tuple((key, float(weight)) for key, weight in found) for name, found in terms.items()},
         noises,
     )
 
 
-def _doubles(sums: list[int], below: int) -> Floats:
+def doubles(sums: list[int], below: int) -> Floats:
+    """Return quotients of whole numbers as the doubles that are nearest."""
     return np.array([total / below for total in sums], dtype=np.float64)
 
 
@@ -201,10 +202,8 @@ def _intercept(moments: Moments, noisy: Noisy, confidence: float) -> Statistic:
 
 
 def _means(noisy: Noisy, name: str, confidence: float) -> tuple[Floats, Floats]:
-    sums, counts = noisy.values[name].tolist(), noisy.values["n"].tolist()
-    found = ratio_intervals(sums, counts, noisy.terms[name], noisy.terms["n"], noisy.noises, confidence, -1.0, 1.0)
-    low, high = zip(*found, strict=True) if found else ((), ())
-    return np.array(low, dtype=np.float64), np.array(high, dtype=np.float64)
+    values, terms = noisy.values, noisy.terms
+    return ratio_intervals(values[name], values["n"], terms[name], terms["n"], noisy.noises, confidence, -1.0, 1.0)
 
 
 def _most_factor(moments: Moments, noisy: Noisy) -> Floats:

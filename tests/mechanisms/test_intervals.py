@@ -14,6 +14,7 @@ from scipy import stats
 from mechanisms.combine import Terms, _continuous, _enumerated, _grid, grid_of, tail
 from mechanisms.intervals import (
     MAX_CONFIDENCE,
+    Ends,
     Estimate,
     Interval,
     _canonical,
@@ -243,7 +244,12 @@ def ratio_interval(
 ) -> Interval:
     """One of ``ratio_intervals``."""
     values = [numerator.value], [denominator.value]
-    return ratio_intervals(*values, numerator.terms, denominator.terms, noises, confidence, lo, hi)[0]
+    return pairs(ratio_intervals(*values, numerator.terms, denominator.terms, noises, confidence, lo, hi))[0]
+
+
+def pairs(ends: Ends) -> list[Interval]:
+    """Intervals, one after the other."""
+    return [(low, high) for low, high in zip(*(end.tolist() for end in ends), strict=True)]
 
 
 def by_halving(
@@ -392,7 +398,7 @@ class TestRatio:
         unit = max(scale for _, _, scale in parts)
         counts = [float(round(size * unit)) for _, size in groups]
         sums = [mean * count for (mean, _), count in zip(groups, counts, strict=True)]
-        found = ratio_intervals(sums, counts, above, below, noises, confidence, -10.0, 10.0)
+        found = pairs(ratio_intervals(sums, counts, above, below, noises, confidence, -10.0, 10.0))
         for n, d, (low, high) in zip(sums, counts, found, strict=True):
             exact = by_halving(Estimate(n, above), Estimate(d, below), noises, confidence, -10.0, 10.0)
             if exact is None:
@@ -427,7 +433,7 @@ class TestRatio:
         count = 400 * max(noise.scale for noise in laws)
         means = [-9.7, -3.1, 4.4]
         sums = [mean * count for mean in means]
-        found = ratio_intervals(sums, [count] * 3, above, below, noises, 0.95, -10.0, 10.0)
+        found = pairs(ratio_intervals(sums, [count] * 3, above, below, noises, 0.95, -10.0, 10.0))
         for n, (low, high) in zip(sums, found, strict=True):
             exact = by_halving(Estimate(n, above), Estimate(count, below), noises, 0.95, -10.0, 10.0)
             assert exact is not None
@@ -470,11 +476,11 @@ class TestRatio:
         above = tuple((key, 2.0) for key in noises)
         below = tuple((key, 1.0) for key in noises)
         # All noise vanishes at t = 2: nothing but the exact ratio is left there.
-        found = ratio_intervals([2e5, 2e5], [1e5, 1.1e5], above, below, noises, 0.95, 0.0, 10.0)
+        found = pairs(ratio_intervals([2e5, 2e5], [1e5, 1.1e5], above, below, noises, 0.95, 0.0, 10.0))
         assert found[0][0] <= 2.0 <= found[0][1]
         assert found[0][1] - found[0][0] < 1e-3
-        assert ratio_intervals([7.0], [2.0], above, below, noises, 0.95, 3.0, 3.0) == [(3.0, 3.0)]
-        assert ratio_intervals([], [], above, below, noises, 0.95, 0.0, 1.0) == []
+        assert pairs(ratio_intervals([7.0], [2.0], above, below, noises, 0.95, 3.0, 3.0)) == [(3.0, 3.0)]
+        assert pairs(ratio_intervals([], [], above, below, noises, 0.95, 0.0, 1.0)) == []
 
     @pytest.mark.parametrize(
         "laws",
@@ -491,7 +497,7 @@ class TestRatio:
         above = tuple(zip(noises, (3.0, -4.0, 3.0), strict=False))
         below = tuple((key, 1.0) for key in noises)
         counts = [1e3 * n for n in range(10_000)]
-        found = ratio_intervals([2 * count for count in counts], counts, above, below, noises, 0.95, -4.0, 3.0)
+        found = pairs(ratio_intervals([2 * count for count in counts], counts, above, below, noises, 0.95, -4.0, 3.0))
         assert all(low <= 2.0 <= high for low, high in found)
 
     @pytest.mark.parametrize("values", [([1.0], []), ([math.nan], [1.0]), ([1.0], [math.inf])])
