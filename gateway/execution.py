@@ -64,7 +64,7 @@ def execute(service: Service, execution: Execution) -> Settled | None:
     handed = False
     plan = execution.plan
     try:
-        limits = Limits(service.settings.statement_seconds, service.settings.engine_memory)
+        limits = Limits(service.settings.statement_seconds)
         with service.engine(execution.dataset).session(limits) as session, execution.submission.running(session):
             _same_shapes(execution, session.schema([*_tables(plan)]))
             handed = True

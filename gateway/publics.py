@@ -22,7 +22,7 @@ def fetch(service: Service, dataset: Dataset, plan: Plan) -> list[pa.Table]:
     if not plan.publics:
         return []
     known = dict(dataset.shapes)
-    limits = Limits(service.settings.statement_seconds, service.settings.engine_memory)
+    limits = Limits(service.settings.statement_seconds)
     with service.engine(dataset).session(limits) as session:
         found = session.schema([table for read in plan.publics for table in read.tables])
         for read in plan.publics:

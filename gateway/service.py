@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -162,7 +163,7 @@ def open_service(settings: Settings) -> Service:
     key = keys.load(settings.signing_key_file)
     control = open_control(settings)
     sandbox = Sandbox(memory=settings.sandbox_memory, seconds=settings.sandbox_seconds, rows=settings.released_groups)
-    engines = EnginePool(open_engine)
+    engines = EnginePool(partial(open_engine, memory=settings.engine_memory))
     service = Service(
         settings=settings,
         control=control,

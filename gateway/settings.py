@@ -32,6 +32,11 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_dir("discreet", appauthor=False))
 
 
+def default_engine_memory() -> int:
+    """Return the memory of an embedded data engine, in bytes, of which each of its threads needs a part."""
+    return max(256 << 20, (os.cpu_count() or 1) * (64 << 20))
+
+
 class Settings(BaseSettings):
     """The settings of one gateway, fixed from start to stop."""
 
@@ -117,9 +122,15 @@ class Settings(BaseSettings):
     )
     statement_seconds: float = Field(60.0, gt=0, description="Wall time of one statement in a data engine, in seconds.")
     engine_memory: int = Field(
+        default_factory=default_engine_memory,
+        ge=1 << 26,
+        description="Memory of an embedded data engine, in bytes, where the engine has such a limit: what does not fit "
+        "is spilled to disk. By default 256 MiB, or 64 MiB a processor where that is more.",
+    )
+    prepare_memory: int = Field(
         1 << 30,
         ge=1 << 26,
-        description="Memory of an embedded data engine, in bytes, where the engine has such a limit.",
+        description="Memory in which `dataset prepare` makes a copy in a file, in bytes, keys aside.",
     )
     sandbox_seconds: float = Field(
         10.0, gt=0, description="Wall time of post-processing over noisy tables, in seconds."

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway import admin
-from gateway.engines.base import Engine, EngineUnavailable
+from gateway.engines.base import Engine, EngineUnavailable, Limits
 from gateway.errors import NotFound
 from gateway.service import EnginePool, Service, open_service
 from gateway.settings import Settings
@@ -48,6 +48,18 @@ def faults(settings: Settings) -> tuple[str, ...]:
     made = open_service(settings)
     made.close()
     return made.faults
+
+
+def test_data_engines_have_the_memory_of_the_settings(applied: Settings) -> None:
+    made = open_service(applied.model_copy(update={"engine_memory": 100 << 20}))
+    try:
+        with made.reads.connect() as conn:
+            dataset = made.catalogue.current(conn, "health")
+        with made.engine(dataset).session(Limits(30)) as session:
+            [limit] = session.fetch("SELECT current_setting('memory_limit') AS m").column("m").to_pylist()
+    finally:
+        made.close()
+    assert limit == "100.0 MiB"
 
 
 def test_nothing_is_wrong(applied: Settings) -> None:

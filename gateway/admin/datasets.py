@@ -80,7 +80,7 @@ def apply_dataset(
         document = _located(policy_text.load(source), folder or settings.home)
         if name is not None and document.dataset != name:
             raise PolicyInvalid([Problem("dataset", "the policy is of another dataset than the address")])
-        with opened_engine(document.engine, opener) as engine:
+        with opened_engine(document.engine, opener, settings) as engine:
             seen = _looked(document.engine)  # before the catalogue is read: a change in between is one
             shapes = _shapes(engine, document, settings)
             dialect = engine.dialect
@@ -172,14 +172,14 @@ def _held(control: Engine, settings: Settings, name: str, opener: Opener | None)
     if not any(table.public for table in dataset.tables):
         return None
     try:
-        with opened_engine(dataset.engine, opener) as engine:
+        with opened_engine(dataset.engine, opener, settings) as engine:
             return stored.version, _read_lists(engine, dataset, settings)
     except (Unavailable, RequestInvalid, PolicyInvalid):
         return None
 
 
 def _read_lists(engine: base.Engine, dataset: model.Dataset, settings: Settings) -> model.Listings:
-    with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+    with engine.session(base.Limits(settings.statement_seconds)) as session:
         return listings.read(session, dataset)
 
 
@@ -216,13 +216,13 @@ def _located(document: Document, folder: Path) -> Document:
 
 
 @contextmanager
-def opened_engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
+def opened_engine(url: str, opener: Opener | None, settings: Settings) -> Iterator[base.Engine]:
     """Open a database that a policy names, in an admin's words for what is wrong; closed again unless it was given."""
     from gateway.engines.open import EngineUrlInvalid, open_engine
     from gateway.service import EngineWritable
 
     try:
-        engine = (opener or open_engine)(url)
+        engine = opener(url) if opener is not None else open_engine(url, memory=settings.engine_memory)
     except EngineUrlInvalid as error:
         raise PolicyInvalid([Problem("engine", str(error))]) from None
     except EngineWritable:
@@ -239,7 +239,7 @@ def opened_engine(url: str, opener: Opener | None) -> Iterator[base.Engine]:
 
 
 def _shapes(engine: base.Engine, document: Document, settings: Settings) -> Mapping[str, TableShape]:
-    with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+    with engine.session(base.Limits(settings.statement_seconds)) as session:
         shapes = session.schema(list(document.tables))
     if not engine.read_only():
         raise _writable()

@@ -108,7 +108,7 @@ def prepare_dataset(
     made = Preparation(begun.id, place(dataset, begun.id, settings.copies))
     if begun.shapes is not None:
         return PreparationReport(name, dataset.version, dataset.data_version, False, 0, ())
-    with opened_engine(dataset.engine, opener) as engine, _failing():
+    with opened_engine(dataset.engine, opener, settings) as engine, _failing():
         role = _role(engine, dataset, settings)
         with closing(_copier(dataset, begun.id, settings, engine, writer)) as copier:
             if _is_ready(control, dataset, begun.id):  # by another process, before this one had the place to itself
@@ -252,7 +252,7 @@ def _copier(dataset: Dataset, preparation: str, settings: Settings, engine: base
     from gateway.engines.duckdbcopier import DuckdbCopier
 
     assert isinstance(engine, DuckdbEngine)
-    return DuckdbCopier(file(preparation, settings.copies), engine, settings.engine_memory)
+    return DuckdbCopier(file(preparation, settings.copies), engine, settings.prepare_memory)
 
 
 def _remove(dataset: Dataset, preparation: str, settings: Settings, writer: str | None) -> None:
@@ -285,7 +285,7 @@ def _role(engine: base.Engine, dataset: Dataset, settings: Settings) -> str:
 
 
 def _limits(settings: Settings) -> base.Limits:
-    return base.Limits(settings.statement_seconds, settings.engine_memory)
+    return base.Limits(settings.statement_seconds)
 
 
 def _filled(dataset: Dataset, copier: Copier, settings: Settings, told: Told) -> PreparationReport:
@@ -335,7 +335,7 @@ def _room(dataset: Dataset, settings: Settings, needed: int) -> None:
 
 def _checked(dataset: Dataset, made: Preparation, settings: Settings) -> str:
     """Return the catalogue entries of a copy as the gateway reads them, having looked that it is one, and read-only."""
-    with opened_engine(made.engine, None) as engine:
+    with opened_engine(made.engine, None, settings) as engine:
         with engine.session(_limits(settings)) as session:
             shapes = session.schema([table.name for table in dataset.tables])
         if not engine.read_only():

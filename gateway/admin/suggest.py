@@ -34,9 +34,9 @@ def suggest_policy(settings: Settings, url: str) -> Proposal:
     from gateway.engines.open import redacted
 
     try:
-        with opened_engine(url, None) as engine:
+        with opened_engine(url, None, settings) as engine:
             names = sorted(engine.tables())[:MAX_TABLES]
-            with engine.session(base.Limits(settings.statement_seconds, settings.engine_memory)) as session:
+            with engine.session(base.Limits(settings.statement_seconds)) as session:
                 shapes = session.schema(names)
     except PolicyInvalid as error:
         raise RequestInvalid("request-invalid", f"That names no database: {error.problems[0].message}.") from None

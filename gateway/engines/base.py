@@ -22,10 +22,9 @@ class EngineUnavailable(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one session may use: wall time in seconds and memory in bytes (None where the engine has no such limit)."""
+    """What one session may use: wall time in seconds."""
 
     seconds: float
-    memory: int | None = None
 
 
 class Session(Protocol):

@@ -6,11 +6,8 @@ other process changes data or schema under a running gateway; other read-only op
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +16,11 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from gateway.engines import spill
 from gateway.engines.base import EngineError, EngineUnavailable, Limits
 from gateway.engines.held import Held
 from gateway.engines.keys import enforced_key
+from gateway.engines.spill import Spill
 from gateway.engines.watchdog import Watchdog
 from gateway.policy.model import Dialect, ForeignKey, Physical, TableShape
 
@@ -46,8 +45,18 @@ _KINDS: Final[Mapping[str, Physical]] = {
 }
 _COLLATED: Final = Physical("text", "VARCHAR with a collation", exact=False)
 
+ENCRYPTED: Final = ("temp_file_encryption = true", "force_mbedtls_unsafe = true")
+"""Intermediate results that are spilled hold private rows, and are encrypted.
+
+Why the second: DuckDB comes without the extension that has its generator of random bytes (httpfs, which speaks to the
+network as well), and refuses to write anything encrypted without it: a statement that had to spill would fail. The
+cipher is the same; key and nonces come of a generator that is not a cryptographic one. So the folder, which its owner
+alone reads and which goes with the process, is the wall, and the cipher what keeps rows from standing readable on a
+disk.
+"""
+
 _SETTINGS: Final = (
-    "temp_file_encryption = true",
+    *ENCRYPTED,
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
     "allow_community_extensions = false",
@@ -57,6 +66,7 @@ _SETTINGS: Final = (
     "lock_configuration = true",
 )
 _OPENING: Final = threading.Lock()
+_OPENED: Final = "SELECT current_setting('lock_configuration'), current_setting('temp_directory')"
 
 _TABLES = """
 SELECT table_name FROM duckdb_tables()
@@ -84,13 +94,13 @@ AND lower(function_name) IN (SELECT lower(function_name) FROM duckdb_functions()
 
 
 class DuckdbEngine:
-    """One DuckDB file. The memory limit of the first session holds for the opened file, until ``close``."""
+    """One DuckDB file, which all its sessions together read within ``memory`` bytes: what does not fit is spilled."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, memory: int | None = None) -> None:
+        self._path, self._memory = path, memory
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._spill: weakref.finalize[..., DuckdbEngine] | None = None
+        self._spill: Spill | None = None
         self._held: Held | None = None
         self._shapes: dict[str, TableShape] = {}
 
@@ -105,12 +115,12 @@ class DuckdbEngine:
     def tables(self) -> Collection[str]:
         """Return the tables and views of the schema ``main``."""
         with translated():
-            return tuple(str(row[0]) for row in self._cursor(Limits(60)).execute(_TABLES).fetchall())
+            return tuple(str(row[0]) for row in self._cursor().execute(_TABLES).fetchall())
 
     @contextmanager
     def session(self, limits: Limits) -> Iterator[DuckdbSession]:
         """Open a read-only transaction on a cursor of its own."""
-        cursor, held = self._cursor(limits), self._held
+        cursor, held = self._lent()
         try:
             with translated():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
@@ -119,7 +129,7 @@ class DuckdbEngine:
             with suppress(duckdb.Error):
                 cursor.execute("ROLLBACK")
             cursor.close()
-            del held  # the file stays held until here, also if the engine was closed meanwhile
+            del held  # the file stays held until here, and its spilled rows, also if the engine was closed meanwhile
 
     def read_only(self) -> bool:
         """Whether the file is attached read-only under a locked configuration without access to other files."""
@@ -128,26 +138,28 @@ class DuckdbEngine:
             "NOT current_setting('enable_external_access') FROM duckdb_databases() WHERE NOT internal"
         )
         with translated():
-            return self._cursor(Limits(60)).execute(sql).fetchall() == [(True, True, True)]
+            return self._cursor().execute(sql).fetchall() == [(True, True, True)]
 
     def close(self) -> None:
         """Close the file; sessions that run keep it open until they end."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-            if self._spill is not None:
-                self._spill()
             self._connection, self._spill, self._held = None, None, None
             self._shapes = {}
 
-    def _cursor(self, limits: Limits) -> duckdb.DuckDBPyConnection:
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        return self._lent()[0]
+
+    def _lent(self) -> tuple[duckdb.DuckDBPyConnection, tuple[Held | None, Spill | None]]:
+        """Return a cursor, and what has to stay as long as it is used."""
         with self._lock:
             if self._connection is None:
-                self._connection = self._open(limits)
+                self._connection = self._open()
             with translated():
-                return self._connection.cursor()
+                return self._connection.cursor(), (self._held, self._spill)
 
-    def _open(self, limits: Limits) -> duckdb.DuckDBPyConnection:
+    def _open(self) -> duckdb.DuckDBPyConnection:
         with _OPENING:
             try:
                 connection = self._connect()
@@ -156,16 +168,19 @@ class DuckdbEngine:
                 raise EngineUnavailable(f"{self._path} could not be opened: {_brief(error)}") from error
             try:
                 # a second engine on the same file shares the database that the first one has locked
-                if connection.execute("SELECT current_setting('lock_configuration')").fetchall() != [(True,)]:
-                    self._restrict(connection, limits)
+                [(locked, folder)] = connection.execute(_OPENED).fetchall()
+                if locked:
+                    self._spill = spill.at(folder)
+                else:
+                    self._restrict(connection)
                 shadows = [str(row[0]) for row in connection.execute(SHADOWS).fetchall()]
             except (duckdb.Error, OSError) as error:
                 connection.close()
-                self._held = None
+                self._held, self._spill = None, None
                 raise EngineUnavailable(f"{self._path} could not be locked: {_brief(error)}") from error
             if shadows:
                 connection.close()
-                self._held = None
+                self._held, self._spill = None, None
                 raise EngineUnavailable(f"{self._path} redefines built-in functions by macros: {', '.join(shadows)}")
             return connection
 
@@ -182,13 +197,11 @@ class DuckdbEngine:
         path = str(self._path).replace("'", "''")
         connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
 
-    def _restrict(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
-        # intermediate results hold private rows: they spill, encrypted, into a folder of our own (0700)
-        folder = tempfile.mkdtemp(prefix="discreet-")
-        self._spill = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        connection.execute("SET GLOBAL temp_directory = $folder", {"folder": folder})
-        if limits.memory is not None:
-            connection.execute(f"SET GLOBAL memory_limit = '{int(limits.memory)} bytes'")
+    def _restrict(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._spill = Spill()
+        connection.execute("SET GLOBAL temp_directory = $folder", {"folder": str(self._spill.path)})
+        if self._memory is not None:
+            connection.execute(f"SET GLOBAL memory_limit = '{int(self._memory)} bytes'")
         for setting in _SETTINGS:
             connection.execute(f"SET GLOBAL {setting}")
 
@@ -196,7 +209,7 @@ class DuckdbEngine:
         """Return the catalogue's entry of a table or view, None if there is none; read once while the file is open."""
         if table not in self._shapes:
             # a cursor apart: a collation shows in a binding error, and an error aborts the session's transaction
-            cursor = self._cursor(Limits(60))
+            cursor = self._cursor()
             with translated():
                 found = shape(cursor, table)
             cursor.close()

@@ -12,11 +12,11 @@ import duckdb
 
 from gateway.engines.base import EngineError
 from gateway.engines.copier import Begun
-from gateway.engines.duckdb import SHADOWS, DuckdbEngine, translated
+from gateway.engines.duckdb import ENCRYPTED, SHADOWS, DuckdbEngine, translated
 from gateway.engines.held import Alone
 
 _SETTINGS: Final = (
-    "temp_file_encryption = true",
+    *ENCRYPTED,
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
     "allow_community_extensions = false",

@@ -20,8 +20,10 @@ from typing import Final, Literal
 
 import duckdb
 
-from gateway.engines.base import EngineUnavailable, Limits
+from gateway.engines.base import EngineUnavailable
 from gateway.engines.duckdb import DuckdbEngine
+from gateway.engines.held import Held
+from gateway.engines.spill import Spill
 from gateway.policy.model import TableShape
 
 SCHEMA: Final = "schema.sql"
@@ -51,8 +53,8 @@ Print = tuple[tuple[str, int, int], ...]
 class FolderEngine(DuckdbEngine):
     """One folder, each of whose files or folders of files is a table."""
 
-    def __init__(self, folder: Path, suffix: Literal["parquet", "csv"]) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, suffix: Literal["parquet", "csv"], memory: int | None = None) -> None:
+        super().__init__(folder, memory)
         self._suffix = suffix
         self._opened: Print = ()
         self._raising: Mapping[str, frozenset[str]] = {}
@@ -68,7 +70,7 @@ class FolderEngine(DuckdbEngine):
         gateway a folder that it cannot write.
         """
         sql = "SELECT current_setting('lock_configuration'), NOT current_setting('enable_external_access')"
-        with closing(self._cursor(Limits(60))) as cursor:
+        with closing(self._cursor()) as cursor:
             return cursor.execute(sql).fetchall() == [(True, True)]
 
     def shape(self, table: str) -> TableShape | None:
@@ -83,11 +85,11 @@ class FolderEngine(DuckdbEngine):
         columns = ((name, None if name in raising else kind, not_null) for name, kind, not_null in found.columns)
         return TableShape(tuple(columns), frozenset())
 
-    def _cursor(self, limits: Limits) -> duckdb.DuckDBPyConnection:
+    def _lent(self) -> tuple[duckdb.DuckDBPyConnection, tuple[Held | None, Spill | None]]:
         with self._checking:
             if self._opened != _print(self._files()):
                 self.close()
-            return super()._cursor(limits)
+            return super()._lent()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         files = self._files()

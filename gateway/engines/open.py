@@ -47,7 +47,7 @@ def dialect_of(url: str) -> Dialect:
     )
 
 
-def open_engine(url: str, base: Path | None = None) -> Engine:
+def open_engine(url: str, base: Path | None = None, memory: int | None = None) -> Engine:
     """Return the engine of a URL, not yet connected.
 
     ``duckdb:///data/health.duckdb`` is relative to ``base`` (the working directory without one), and
@@ -58,6 +58,7 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
     ``postgresql://user:password@host:port/database`` takes ``?schema=``, ``host`` (a socket's folder), ``user``,
     ``port``, and libpq's TLS and password-file parameters; ``mariadb://user:password@host:port/database`` takes
     ``?socket=`` and ``?ssl_ca=``.
+    ``memory`` is what an embedded engine may use, in bytes, where it has such a limit.
     """
     parts = _split(url)
     match dialect_of(url):
@@ -70,9 +71,9 @@ def open_engine(url: str, base: Path | None = None) -> Engine:
         case "mysql":
             return AlchemyEngine(MariadbBackend(_server(parts)))
         case "duckdb" if parts.scheme in ("parquet", "csv"):
-            return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv")
+            return FolderEngine(_file(parts, base), "parquet" if parts.scheme == "parquet" else "csv", memory)
         case _:
-            return DuckdbEngine(_file(parts, base))
+            return DuckdbEngine(_file(parts, base), memory)
 
 
 def postgres_copier(writer: str, source: str, schema: str) -> PostgresCopier:

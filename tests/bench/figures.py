@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -55,6 +57,20 @@ def figure(name: str, unit: str, values: list[float]) -> Figure:
 def ratios(name: str, of: list[float], to: list[float]) -> Figure:
     """Return how many times as long one work takes as the other, block by block."""
     return figure(name, "×", [mine / other for mine, other in zip(of, to, strict=True)])
+
+
+def made_apart(path: Path, statements: Sequence[str]) -> None:
+    """Make a DuckDB file by another process, whose memory is not this one's."""
+    subprocess.run([sys.executable, "-c", _MAKE, str(path), *statements], check=True)
+
+
+_MAKE: Final = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1]) as connection:
+    connection.execute("SET enable_progress_bar = false")
+    for statement in sys.argv[2:]:
+        connection.execute(statement)
+"""
 
 
 def peak() -> int:

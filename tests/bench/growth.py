@@ -8,7 +8,6 @@ database is part of, has held by then. The data are made by another process. No 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from gateway import admin
-from tests.bench.figures import Work, interleaved, peak
+from tests.bench.figures import Work, interleaved, made_apart, peak
 from tests.bench.served import ARROW, Asker, Served, served
 
 POLICY = """
@@ -39,12 +38,6 @@ budget: {epsilon: 1000000, delta: 1e-6}
 per_query: {max_epsilon: 10, delta: 1e-9}
 """
 QUESTION = "SELECT by_{groups}, COUNT(*) AS n, SUM(amount) AS s, AVG(amount) AS a FROM rows_{rows} GROUP BY by_{groups}"
-MAKE = """
-import sys, duckdb
-with duckdb.connect(sys.argv[1]) as connection:
-    for statement in sys.argv[2:]:
-        connection.execute(statement)
-"""
 
 
 def main() -> None:
@@ -57,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="discreet-growth-") as name:
         folder = Path(name)
         statements = [each for rows in given.rows for each in data(rows, given.groups)]
-        subprocess.run([sys.executable, "-c", MAKE, str(folder / "growth.duckdb"), *statements], check=True)
+        made_apart(folder / "growth.duckdb", statements)
         keys = "\n".join(KEY.format(groups=groups) for groups in given.groups)
         tables = "".join(TABLE.format(rows=rows, keys=keys) for rows in given.rows)
         with served(folder, POLICY + tables + LIMITS, 1) as gateway:

@@ -13,10 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import duckdb
-
 from gateway import admin
-from tests.bench.figures import peak, timed
+from tests.bench.figures import made_apart, peak, timed
 from tests.bench.served import Asker, served
 
 POLICY = """
@@ -43,12 +41,13 @@ def main() -> None:
     rows = given.keys * given.units
     with tempfile.TemporaryDirectory(prefix="discreet-memory-") as name:
         folder = Path(name)
-        with duckdb.connect(str(folder / "memory.duckdb")) as connection:
-            connection.execute("CREATE TABLE said (owner_id BIGINT PRIMARY KEY, word VARCHAR)")
-            connection.execute(f"INSERT INTO said SELECT i, 'word ' || i % {given.keys} FROM range({rows}) t(i)")
+        statements = (
+            "CREATE TABLE said (owner_id BIGINT PRIMARY KEY, word VARCHAR)",
+            f"INSERT INTO said SELECT i, 'word ' || i % {given.keys} FROM range({rows}) t(i)",
             # beside them, words that a thousand units each have said
-            more = f"range({rows}, {rows + 1000 * COMMON}) t(i)"
-            connection.execute(f"INSERT INTO said SELECT i, 'common ' || i % {COMMON} FROM {more}")
+            f"INSERT INTO said SELECT i, 'common ' || i % {COMMON} FROM range({rows}, {rows + 1000 * COMMON}) t(i)",
+        )
+        made_apart(folder / "memory.duckdb", statements)
         with served(folder, POLICY, 1) as gateway:
             control = gateway.service.control
             admin.set_budget(control, "memory", "analyst0", epsilon=1_000_000, delta=1e-6, actor="bench")

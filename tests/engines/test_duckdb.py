@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -17,7 +18,7 @@ from gateway.engines.base import EngineError, EngineUnavailable, Limits
 from gateway.engines.duckdb import DuckdbEngine
 from gateway.policy.model import ForeignKey, Physical, TableShape
 
-LIMITS = Limits(30, 500_000_000)
+LIMITS = Limits(30)
 ENDLESS = "SELECT count(*) FROM big AS a, big AS b WHERE (a.x * b.x) % 7 = 3"
 
 SCHEMA = """
@@ -186,8 +187,8 @@ def test_cancel_from_another_thread(engine: DuckdbEngine) -> None:
 
 
 def test_memory_limit(path: Path) -> None:
-    engine = DuckdbEngine(path)
-    with engine.session(Limits(30, 20_000_000)) as session, pytest.raises(EngineError, match=r"(?i)memory"):
+    engine = DuckdbEngine(path, 20_000_000)
+    with engine.session(LIMITS) as session, pytest.raises(EngineError, match=r"(?i)memory"):
         session.fetch("SELECT list(x || repeat('y', 1000)) AS l FROM big")
     engine.close()
 
@@ -209,7 +210,7 @@ def test_sessions_of_several_threads(engine: DuckdbEngine) -> None:
 
 def test_two_engines_and_a_reader_share_a_file(path: Path, engine: DuckdbEngine) -> None:
     other = DuckdbEngine(path)
-    with engine.session(LIMITS) as one, other.session(Limits(10, 100_000_000)) as two:
+    with engine.session(LIMITS) as one, other.session(Limits(10)) as two:
         assert one.fetch("SELECT 1 AS a") == two.fetch("SELECT 1 AS a")
     with duckdb.connect(str(path), read_only=True) as reader:
         assert reader.sql("SELECT count(*) FROM big").fetchall() == [(300000,)]
@@ -233,6 +234,40 @@ def test_spilled_rows_leave_no_folder_behind(engine: DuckdbEngine) -> None:
         folder = Path(str(session.fetch("SELECT current_setting('temp_directory') AS f").column(0)[0]))
     assert folder.stat().st_mode & 0o077 == 0
     engine.close()
+    assert not folder.exists()
+
+
+SPILLING = "SELECT count(*) AS n FROM (SELECT 'secret ' || range AS g, count(*) FROM range(700000) GROUP BY g)"
+
+
+def test_what_does_not_fit_into_memory_is_spilled_unreadable(path: Path) -> None:
+    engine = DuckdbEngine(path, 40_000_000)
+    spilled: list[bytes] = []
+    with engine.session(LIMITS) as session:
+        folder = Path(str(session.fetch("SELECT current_setting('temp_directory') AS f").column(0)[0]))
+        asked = threading.Thread(target=lambda: answers.append(session.fetch(SPILLING).to_pylist()))
+        answers: list[list[dict[str, int]]] = []
+        asked.start()
+        while asked.is_alive():
+            for file in folder.iterdir():
+                with suppress(FileNotFoundError):
+                    spilled.append(file.read_bytes()[:1_000_000])
+        asked.join()
+    engine.close()
+    assert answers == [[{"n": 700_000}]]
+    assert max(map(len, spilled)) > 100_000
+    assert not any(b"secret" in found for found in spilled)
+
+
+def test_spilled_rows_stay_until_the_last_who_reads_the_file(path: Path) -> None:
+    first, second = DuckdbEngine(path), DuckdbEngine(path)
+    with first.session(LIMITS) as session, second.session(LIMITS):
+        folder = Path(str(session.fetch("SELECT current_setting('temp_directory') AS f").column(0)[0]))
+    first.close()
+    assert folder.is_dir()
+    with second.session(LIMITS):
+        second.close()
+        assert folder.is_dir()
     assert not folder.exists()
 
 
