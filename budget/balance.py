@@ -69,9 +69,15 @@ def _locked(dialect: str) -> TextClause:
     )
 
 
+def _paid_by(dialect: str) -> TextClause:
+    """Return the statement that reads balances, and the time that the next fact would have (``chain.time``)."""
+    last = "(SELECT at FROM ledger_head WHERE dataset = :dataset)"
+    return text(f"SELECT {chain.TIME[dialect]} AS now, {last} AS last, {_paid(_WORDS[dialect])}")
+
+
 # Made once, as every charge needs them, and each a single row of few columns: what SQLAlchemy and the driver do for
 # every column of every row costs more than the reading.
-_PAID_BY: Final = {dialect: text(f"SELECT {_paid(words)}") for dialect, words in _WORDS.items()}
+_PAID_BY: Final = {dialect: _paid_by(dialect) for dialect in _WORDS}
 _LOCKED: Final = {dialect: _locked(dialect) for dialect in _WORDS}
 
 
@@ -123,8 +129,7 @@ def of(conn: Connection, dataset: str, analyst: str) -> Balance:
 
     A window that has begun shows as begun, though its renewal becomes a fact only with the next charge.
     """
-    held = paid_by(conn, dataset, [analyst])
-    at = chain.time(conn, dataset)
+    held, at = _read_now(conn, dataset, [analyst])
     scopes = paying(analyst, held.projects.get(analyst, ()))
     return Balance(dataset, analyst, tuple(held.standing(scope).as_of(at) for scope in scopes))
 
@@ -145,9 +150,13 @@ class Held:
 
 def paid_by(conn: Connection, dataset: str, analysts: Sequence[str]) -> Held:
     """Return, in one statement, every scope that charges of these analysts fall under."""
+    return _read_now(conn, dataset, analysts)[0]
+
+
+def _read_now(conn: Connection, dataset: str, analysts: Sequence[str]) -> tuple[Held, int]:
     dialect = conn.dialect.name
     row = conn.execute(_PAID_BY[dialect], _asked(dialect, dataset, analysts)).one()
-    return _held(row.scopes, row.members)
+    return _held(row.scopes, row.members), max(int(row.now), int(row.last or 0))
 
 
 def locked(conn: Connection, dataset: str, analysts: Sequence[str]) -> tuple[Head, int, Held] | None:

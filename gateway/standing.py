@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from budget.balance import UNLIMITED, Balance, how_many
 from gateway import wire
 from mechanisms.loss import DELTA_UNIT, EPSILON_UNIT, Loss
 
 
+@lru_cache(512)
 def shown(balance: Balance, conversion_delta: int, like: Loss | None = None, price: int = 0) -> wire.Budget:
     """Return a balance for showing; ``conversion_delta`` is the policy's ``per_query.delta``, at which Gaussian prices
     are stated, and ``like`` what a query costs of which it is told how many more there may be.
 
     The nearest float to each exact figure: the last digit may be off by a rounding, and the ledger alone decides.
+
+    Kept by what it is computed from, the balance itself included, which is read anew each time: what is shown is never
+    older than what was read.
     """
     own = balance.own
     return wire.Budget(

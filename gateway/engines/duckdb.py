@@ -22,6 +22,7 @@ from gateway.engines.held import Held
 from gateway.engines.keys import enforced_key
 from gateway.engines.spill import Spill
 from gateway.engines.watchdog import Watchdog
+from gateway.kept import Kept
 from gateway.policy.model import Dialect, ForeignKey, Physical, TableShape
 
 _INTEGERS: Final = frozenset(
@@ -254,17 +255,32 @@ class DuckdbSession:
             watchdog.cancel()
 
 
+_PARSED: Final[Kept[duckdb.Statement]] = Kept(256)
+
+LARGEST_KEPT: Final = 16_384
+"""Characters of a statement beyond which it is parsed each time that it is asked."""
+
+
 def arrow(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """Run exactly one SELECT and return its rows; ``EngineError`` if it is none; DuckDB's own errors pass."""
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise EngineError("not one SELECT")
+    if len(sql) > LARGEST_KEPT:
+        parsed = _select(connection, sql)
+    else:
+        # What a text parses to hangs on the text alone: what it names is bound anew, on this connection.
+        parsed = _PARSED.get((), sql, lambda: _select(connection, sql))
     # sql() rather than execute(): its relation exports Arrow without a warning
-    relation = connection.sql(statements[0])
+    relation = connection.sql(parsed)
     if relation is None:
         raise EngineError("the statement has no rows")
     rows: pa.Table = relation.to_arrow_table()
     return rows
+
+
+def _select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise EngineError("not one SELECT")
+    return statements[0]
 
 
 @contextmanager

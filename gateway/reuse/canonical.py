@@ -16,8 +16,9 @@ from datetime import date, datetime
 from fractions import Fraction
 from hashlib import sha256
 from types import NoneType
-from typing import Any
+from typing import Any, Final
 
+from gateway.kept import Kept
 from gateway.sql.algebra import Aggregate
 from gateway.sql.planning.groups import Joint, Key
 from gateway.sql.planning.plan import Plan, PlannedRelease
@@ -59,11 +60,19 @@ def key_digest(key: Key) -> str:
     return digest(key.scalar, key.kind, key.values, *given)
 
 
-def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:
+_MEANT: Final[Kept[Mapping[str, str]]] = Kept(128)
+_SAME: Final[Kept[str]] = Kept(128)
+
+
+def aggregate_digests(planned: PlannedRelease) -> Mapping[str, str]:
     """Return what each aggregate of a release means, by its name.
 
     Of a count of different values it is also how many of them one unit adds, which a request may say.
     """
+    return _MEANT.get((planned,), None, lambda: _aggregate_digests(planned))
+
+
+def _aggregate_digests(planned: PlannedRelease) -> Mapping[str, str]:
     found: Mapping[str, Aggregate] = dict(planned.release.aggregates)
     distinct = [(part.distinct, part) for part in planned.parts if part.distinct is not None]
     most = {name: (held.most,) for held, part in distinct for name, _ in part.release.aggregates}
@@ -72,6 +81,10 @@ def aggregate_digests(planned: PlannedRelease) -> dict[str, str]:
 
 def same(plan: Plan, planned: PlannedRelease) -> str:
     """Return the mark of releases over the same rows, by the same keys, each unit held to the same part."""
+    return _SAME.get((plan, planned), None, lambda: _same(plan, planned))
+
+
+def _same(plan: Plan, planned: PlannedRelease) -> str:
     keys = tuple(sorted(key_digest(key) for key in planned.keys))
     joint = tuple(sorted(_joint_digest(planned, each) for each in planned.joint))
     return "s" + digest(*_rows(plan, planned), keys, planned.bounding, *joint)

@@ -10,8 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
+from gateway.kept import Kept
 from gateway.noisy import NoisyTable, encode, table_of
 from gateway.reuse.canonical import aggregate_digests, base, key_digest, same
 from gateway.sql.algebra import Kind
@@ -68,6 +69,13 @@ _CLASSES = {
 } | {"Statement": Statement, "Reading": Reading}
 
 
+LARGEST_KEPT: Final = 65_536
+"""Characters of a written reading beyond which it is read each time."""
+
+_ENCODED: Final[Kept[list[Any]]] = Kept(128)
+_DECODED: Final[Kept[Reading]] = Kept(128)
+
+
 def reading(whole: Plan, planned: PlannedRelease) -> Reading:
     """Return how the noisy table of a plan's release is read."""
     aggregates = aggregate_digests(planned)
@@ -96,7 +104,10 @@ def seal(planned: Plan, tables: Sequence[NoisyTable], asked: str | None = None) 
     """Return the noisy tables of a plan as the payload that the ledger keeps, each with its reading, and what was
     asked.
     """
-    return encode(tables, [_encoded(reading(planned, release)) for release in planned.releases], asked)
+    readings = _ENCODED.get(
+        (planned,), None, lambda: [_encoded(reading(planned, release)) for release in planned.releases]
+    )
+    return encode(tables, readings, asked)
 
 
 def opened(payload: bytes) -> list[tuple[Reading, NoisyTable]]:
@@ -105,13 +116,22 @@ def opened(payload: bytes) -> list[tuple[Reading, NoisyTable]]:
     """
     found = json.loads(payload)
     try:
-        readings = [_decoded(each) for each in found.get("readings", ())]
+        readings = [_read(each) for each in found.get("readings", ())]
     except (KeyError, TypeError, ValueError):
         return []
     return [
         (each, table_of([kind for _, kind in each.keys], table))
         for each, table in zip(readings, found["tables"], strict=False)
     ]
+
+
+def _read(said: Any) -> Reading:
+    """Return a reading that was written; those of answers to one question are the same text, and are read once."""
+    text = json.dumps(said)
+    if len(text) > LARGEST_KEPT:
+        found: Reading = _decoded(said)
+        return found
+    return _DECODED.get((), text, lambda: _decoded(said))
 
 
 def as_read(planned: PlannedRelease, found: Reading) -> PlannedRelease:

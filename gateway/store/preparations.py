@@ -9,12 +9,25 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from budget import chain
 from gateway.store.tables import preparation
+
+# Made once, as every question needs it.
+_LATEST: Final = (
+    select(preparation)
+    .where(
+        preparation.c.dataset == bindparam("dataset"),
+        preparation.c.policy_version == bindparam("policy_version"),
+        preparation.c.data_version == bindparam("data_version"),
+        preparation.c.dropped_at.is_(None),
+    )
+    .order_by(preparation.c.ready_at.is_(None), preparation.c.began_at.desc(), preparation.c.id)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +120,7 @@ def dropped(conn: Connection, ids: Sequence[str]) -> list[str]:
 
 def _latest(conn: Connection, dataset: str, policy_version: int, data_version: int) -> Prepared | None:
     row = conn.execute(
-        select(preparation)
-        .where(
-            preparation.c.dataset == dataset,
-            preparation.c.policy_version == policy_version,
-            preparation.c.data_version == data_version,
-            preparation.c.dropped_at.is_(None),
-        )
-        .order_by(preparation.c.ready_at.is_(None), preparation.c.began_at.desc(), preparation.c.id)
-        .limit(1)
+        _LATEST, {"dataset": dataset, "policy_version": policy_version, "data_version": data_version}
     ).one_or_none()
     return None if row is None else _read(row)
 

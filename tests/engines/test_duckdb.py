@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from gateway.engines.base import EngineError, EngineUnavailable, Limits
-from gateway.engines.duckdb import DuckdbEngine
+from gateway.engines.duckdb import LARGEST_KEPT, DuckdbEngine
 from gateway.policy.model import ForeignKey, Physical, TableShape
 
 LIMITS = Limits(30)
@@ -171,6 +171,32 @@ def test_time_limit_interrupts(engine: DuckdbEngine) -> None:
             session.fetch("SELECT 1")
     with engine.session(LIMITS) as session:
         assert session.fetch("SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_a_text_that_was_parsed_before_is_bound_anew(tmp_path: Path) -> None:
+    sql = "SELECT sum(x) AS s FROM same"
+    for name, kind in (("one", "INTEGER"), ("other", "DECIMAL(9, 2)"), ("third", "VARCHAR")):
+        with duckdb.connect(str(tmp_path / f"{name}.duckdb")) as connection:
+            connection.execute(f"CREATE TABLE same AS SELECT CAST(length('{name}') AS {kind}) AS x")
+    found = []
+    for name in ("one", "other", "one"):
+        engine = DuckdbEngine(tmp_path / f"{name}.duckdb")
+        with engine.session(LIMITS) as session:
+            found += session.fetch(sql).to_pylist()
+        engine.close()
+    assert found == [{"s": 3}, {"s": 5}, {"s": 3}]
+    third = DuckdbEngine(tmp_path / "third.duckdb")
+    with third.session(LIMITS) as session, pytest.raises(EngineError):
+        session.fetch(sql)
+    third.close()
+
+
+def test_a_long_text_is_read_as_well(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        listed = ", ".join(map(str, range(LARGEST_KEPT)))
+        assert session.fetch(f"SELECT 1 AS a WHERE 7 IN ({listed})").to_pylist() == [{"a": 1}]
+        with pytest.raises(EngineError):
+            session.fetch(f"SELECT 1 AS a WHERE 7 IN ({listed}); SELECT 2")
 
 
 def test_cancel_from_another_thread(engine: DuckdbEngine) -> None:
@@ -330,7 +356,7 @@ def test_macros_that_redefine_functions_are_refused(path: Path) -> None:
 def test_time_zone_of_the_machine_does_not_matter(path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from gateway.engines.base import Limits; "
-        "from gateway.engines.duckdb import DuckdbEngine; engine = DuckdbEngine(Path(sys.argv[1]))\n"
+        "from gateway.engines.duckdb import LARGEST_KEPT, DuckdbEngine; engine = DuckdbEngine(Path(sys.argv[1]))\n"
         "with engine.session(Limits(30)) as session: "
         "print(session.fetch(\"SELECT current_setting('TimeZone') AS z\").column(0)[0])"
     )
