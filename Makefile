@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-spark test-mariadb audit fuzz bench bench-peers peers lock clean format check
+.PHONY: demo test test-spark test-mariadb audit fuzz bench bench-peers bench-peers-times peers lock clean format check
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -72,9 +72,16 @@ endif
 
 peers: .venv-peers/.peers
 
-# Some twenty minutes and five gigabytes of disk; ARGS="--owners 1000" takes a minute.
+# Some twenty minutes and five gigabytes of disk; with arguments errors alone: ARGS="--owners 1000" takes a minute.
 bench-peers: $(VENV)/.dev .venv-peers/.peers
 	$(BIN)/python -m tests.bench.peers $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m tests.bench.peers.times
+endif
+
+# Times alone; ARGS="--rows 10000000" takes more than an hour.
+bench-peers-times: $(VENV)/.dev .venv-peers/.peers
+	$(BIN)/python -m tests.bench.peers.times $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
