@@ -83,10 +83,11 @@ def answer(
         claim = _again(service, principal, request, idempotency_key, held, submission)
         if claim is None:
             submission.refuse()
-            dataset, plan, standing = _planned(service, principal, request)
+            with service.turns.turn():
+                dataset, plan, standing = _planned(service, principal, request)
+                offer = _stored(service, principal, request, dataset, plan) if plan.releases else None
             if not plan.releases:
                 return _exactly(service, request, dataset, plan, standing)
-            offer = _stored(service, principal, request, dataset, plan)
             if offer is not None and offer.held:
                 read_now = None if _rested(service, offer) else standing
                 claim = _Claim(Execution(offer.records[0], dataset, plan), free=True, offer=offer, standing=read_now)

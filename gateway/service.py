@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.slots import Slots
 from gateway.store.committer import Committer
 from gateway.store.engine import reader
+from gateway.turns import Turns
 from gateway.watch import heads
 from gateway.watch.readiness import Readiness
 
@@ -117,6 +118,7 @@ class Service:
     plans: Plans
     slots: Slots
     sandbox: Sandbox
+    turns: Turns = field(default_factory=Turns)
     readiness: Readiness = field(default_factory=Readiness)
     keeper: heads.Keeper | None = None
     upkeep: Upkeep | None = None
@@ -181,6 +183,7 @@ def open_service(settings: Settings) -> Service:
             quantum=settings.latency_quantum_ms / 1000,
         ),
         sandbox=sandbox,
+        turns=Turns(server=control.dialect.name != "sqlite"),
     )
 
     def check() -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def create_app(service: Service, answer: ask.Answer) -> FastAPI:
         per_analyst=service.settings.queries_per_analyst,
         in_all=service.settings.queries_in_all,
         quantum=service.settings.latency_quantum_ms / 1000,
+        server=service.control.dialect.name != "sqlite",
     )
     app.state.metrics = metrics
     for router in (

@@ -32,6 +32,10 @@ SCHEME: Final = HTTPBearer(
 """Declares the token in the OpenAPI document; ``Guarded`` verifies it."""
 
 CONTROL_THREADS: Final = 16
+FILE_THREADS: Final = 2
+"""Who asks is looked up at every request, in a moment. In a file more threads look up no more in the same time, and
+take the interpreter from each other (``gateway.turns``); of a server's answers many can be waited for at once.
+"""
 PROVIDER_THREADS: Final = 4
 PLAN_THREADS: Final = 8
 """Dry runs touch no data and end soon: they do not wait behind queries."""
@@ -44,10 +48,12 @@ class Threads:
     """Sets of threads: queries, which may take long, never keep out who asks for anything else.
 
     Before a query waits for a thread it takes a place: one analyst's, dry runs included, cannot fill the queue.
+    ``server`` says whether the control database is one.
     """
 
-    def __init__(self, *, per_analyst: int, in_all: int, quantum: float = 0.0) -> None:
+    def __init__(self, *, per_analyst: int, in_all: int, quantum: float = 0.0, server: bool = False) -> None:
         self._control = CapacityLimiter(CONTROL_THREADS)
+        self._identity = CapacityLimiter(CONTROL_THREADS if server else FILE_THREADS)
         self._provider = CapacityLimiter(PROVIDER_THREADS)
         # As many as may be in flight: one more waits here for its turn, where it would be refused inside.
         self._queries = CapacityLimiter(in_all)
@@ -58,6 +64,10 @@ class Threads:
     async def control(self, work: Callable[[], Result]) -> Result:
         """Run something that reads or writes the control database; 503 if that cannot be reached."""
         return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._control)
+
+    async def identity(self, work: Callable[[], Result]) -> Result:
+        """Look up who asks, in the control database; 503 if that cannot be reached."""
+        return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._identity)
 
     async def provider(self, work: Callable[[], Result]) -> Result:
         """Run something that may wait for the identity provider: when that hangs, own tokens still are verified."""
@@ -178,8 +188,8 @@ async def _authenticated(request: Request) -> Principal:
     threads = threads_of(request)
     if of_provider(service.verifier, token):
         who = await threads.provider(verified)
-        return await threads.control(lambda: known(who))
-    return await threads.control(lambda: known(verified()))
+        return await threads.identity(lambda: known(who))
+    return await threads.identity(lambda: known(verified()))
 
 
 def _bearer(headers: Sequence[str]) -> str:
