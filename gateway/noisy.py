@@ -81,7 +81,8 @@ def decode_one(planned: PlannedRelease, payload: bytes) -> NoisyTable:
 
 def table_of(kinds: Sequence[Kind], table: Any) -> NoisyTable:
     """Read one noisy table of a payload back, given the kinds of its keys."""
-    keys = [_read(values, kind) for values, kind in zip(table["keys"], kinds, strict=True)]
+    # Without groups there are no columns to be seen.
+    keys = [_read(values, kind) for values, kind in zip(table["keys"], kinds, strict=True)] if table["groups"] else []
     return NoisyTable(
         tuple(rows(keys, table["groups"])),
         tuple(rows(table["measures"], table["groups"])),

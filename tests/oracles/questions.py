@@ -119,14 +119,16 @@ class Asked:
         return f"{self.sql} [{self.mechanism}, epsilon {self.epsilon}, groups {self.groups}, {self.bounding}]"
 
 
-def plan(asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int = 100_000) -> Plan:
-    """The plan of a question, at its price; at most ``shown`` groups of a release are shown."""
+def plan(
+    asked: Asked, dataset: Dataset, dialect: str | None = None, shown: int = 100_000, public: int = 10_000
+) -> Plan:
+    """The plan of a question, at its price; at most ``shown`` groups of a release are shown, ``public`` drawn for."""
     epsilon = round(asked.epsilon * EPSILON_UNIT)
     price = Price(epsilon, None, dataset.per_query.delta, asked.mechanism, asked.mechanism != "laplace")
     if dataset.dialect == "mysql":
         dialect = dialect or "duckdb"  # in MySQL's own, double quotes stand around texts
     bounds = Bounds(
-        asked.groups, 10_000, 256, shown, bounding=asked.bounding, clipped_count=asked.counted, given=asked.given
+        asked.groups, public, 256, shown, bounding=asked.bounding, clipped_count=asked.counted, given=asked.given
     )
     question = Question(asked.sql, dialect, price, epsilon, TextLimits(), bounds)
     return compile_query(question, dataset)

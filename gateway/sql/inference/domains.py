@@ -33,8 +33,7 @@ from gateway.sql.algebra import (
     references,
 )
 from gateway.sql.inference.known import Columns, Known, known
-
-_COMPARISONS = frozenset({"eq", "neq", "lt", "lte", "gt", "gte"})
+from gateway.sql.inference.truth import COMPARISONS
 
 
 def conditions(relation: Relation) -> tuple[Scalar, ...]:
@@ -97,7 +96,7 @@ def never_null(scalar: Scalar, found: Known, holding: Iterable[Scalar]) -> bool:
         match condition:
             case Call("not", (Call("is_null", (subject,)),)) if subject == scalar:
                 return True
-            case Call(function, args) if function in _COMPARISONS and scalar in args:
+            case Call(function, args) if function in COMPARISONS and scalar in args:
                 return True
             case Call("or", _) if _listed(condition, scalar) is not None:
                 return True

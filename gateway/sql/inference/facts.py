@@ -39,6 +39,7 @@ from gateway.sql.algebra import (
 from gateway.sql.functions import repeats
 from gateway.sql.inference.keys import is_key
 from gateway.sql.inference.known import Known, declared_bounds, known, picked
+from gateway.sql.inference.narrowed import narrowed
 from gateway.sql.refusals import refuse
 from gateway.sql.remember import remembered
 
@@ -87,8 +88,9 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
     match relation:
         case Scan():
             return _scanned(relation, dataset)
-        case Filter(source):
-            return facts(source, dataset)
+        case Filter(source, predicate):
+            below = facts(source, dataset)
+            return replace(below, columns=narrowed(below.columns, predicate))
         case Values():
             return _constant(relation)
         case Fed():
@@ -96,7 +98,9 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
         case Project(source, columns):
             return _projected(columns, facts(source, dataset))
         case Join(kind, left, right, on):
-            return joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,))
+            found = joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,))
+            filters = kind == "inner" and on is not None
+            return replace(found, columns=narrowed(found.columns, on)) if filters and on is not None else found
         case SemiJoin(left):
             return facts(left, dataset)
         case Lookup(left, right, _, _, aggregates):

@@ -159,7 +159,10 @@ def _computed(function: str, args: Sequence[Scalar], kind: Kind, each: Sequence[
         scale = each[0].scale  # whether its values are whole, which a divisor's distance from zero hangs on
     length = images.length(function, [found.length for found in each], args)
     bounds = _bounds(function, args, kind, each)
-    return Known(kind, scale, bounds, proven=bounds is not None, length=length)
+    # Of a date that is there, so is what it is cut to; one that is none counts as nothing.
+    there = kind != "float" and (function == "clamp" or function in images.CALENDAR | images.CUT)
+    nullable = each[0].nullable if there else True
+    return Known(kind, scale, bounds, nullable=nullable, proven=bounds is not None, length=length)
 
 
 def _bounds(function: str, args: Sequence[Scalar], kind: Kind, each: Sequence[Known]) -> Bounds | None:

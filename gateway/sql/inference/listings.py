@@ -12,27 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from itertools import accumulate
-from operator import eq, ge, gt, le, lt, ne
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from gateway.policy.model import Dataset, Value
-from gateway.sql.algebra import Call, Constant, Ref, Scalar, written
+from gateway.policy.model import Dataset
+from gateway.sql.algebra import Call, Ref, Scalar
 from gateway.sql.inference.known import Known
+from gateway.sql.inference.truth import Row, let_through, readable
 
 Columns: TypeAlias = Mapping[str, Known]
-
-Row: TypeAlias = tuple[Value, ...]
-
-Truth: TypeAlias = frozenset[bool | None]
-"""What a condition may be of a row: true, false or NULL, as far as it can be told."""
-
-MOST_STEPS = 200_000
-"""Steps that reading conditions of all rows may take; nothing is told by those beyond."""
-
-_UNTOLD: Final[Truth] = frozenset({True, False, None})
-_COMPARISONS: Final = {"eq": eq, "neq": ne, "lt": lt, "lte": le, "gt": gt, "gte": ge}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +82,7 @@ def together(
     at = {column: index for index, column in enumerate(asked)}
     at = at if rows and len(rows[0]) == len(asked) else {}
     names = {name: at[column] for name, column in told.items() if column in at}
-    steps = accumulate(written(condition) * len(rows) for condition in holding)
-    read = [condition for condition, taken in zip(holding, steps, strict=True) if taken <= MOST_STEPS]
-    kept = (row for row in rows if all(True in _truth(condition, row, names) for condition in read))
+    kept = let_through(rows, readable(holding, len(rows)), names)
     width = [at.get(each.column, index) for index, each in enumerate(places)]
     found: dict[Row, None] = dict.fromkeys(tuple(row[index] for index in width) for row in kept)
     if all(None in domain for domain in domains) and any(columns[each.name].padded for each in places):
@@ -112,62 +97,3 @@ def _of(name: str, columns: Columns, like: Place) -> str | None:
     about = columns[name]
     same = about.scan == like.scan and about.origin is not None and about.origin[0] == like.table
     return about.origin[1] if same and about.origin is not None else None
-
-
-def _truth(condition: Scalar, row: Row, names: Mapping[str, int]) -> Truth:
-    """Return what a condition may be of a row, where only the columns of ``names`` are known."""
-    match condition:
-        case Call("and" | "or" as how, parts):
-            return _joined([_truth(part, row, names) for part in parts], decides=how == "or")
-        case Call("not", (part,)):
-            return frozenset(None if value is None else not value for value in _truth(part, row, names))
-        case Call("is_null", (Ref(name),)) if name in names:
-            return frozenset({row[names[name]] is None})
-        case Call(function, (one, other)) if function in _COMPARISONS:
-            sides = [_value(side, row, names) for side in (one, other)]
-            if None in sides:
-                return _UNTOLD
-            (first,), (second,) = (side or (None,) for side in sides)
-            if first is None or second is None:
-                return frozenset({None})
-            if _family(first) != _family(second):
-                return _UNTOLD
-            return frozenset({bool(_COMPARISONS[function](first, second))})
-        case _:
-            return _UNTOLD
-
-
-def _joined(parts: Sequence[Truth], *, decides: bool) -> Truth:
-    """Return what parts together may be: one that is ``decides`` decides, and if all are the other, so are they."""
-    found: set[bool | None] = set()
-    if any(decides in part for part in parts):
-        found.add(decides)
-    if all(part != {decides} for part in parts) and any(None in part for part in parts):
-        found.add(None)
-    if all((not decides) in part for part in parts):
-        found.add(not decides)
-    return frozenset(found)
-
-
-def _value(scalar: Scalar, row: Row, names: Mapping[str, int]) -> tuple[Value] | None:
-    """Return the value of a constant or of a listed column, None if it is neither."""
-    match scalar:
-        case Constant(value):
-            return (value,)
-        case Ref(name) if name in names:
-            return (row[names[name]],)
-        case _:
-            return None
-
-
-def _family(value: Value) -> str:
-    """Return with what a value can be compared as every engine compares it."""
-    match value:
-        case bool():
-            return "boolean"
-        case str():
-            return "text"
-        case date():
-            return type(value).__name__
-        case _:
-            return "number"

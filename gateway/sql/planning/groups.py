@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -60,20 +60,25 @@ def count(keys: Sequence[Key], joint: Sequence[Joint], limit: int) -> int | None
     """Return how many groups there are, None if a key is private or there are more than ``limit``."""
     if any(key.values is None for key in keys):
         return None
-    found = prod(len(rows) for _, rows in _axes(keys, joint))
+    found = prod(len(rows) for _, rows in axes(keys, joint))
     return found if found <= limit else None
 
 
 def every(keys: Sequence[Key], joint: Sequence[Joint]) -> list[Row]:
     """Return all public groups, in the order of the keys' values."""
-    axes = list(_axes(keys, joint))
-    at = {name: place for place, name in enumerate(name for names, _ in axes for name in names)}
+    chosen_among = list(axes(keys, joint))
+    at = {name: place for place, name in enumerate(name for names, _ in chosen_among for name in names)}
     order = [at[key.name] for key in keys]
-    spread = (tuple(value for row in chosen for value in row) for chosen in product(*(rows for _, rows in axes)))
+    spread = crossed(rows for _, rows in chosen_among)
     return [tuple(row[place] for place in order) for row in spread]
 
 
-def _axes(keys: Sequence[Key], joint: Sequence[Joint]) -> Iterator[tuple[tuple[str, ...], Sequence[Row]]]:
+def crossed(lists: Iterable[Sequence[Row]]) -> Iterator[Row]:
+    """Yield every combination of rows, one of each list, put together."""
+    return (tuple(value for row in chosen for value in row) for chosen in product(*lists))
+
+
+def axes(keys: Sequence[Key], joint: Sequence[Joint]) -> Iterator[tuple[tuple[str, ...], Sequence[Row]]]:
     """Yield what is chosen independently: rows of keys that stand together, in the first one's place, or one key's."""
     tied = {name: each for each in joint for name in each.names}
     for key in keys:

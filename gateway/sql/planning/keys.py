@@ -14,6 +14,7 @@ from gateway.sql.inference.domains import complete, domain
 from gateway.sql.inference.known import Known, known
 from gateway.sql.inference.listings import Place, place, together, without
 from gateway.sql.planning.groups import Given, Joint, Key, count
+from gateway.sql.planning.possible import possible
 
 
 def keyed(
@@ -66,7 +67,8 @@ def _listed(
         keys = [replace(key, values=held.get(key.name, key.values)) for key in keys]
         if len(rows) < prod(map(len, held.values())):
             joint.append(Joint(tuple(names), rows))
-    return tuple(_completed(key, columns, holding) for key in keys), tuple(joint)
+    asked, tied = possible(tuple(keys), tuple(joint), holding)
+    return tuple(_completed(key, columns, holding) for key in asked), tied
 
 
 def meaning(scalar: Scalar, columns: Mapping[str, Known], source: Relation) -> str:
