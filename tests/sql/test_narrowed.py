@@ -174,30 +174,30 @@ def test_many_combinations_are_not_listed(dataset: Dataset) -> None:
     assert not any(len(each.rows) > MOST_ROWS for each in found.joint)
 
 
-def spread(sql: str, dataset: Dataset) -> tuple[Fraction, Fraction]:
+def spread(sql: str, dataset: Dataset) -> list[Fraction]:
     """The bounds that a mean is held to."""
     [mean] = [found for _, found in asked(sql, dataset).estimators if isinstance(found, Mean)]
-    return mean.lower, mean.upper
+    return [mean.lower, mean.upper]
 
 
 @pytest.mark.parametrize(
     ("condition", "bounds"),
     [
-        ("amount > 900", (900, 1000)),
-        ("amount BETWEEN 10 AND 20.5", (10, Fraction(41, 2))),
-        ("amount BETWEEN 10 AND 20 OR amount = 30", (10, 30)),
-        ("NOT amount > 5", (0, 1000)),
-        ("amount > 2000", (0, 1000)),
-        ("amount > 5 OR small = 1", (0, 1000)),
-        ("-5 <= amount AND amount < 1e9", (0, 1000)),
+        ("amount > 900", [900, 1000]),
+        ("amount BETWEEN 10 AND 20.5", [10, Fraction(41, 2)]),
+        ("amount BETWEEN 10 AND 20 OR amount = 30", [10, 30]),
+        ("NOT amount > 5", [0, 1000]),
+        ("amount > 2000", [0, 1000]),
+        ("amount > 5 OR small = 1", [0, 1000]),
+        ("-5 <= amount AND amount < 1e9", [0, 1000]),
     ],
 )
-def test_bounds_of_a_measure(condition: str, bounds: tuple[int, int], dataset: Dataset) -> None:
+def test_bounds_of_a_measure(condition: str, bounds: list[Fraction], dataset: Dataset) -> None:
     assert spread(f"SELECT AVG(amount) FROM t WHERE {condition}", dataset) == bounds
 
 
 def test_a_text_bounds_what_the_policy_does_not(dataset: Dataset) -> None:
-    assert spread("SELECT AVG(free) FROM t WHERE free BETWEEN -3 AND 3", dataset) == (-3, 3)
+    assert spread("SELECT AVG(free) FROM t WHERE free BETWEEN -3 AND 3", dataset) == [-3, 3]
 
 
 def test_narrower_bounds_cost_less_noise(dataset: Dataset) -> None:
@@ -206,7 +206,7 @@ def test_narrower_bounds_cost_less_noise(dataset: Dataset) -> None:
     def scale(condition: str) -> Fraction:
         found = asked(f"SELECT SUM(amount) FROM t{condition}", dataset)
         [linear] = [each for _, each in found.estimators if isinstance(each, Linear)]
-        return sum(abs(weight) * Fraction(found.noises[name].scale) for name, weight in linear.terms)
+        return sum((abs(weight) * Fraction(found.noises[name].scale) for name, weight in linear.terms), Fraction(0))
 
     assert float(scale("") / scale(" WHERE amount BETWEEN 0 AND 10")) == pytest.approx(100, rel=1e-3)
 

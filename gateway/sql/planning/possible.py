@@ -38,7 +38,9 @@ def possible(
             continue
         names = tuple(name for each, _ in apart for name in each)
         rows = _kept(names, list(crossed(rows for _, rows in apart)), conditions)
-        apart_still = [(each, _picked(names, rows, each)) for each, _ in apart]
+        apart_still: list[tuple[tuple[str, ...], Sequence[Row]]] = [
+            (each, _picked(names, rows, each)) for each, _ in apart
+        ]
         sparse = len(rows) <= min(prod(len(each) for _, each in apart_still) // 2, MOST_ROWS)
         chosen = [axis for axis in chosen if axis not in apart] + ([(names, rows)] if sparse else apart_still)
     held = {
