@@ -1,8 +1,10 @@
-"""``python -m tests.bench.growth [--rows N …] [--groups N …]``: time and memory as data grow, one row an owner.
+"""``python -m tests.bench.growth [--rows N …] [--groups N …] [--data FILE]``: time and memory as data grow.
 
-COUNT, SUM and AVG by so many groups of a private key, over tables of so many rows on DuckDB, whole requests beside the
-analyst's own SQL as ``tests.bench.plans`` measures them; and the most memory that the gateway's process, which the
-database is part of, has held by then. The data are made by another process. No asserts.
+COUNT, SUM and AVG by so many groups of a private key, over tables of so many rows on DuckDB, one row an owner: whole
+requests beside the analyst's own SQL as ``tests.bench.plans`` measures them; and the most memory that the gateway's
+process, which the database is part of, has held by then. The data are made by another process, in ``--data`` if it is
+given: found there, they are not made again. ``--rows 1000000 10000000 100000000`` takes some minutes and 4 GB of disk.
+No asserts.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from tests.bench.served import ARROW, Asker, Served, served
 
 POLICY = """
 dataset: growth
-engine: duckdb:///growth.duckdb
-privacy_unit: {key: owner_id}
+engine: duckdb:///{data}
+privacy_unit: {{key: owner_id}}
 tables:
 """
 TABLE = """
@@ -45,15 +47,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.growth", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rows of each table")
     parser.add_argument("--groups", type=int, nargs="+", default=[10, 1_000, 100_000], help="groups of each key")
+    parser.add_argument("--data", type=Path, help="the file of the tables, which is kept")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median is taken")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-growth-") as name:
         folder = Path(name)
-        statements = [each for rows in given.rows for each in data(rows, given.groups)]
-        made_apart(folder / "growth.duckdb", statements)
+        file = (given.data or folder / "growth.duckdb").absolute()
+        if not file.exists():
+            made_apart(file, [each for rows in given.rows for each in data(rows, given.groups)])
         keys = "\n".join(KEY.format(groups=groups) for groups in given.groups)
         tables = "".join(TABLE.format(rows=rows, keys=keys) for rows in given.rows)
-        with served(folder, POLICY + tables + LIMITS, 1) as gateway:
+        with served(folder, POLICY.format(data=file) + tables + LIMITS, 1) as gateway:
             admin.set_budget(
                 gateway.service.control, "growth", "analyst0", epsilon=1_000_000, delta=1e-6, actor="bench"
             )

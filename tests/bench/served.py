@@ -20,6 +20,7 @@ from gateway.auth.principal import Principal
 from gateway.engines.base import Limits
 from gateway.http.app import create_app
 from gateway.http.ask import Answer
+from gateway.http.serve import leave_out_pandas
 from gateway.policy.model import Dataset
 from gateway.service import Service, open_service
 from gateway.settings import load
@@ -57,6 +58,7 @@ class Served:
 @contextmanager
 def served(folder: Path, policy: str, analysts: int) -> Iterator[Served]:
     """Serve a dataset to analysts with tokens and grants, without a quantum; and plain SQL beside it."""
+    leave_out_pandas()
     settings = load(
         home=folder / "home",
         database=None,

@@ -67,3 +67,21 @@ def test_it_does_not_start_without_a_home(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "KeyFileError" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+LEFT_OUT = """
+import sys
+import pyarrow as pa
+from gateway.http.serve import leave_out_pandas
+
+leave_out_pandas()
+table = pa.table({"x": [1, 2]})
+assert "pandas" not in sys.modules
+assert table.to_pandas()["x"].sum() == 3
+import pandas
+assert pandas.Series([1]).sum() == 1
+"""
+
+
+def test_pandas_is_left_out_until_somebody_wants_it() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", LEFT_OUT], check=True)
