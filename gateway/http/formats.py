@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import pyarrow as pa
-from starlette.responses import Response
+from pydantic_core import to_json
+from starlette.responses import Response, StreamingResponse
 
 from gateway.http.problems import HttpError
 from gateway.wire import Column, JsonValue, QueryResponse
@@ -18,6 +19,15 @@ Format: TypeAlias = Literal["application/json", "text/csv", "application/vnd.apa
 
 FORMATS: Final[tuple[Format, ...]] = ("application/json", "text/csv", "application/vnd.apache.arrow.stream")
 """In the order of preference where a request likes several alike."""
+
+STREAMED: Final = 10_000
+"""From how many rows on an answer is sent in pieces."""
+
+PIECE_ROWS: Final = 10_000
+PIECE_BYTES: Final = 1 << 20
+
+Piece: TypeAlias = bytes | memoryview
+Row = TypeVar("Row")
 
 _PROBLEM: Final = "application/problem+json"
 _INT64: Final = range(-(2**63), 2**63)
@@ -59,26 +69,66 @@ def _quality(each: str, offered: Format) -> float | None:
 
 
 def render(answer: QueryResponse, wanted: Format) -> Response:
-    """Return an answer in the format asked for; CSV and Arrow carry the rows, and in headers what they cost."""
-    if wanted == "application/json":
-        return Response(answer.model_dump_json(), media_type=wanted)
-    headers = {
-        "Discreet-Cached": "true" if answer.cached else "false",
-        "Discreet-Epsilon": repr(answer.cost.epsilon),
-        "Discreet-Delta": repr(answer.cost.delta),
-    }
-    if answer.query_id is not None:
-        headers["Discreet-Query-Id"] = answer.query_id
-    content = _csv(answer) if wanted == "text/csv" else _arrow(answer)
-    return Response(content, media_type=wanted, headers=headers)
+    """Return an answer in the format asked for; CSV and Arrow carry the rows, and in headers what they cost.
+
+    One of many rows is written piece by piece while it is sent, so that it is not held a second and a third time. Why
+    nothing can fail by then: it is settled and post-processed, and each column has been made what its type is (Arrow),
+    or is of values that JSON has.
+    """
+    headers: dict[str, str] = {}
+    if wanted != "application/json":
+        headers = {
+            "Discreet-Cached": "true" if answer.cached else "false",
+            "Discreet-Epsilon": repr(answer.cost.epsilon),
+            "Discreet-Delta": repr(answer.cost.delta),
+        }
+        if answer.query_id is not None:
+            headers["Discreet-Query-Id"] = answer.query_id
+    if len(answer.rows) >= STREAMED:
+        return StreamingResponse(_cut(_PIECES[wanted](answer)), media_type=wanted, headers=headers)
+    whole = answer.model_dump_json() if wanted == "application/json" else b"".join(_PIECES[wanted](answer))
+    return Response(whole, media_type=wanted, headers=headers)
 
 
-def _csv(answer: QueryResponse) -> bytes:
-    """Return a header and the rows (RFC 4180); NULL is an empty field."""
+def _cut(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Cut what is long: the server holds a piece or two beside the one that it sends."""
+    for piece in pieces:
+        for start in range(0, len(piece), PIECE_BYTES):
+            yield piece[start : start + PIECE_BYTES]
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + PIECE_ROWS] for start in range(0, len(rows), PIECE_ROWS))
+
+
+def _json(answer: QueryResponse) -> Iterator[Piece]:
+    """Yield the text that ``model_dump_json`` has, without having it whole."""
+    yield answer.model_dump_json(include={"query_id", "columns"}).encode()[:-1] + b',"rows":['
+    yield from _list(answer.rows)
+    yield b'],"intervals":{'
+    for place, (name, ends) in enumerate(answer.intervals.items()):
+        yield (b"," if place else b"") + to_json(name) + b":["
+        yield from _list(ends)
+        yield b"]"
+    yield b"}," + answer.model_dump_json(exclude={"query_id", "columns", "rows", "intervals"}).encode()[1:]
+
+
+def _list(values: Sequence[object]) -> Iterator[Piece]:
+    """Yield the text of a list, without its brackets."""
+    for place, part in enumerate(_parts(values)):
+        yield (b"," if place else b"") + to_json(part, inf_nan_mode="null")[1:-1]
+
+
+def _csv(answer: QueryResponse) -> Iterator[Piece]:
+    """Yield a header and the rows (RFC 4180); NULL is an empty field."""
+    yield _lines([[column.name for column in answer.columns]])
+    for part in _parts(answer.rows):
+        yield _lines([_field(value) for value in row] for row in part)
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([column.name for column in answer.columns])
-    writer.writerows([_field(value) for value in row] for row in answer.rows)
+    csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
@@ -92,18 +142,25 @@ def _field(value: JsonValue) -> str:
             return str(value)
 
 
-def _arrow(answer: QueryResponse) -> bytes:
-    """Return an Arrow stream of one batch; its metadata hold the answer as JSON, without the rows, as ``discreet``."""
+def _arrow(answer: QueryResponse) -> Iterator[Piece]:
+    """Return the messages of an Arrow stream; its metadata hold the answer as JSON, without the rows, as ``discreet``.
+
+    All columns are made before the first of them is sent.
+    """
     arrays = [_array(column, [row[place] for row in answer.rows]) for place, column in enumerate(answer.columns)]
     fields = [pa.field(column.name, array.type) for column, array in zip(answer.columns, arrays, strict=True)]
     metadata: dict[bytes | str, bytes | str] = {
-        b"discreet": answer.model_copy(update={"rows": []}).model_dump_json().encode()
+        b"discreet": to_json(answer.model_copy(update={"rows": []}), inf_nan_mode="null")
     }
-    schema = pa.schema(fields, metadata=metadata)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-    return sink.getvalue().to_pybytes()
+    return _messages(pa.record_batch(arrays, schema=pa.schema(fields, metadata=metadata)))
+
+
+def _messages(rows: pa.RecordBatch) -> Iterator[Piece]:
+    """Yield a schema, batches, and the mark of the end (Arrow columnar format, "IPC streaming format")."""
+    yield memoryview(rows.schema.serialize())
+    for start in range(0, max(rows.num_rows, 1), PIECE_ROWS):
+        yield memoryview(rows.slice(start, PIECE_ROWS).serialize())
+    yield b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def _array(column: Column, values: Sequence[JsonValue]) -> pa.Array[Any]:
@@ -129,4 +186,9 @@ _READ: Final[Mapping[str, Callable[[JsonValue], object]]] = {
     "boolean": bool,
     "date": lambda value: date.fromisoformat(str(value)),
     "timestamp": lambda value: datetime.fromisoformat(str(value)),
+}
+_PIECES: Final[Mapping[Format, Callable[[QueryResponse], Iterator[Piece]]]] = {
+    "application/json": _json,
+    "text/csv": _csv,
+    "application/vnd.apache.arrow.stream": _arrow,
 }

@@ -20,7 +20,7 @@ from gateway import query
 from gateway.asked import request_hash
 from gateway.auth.principal import Principal
 from gateway.errors import SqlRefused, Unavailable
-from gateway.http.formats import negotiate
+from gateway.http.formats import FORMATS, STREAMED, Format, negotiate
 from gateway.http.problems import HttpError
 from gateway.service import Service
 from gateway.watch.readiness import Readiness
@@ -73,6 +73,62 @@ def test_integers_beyond_64_bits_and_columns_of_one_name_go_into_arrow(here: Wor
     with pa.ipc.open_stream(response.content) as reader:
         table = reader.read_all()
     assert [column.to_pylist() for column in table.columns] == [[float(2**63), None], [1, None]]
+
+
+def many(*request: Any) -> QueryResponse:
+    """Answer with more rows than are sent at once, NULLs, commas, quotes and ends of intervals among them."""
+    usual = rote(*request).model_dump()
+    rows: list[list[Any]] = [[f'"{number}",\nü', number, "2020-01-02"] for number in range(2 * STREAMED + 7)]
+    rows[STREAMED] = [None, -(2**63), None]
+    ends: list[Any] = [(number - 0.5, number + 0.5) for number in range(len(rows))]
+    ends[1] = None
+    return QueryResponse(**usual | {"rows": rows, "intervals": {'n"': ends, "empty": []}})
+
+
+@pytest.mark.parametrize("accept", FORMATS)
+def test_many_rows_are_sent_in_pieces_and_say_what_they_say_at_once(here: World, accept: Format) -> None:
+    answer = many(here.service, None, QueryRequest(**GOOD), None)
+    response = here.client(many).post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": accept})
+    assert "content-length" not in response.headers
+    match accept:
+        case "application/json":
+            assert response.text == answer.model_dump_json()
+        case "text/csv":
+            rows = list(csv.reader(io.StringIO(response.text)))
+            assert rows[1:] == [["" if value is None else str(value) for value in row] for row in answer.rows]
+        case _:
+            with pa.ipc.open_stream(response.content) as reader:
+                batches = list(reader)
+            assert [batch.num_rows for batch in batches] == [STREAMED, STREAMED, 7]
+            assert [list(row.values())[:2] for batch in batches for row in batch.to_pylist()] == [
+                row[:2] for row in answer.rows
+            ]
+            metadata = reader.schema.metadata
+            assert metadata is not None
+            assert json.loads(metadata[b"discreet"]) == json.loads(
+                answer.model_copy(update={"rows": []}).model_dump_json()
+            )
+            assert response.headers["discreet-epsilon"] == "0.5"
+
+
+def test_what_cannot_be_written_is_told_before_the_first_byte(here: World) -> None:
+    def answer(*request: Any) -> QueryResponse:
+        found = many(*request)
+        found.rows[-1][2] = "no date"
+        return found
+
+    response = here.client(answer).post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": ARROW})
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal"
+
+
+def test_an_answer_without_rows_goes_into_arrow(here: World) -> None:
+    def answer(*request: Any) -> QueryResponse:
+        return rote(*request).model_copy(update={"rows": []})
+
+    response = here.client(answer).post("/v1/query", json=GOOD, headers=here.bearer() | {"Accept": ARROW})
+    with pa.ipc.open_stream(response.content) as reader:
+        assert reader.read_all().num_rows == 0
 
 
 @pytest.mark.parametrize(
