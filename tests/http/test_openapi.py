@@ -60,7 +60,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 def operations() -> list[str]:
     """Return the addresses of the application, as ``METHOD /path``."""
-    app = create_app(cast("Any", SimpleNamespace(settings=Settings(home=Path("/nowhere")), slots=None)), rote)
+    control = SimpleNamespace(dialect=SimpleNamespace(name="sqlite"))
+    service = SimpleNamespace(settings=Settings(home=Path("/nowhere")), slots=None, control=control)
+    app = create_app(cast("Any", service), rote)
     return [f"{method.upper()} {path}" for path, each in app.openapi()["paths"].items() for method in each]
 
 
