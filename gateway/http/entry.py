@@ -32,7 +32,7 @@ SCHEME: Final = HTTPBearer(
 """Declares the token in the OpenAPI document; ``Guarded`` verifies it."""
 
 CONTROL_THREADS: Final = 16
-FILE_THREADS: Final = 2
+FILE_THREADS: Final = 1
 """Who asks is looked up at every request, in a moment. In a file more threads look up no more in the same time, and
 take the interpreter from each other (``gateway.turns``); of a server's answers many can be waited for at once.
 """

@@ -56,6 +56,9 @@ def serve(settings: Settings, answer: Answer) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            # It bounds the head of a request, which is gathered before anybody is asked who they are; the other parser,
+            # which uvicorn prefers where it finds it, gathers without end.
+            http="h11",
         )
     finally:
         service.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -28,6 +29,13 @@ WAIT_SECONDS: Final = 20
 
 LOOK_SECONDS: Final = 0.002
 """How long who waits for the turn on SQLite sleeps between two looks: a fraction of a durable commit."""
+
+CONNECTIONS: Final = 15
+"""How many connections a process has at most. All of them are kept: the library keeps five by default, and what each
+request beyond those opens and closes again costs more than what it reads.
+"""
+
+_POOL: Final[Mapping[str, Any]] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = TRUNCATE",
@@ -85,6 +93,7 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
         URL.create("sqlite", database="file:" + quote(str(path)), query={"mode": "rw", "uri": "true"}),
         connect_args={"timeout": WAIT_SECONDS},
         hide_parameters=True,
+        **_POOL,
     )
 
     @event.listens_for(engine, "connect")
@@ -146,6 +155,7 @@ def _postgresql(url: URL) -> Engine:
             isolation_level="READ COMMITTED",
             hide_parameters=True,
             connect_args={"connect_timeout": WAIT_SECONDS},
+            **_POOL,
         )
     except ImportError:
         raise ControlDatabaseError("PostgreSQL needs the driver of the extra `discreet[postgres]`") from None

@@ -29,6 +29,19 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def _gathers(port: int, characters: int) -> bool:
+    """Return whether a request with so long a head is answered as any other is."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        try:
+            line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+            for _ in range(characters // 8_000):
+                line.sendall(b"X: " + b"a" * 8_000 + b"\r\n")
+            line.sendall(b"\r\n")
+            return line.recv(100).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+
 def test_it_serves_says_nothing_of_itself_and_ends_when_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     admin.init(settings)
@@ -50,6 +63,8 @@ def test_it_serves_says_nothing_of_itself_and_ends_when_told(tmp_path: Path) -> 
         assert response.status_code == 200
         assert "server" not in response.headers
         assert httpx.get(url + "/v1/budget?dataset=Zebulon").status_code == 401
+        assert _gathers(port, 8_000)
+        assert not _gathers(port, 8_000_000)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     finally:

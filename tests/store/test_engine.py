@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import URL, Engine, text
+from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from gateway.store.engine import ControlDatabaseError, control_engine, reader
+from gateway.store.engine import CONNECTIONS, ControlDatabaseError, control_engine, reader
 
 
 @pytest.fixture
@@ -50,6 +51,16 @@ def test_a_transaction_holds_the_write_lock_from_its_beginning(engine: Engine) -
         writing.execute(text("INSERT INTO t VALUES (1)"))
     with reader(engine).begin() as reading:
         assert reading.execute(text("SELECT count(*) FROM t")).scalar_one() == 1
+
+
+def test_connections_are_kept_as_many_as_were_needed(engine: Engine) -> None:
+    made: list[object] = []
+    event.listen(engine, "connect", lambda connection, _: made.append(connection))
+    for _ in range(3):
+        with ExitStack() as together:
+            for _ in range(CONNECTIONS):
+                together.enter_context(reader(engine).connect()).execute(text("SELECT 1"))
+    assert len(made) == CONNECTIONS
 
 
 @pytest.mark.parametrize("folder", ["a folder", "100%", "50%20", "what?#", "ünï"])
