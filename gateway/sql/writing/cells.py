@@ -31,6 +31,22 @@ def cell(found: AnyCell, write: Writer) -> str:
     assert_never(found)
 
 
+def added(found: Cell, *, beside: bool = False) -> str:
+    """Return what one row adds to a measure of one column, NULL where that is nothing.
+
+    ``beside`` says that its integer's presence is a column of its own.
+    """
+    if found.column is None:
+        return str(found.offset)
+    if found.when == "absent":
+        return f"CASE WHEN {presence(found.column) if beside else found.column} IS NULL THEN {found.offset} END"
+    if not found.multiplier:
+        return f"CASE WHEN {presence(found.column) if beside else found.column} IS NOT NULL THEN {found.offset} END"
+    value = f"({found.column} - ({found.origin}))" if found.origin else found.column
+    value = f"{value} * ({found.multiplier})" if found.multiplier != 1 else value
+    return f"({value} + ({found.offset}))" if found.offset else value
+
+
 def presence(column: str) -> str:
     """Return the name of what is NULL where a row has no integer of a value, and costs less than that to compute."""
     return f"p{column}"

@@ -20,8 +20,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from gateway.policy.model import Dataset, Dialect, Owner
-from gateway.sql.algebra import Call, Filter, Project, Ref, Relation, Scan
+from gateway.policy.model import Dataset, Dialect
+from gateway.sql.algebra import Call, Ref
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning import clips
 from gateway.sql.planning.counted import COLUMN
@@ -41,6 +41,7 @@ from gateway.sql.planning.plan import (
 from gateway.sql.refusals import refuse
 from gateway.sql.writing.cells import cell, presence, share_total, total
 from gateway.sql.writing.dialects.registry import writer
+from gateway.sql.writing.halves import halves, in_halves, worth_keeping
 from gateway.sql.writing.public import together, within
 from gateway.sql.writing.render import quantised
 from gateway.sql.writing.rows import Rows, rows
@@ -69,9 +70,9 @@ def _counted(planned: PlannedRelease, dataset: Dataset) -> str:
     computed = _multiplied(planned, selected, dataset.dialect)
     match planned.bounding.how:
         case "one_row":
-            return _one_row(planned, computed, dataset.dialect)
+            return _one_row(planned, computed, dataset)
         case "weights" if planned.bounding.held:
-            return _one_row(planned, computed, dataset.dialect)
+            return _one_row(planned, computed, dataset)
         case "weights":
             return _weights(planned, selected, dataset)
         case "owners":
@@ -146,7 +147,7 @@ def _selected(planned: PlannedRelease, dataset: Dataset) -> str:
     names = [] if planned.bounding.flat or owner is None else ["o"]
     names += [key.name for key in planned.keys]
     names += [f"{_integer(value, found, dialect)} AS {value.name}" for value in planned.values]
-    if _beside(planned, dialect):
+    if _beside(planned, dataset):
         names += [f"{_present(value, found, dialect)} AS {presence(value.name)}" for value in planned.values]
     return f"SELECT {', '.join(names)} FROM ({stage}) AS discreet_x"
 
@@ -198,11 +199,12 @@ def _integer(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
     return quantised(f"x{value.name}", value.quantum, dialect, stored=_stored(value, found) is not None)
 
 
-def _beside(planned: PlannedRelease, dialect: Dialect) -> bool:
+def _beside(planned: PlannedRelease, dataset: Dataset) -> bool:
     """Whether presence stands beside integers: where each use of one computes it again, and no stage keeps them."""
     bounding = planned.bounding
-    whole = bounding.how == "one_row" or (bounding.how == "weights" and bounding.held)
-    return writer(dialect).inlines and whole and planned.histogram is None and planned.distinct is None
+    whole = bounding.how == "one_row" or (bounding.how == "weights" and (bounding.held or halves(planned, dataset)))
+    inlined = writer(dataset.dialect).inlines and whole
+    return inlined and planned.histogram is None and planned.distinct is None
 
 
 def _present(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
@@ -251,10 +253,11 @@ def _whole_rows(measure: Measure, dialect: Dialect, *, beside: bool = False) -> 
     return _summed(measure, _amount(measure, dialect), dialect)
 
 
-def _one_row(planned: PlannedRelease, selected: str, dialect: Dialect) -> str:
+def _one_row(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
+    dialect = dataset.dialect
     named, grouped = _keys(planned, dialect)
     counted = [measure for measure in planned.measures if measure.cell is not None]
-    named += [_whole_rows(measure, dialect, beside=_beside(planned, dialect)) for measure in counted]
+    named += [_whole_rows(measure, dialect, beside=_beside(planned, dataset)) for measure in counted]
     return f"SELECT {', '.join(named)} FROM ({selected}) AS discreet_r{grouped}"
 
 
@@ -262,6 +265,8 @@ def _weights(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
     most, dialect = planned.bounding.rows, dataset.dialect
     assert most is not None
     named, grouped = _keys(planned, dialect)
+    if halves(planned, dataset):
+        return in_halves(planned, selected, most, named, grouped, writer(dialect))
     heavy = f"discreet_h AS (SELECT o AS p, COUNT(*) AS n FROM discreet_r GROUP BY o HAVING COUNT(*) > {most})"
     above = [f"(SELECT COUNT(*) FROM discreet_h) AS {COLUMN}"] if planned.clipped is not None else []
     if writer(dialect).combines:
@@ -271,7 +276,7 @@ def _weights(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
         again = "SELECT * FROM discreet_r"
         multiplied = _multiplied(planned, again, dialect) if late else again
         excess_of = "discreet_r" if multiplied == again else f"({multiplied}) AS discreet_t"
-        once = "" if _worth_keeping(planned.release.source, dataset) else "NOT MATERIALIZED "
+        once = "" if worth_keeping(planned.release.source, dataset) else "NOT MATERIALIZED "
         summed = [_summed(each, each.name, dialect) for each in planned.measures]
         return (
             f"WITH discreet_r AS {once}({stage}), {heavy} "
@@ -295,26 +300,6 @@ def _of_places(measure: Measure, dialect: Dialect) -> bool:
             return share_total(measure.cell, writer(dialect)) is not None
         case Centred():
             return False
-        case _:
-            return True
-
-
-def _worth_keeping(source: Relation, dataset: Dataset, *, chosen: bool = False) -> bool:
-    """Return whether reading the rows twice could cost more than keeping them.
-
-    They are joined, folded or ranked; of rows that are joined with their owners alone, some have to be left out:
-    all rows of a table would take more room than time.
-    """
-    match source:
-        case Filter(below):
-            return _worth_keeping(below, dataset, chosen=True)
-        case Project(below):
-            return _worth_keeping(below, dataset, chosen=chosen)
-        case Scan(name):
-            table = dataset.table(name)
-            assert table is not None
-            hops = isinstance(table.owner, Owner) and bool(table.owner.hops)
-            return chosen and hops and writer(dataset.dialect).keeps
         case _:
             return True
 

@@ -17,6 +17,7 @@ class PostgresWriter(Writer):
     types: ClassVar[Mapping[Kind, str]] = MappingProxyType({**Writer.types, "float": "DOUBLE PRECISION"})
 
     inlines: ClassVar[bool] = True
+    halves: ClassVar[bool] = True
 
     def canonical(self, column: Column, raw: str) -> str:
         """Return a stored column made canonical; -0 and NaN of doubles, and numbers without a fixed scale, included."""

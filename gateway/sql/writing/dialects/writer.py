@@ -47,6 +47,9 @@ class Writer:
     keeps: ClassVar[bool] = False
     """Whether rows that are kept are read by all threads, as the table is that they come from."""
 
+    halves: ClassVar[bool] = False
+    """Whether branches of a UNION ALL are done by several workers, where what is joined to a scan is done by each."""
+
     inlines: ClassVar[bool] = False
     """Whether what a subquery computes is computed wherever its columns are used, as often as they are."""
 
