@@ -20,7 +20,7 @@ from gateway.auth.principal import Principal
 from gateway.engines.base import Limits
 from gateway.http.app import create_app
 from gateway.http.ask import Answer
-from gateway.http.serve import leave_out_pandas
+from gateway.http.serve import leave_out_pandas, settled
 from gateway.policy.model import Dataset
 from gateway.service import Service, open_service
 from gateway.settings import load
@@ -75,7 +75,7 @@ def served(folder: Path, policy: str, analysts: int) -> Iterator[Served]:
         assert not service.faults, service.faults
         name = admin.apply_dataset(service.control, settings, policy, actor="bench", folder=folder).name
         tokens = [_analyst(service, name, f"analyst{number}") for number in range(analysts)]
-        with _server(service, query.answer) as port, _server(service, _passed_on) as plain_port:
+        with _server(service, query.answer) as port, _server(service, _passed_on) as plain_port, settled():
             yield Served(service, name, port, plain_port, tuple(tokens))
     finally:
         service.close()

@@ -28,7 +28,7 @@ STUCK = (
     """
 import pathlib, time
 import gateway.execution
-def stuck(*_):
+def stuck(*_, **__):
     pathlib.Path("stuck").touch()
     time.sleep(600)
 gateway.execution.release = stuck
