@@ -61,13 +61,22 @@ def lower(text: str) -> str:
 
 @cache
 def _pattern(pattern: str, *, escaped: bool) -> re.Pattern[str]:
-    found, rest = "", iter(pattern)
+    """Return what LIKE asks for; what stands between two ``%`` is taken where it comes first, and nowhere else.
+
+    No text matches later that does not match so, and none takes longer than its length times the pattern's: a search
+    that goes back tries every way to share a text out among the ``%``, and holds the interpreter all the while.
+    """
+    parts, rest = [""], iter(pattern)
     for character in rest:
-        if escaped and character == "!":
-            found += re.escape(next(rest))
+        if character == "%":
+            parts.append("")
+        elif escaped and character == "!":
+            parts[-1] += re.escape(next(rest))
         else:
-            found += {"%": ".*", "_": "."}.get(character, re.escape(character))
-    return re.compile(found, re.DOTALL)
+            parts[-1] += "." if character == "_" else re.escape(character)
+    first, *between = parts
+    last = f".*{between.pop()}" if between else ""
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in between if part) + last, re.DOTALL)
 
 
 def week(day: date) -> date:

@@ -31,12 +31,18 @@ def possible(
     if not conditions:
         return keys, joint
     chosen = [(names, _kept(names, rows, conditions)) for names, rows in axes(keys, joint) if rows]
+    tried: set[frozenset[str]] = set()
+    taken = 0
     for condition in conditions:
         apart = [axis for axis in chosen if not references(condition).isdisjoint(axis[0])]
         number = prod(len(rows) for _, rows in apart)
-        if len(apart) < 2 or number > MOST_STEPS:
-            continue
         names = tuple(name for each, _ in apart for name in each)
+        if len(apart) < 2 or number > MOST_STEPS or frozenset(names) in tried:
+            continue  # all conditions over the same keys are read at once
+        tried.add(frozenset(names))
+        taken += number * len(conditions)
+        if len(tried) > 1 and taken > MOST_STEPS:
+            break
         rows = _kept(names, list(crossed(rows for _, rows in apart)), conditions)
         apart_still: list[tuple[tuple[str, ...], Sequence[Row]]] = [
             (each, _picked(names, rows, each)) for each, _ in apart
