@@ -6,11 +6,11 @@ Its failures are one constant outcome: an engine's words, and whether it failed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from budget import inner, ledger, suspensions
 from budget.records import Record
@@ -23,6 +23,7 @@ from gateway.release import Foreseen, foresee, release
 from gateway.reuse import canonical
 from gateway.reuse.reading import seal
 from gateway.service import Service
+from gateway.sql.planning.groups import count
 from gateway.sql.planning.plan import Plan, PlannedRelease
 from gateway.submission import Submission
 
@@ -90,8 +91,10 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
     fed = feeding(plan)
     most = service.settings.released_groups
     source = Feeding(plan, execution.dataset, service.sandbox, session.fetch, most)
-    with service.reads.connect() as conn:
-        kept = inner.of(conn, charge) if fed else {}
+    kept: Mapping[int, bytes] = {}
+    if fed:
+        with service.reads.connect() as conn:
+            kept = inner.of(conn, charge)
     found: list[NoisyTable] = []
     for place, planned in enumerate(plan.releases):
         if place in kept:
@@ -101,7 +104,7 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
         ready = source.ready(place, found)
         with _foreseen(ready) as foreseen:
             tables = [session.fetch(statement.sent) for statement in ready.statements]
-        found.append(release(ready, *tables, foreseen=foreseen.result()))
+        found.append(release(ready, *tables, foreseen=foreseen()))
         if place in fed:
             # Before the next statement: run again after a crash, the rest of the request sees what this one saw.
             with service.control.begin() as conn:
@@ -109,11 +112,18 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
     return found
 
 
+FEW: Final = 64
+"""Groups that are drawn for in no time: starting a thread would take longer."""
+
+
 @contextmanager
-def _foreseen(planned: PlannedRelease) -> Iterator[Future[Foreseen | None]]:
+def _foreseen(planned: PlannedRelease) -> Iterator[Callable[[], Foreseen | None]]:
     """Draw what can be foreseen of a release while the block runs: the engine works, and nobody waits for both."""
+    if not planned.public or count(planned.keys, planned.joint, FEW) is not None:
+        yield lambda: None
+        return
     with ThreadPoolExecutor(1, "discreet-noise") as drawing:
-        yield drawing.submit(foresee, planned)
+        yield drawing.submit(foresee, planned).result
 
 
 def _tables(plan: Plan) -> Iterator[str]:

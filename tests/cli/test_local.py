@@ -165,7 +165,7 @@ def test_out_of_reach_it_says_how_to_ask_again_unpaid(call: Call, monkeypatch: p
 def test_a_failure_after_the_charge_is_constant_and_suspends(
     ready: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("the income of one person")
 
     with monkeypatch.context() as patch:
