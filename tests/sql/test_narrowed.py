@@ -249,3 +249,16 @@ def test_like_goes_back_nowhere() -> None:
     """The expression for ``%a%a%a…`` took longer than anybody waits, with the interpreter in its hand."""
     assert IMAGES["like"]("a" * 5_000 + "b", "%a" * 50 + "%zz") is False
     assert IMAGES["like_escaped"]("a" * 5_000 + "%zz", "%a" * 50 + "%!%zz") is True
+
+
+def test_values_of_many_columns_are_read_within_limits() -> None:
+    """Each of twenty columns had as many steps as all may have: three subqueries took twenty seconds to plan."""
+    declared = f"values: [{', '.join(map(str, range(200)))}]"
+    names = [f"c{at}" for at in range(20)]
+    who = Col("who", "integer", "BIGINT", "bigint", (1,))
+    cols = (who, *(Col(name, "integer", "BIGINT", "bigint", (1,), (), declared) for name in names))
+    wide = duckdb_dataset(World("many", "{key: who}", (Tab("t", cols, "who", policy="owner: who"),)))
+    conditions = " AND ".join(f"({' OR '.join(f'{name} <> {at}' for name in names)} OR who = 1)" for at in range(10))
+    with patch.object(truth, "truth", wraps=truth.truth) as read:
+        plan(written(f"SELECT COUNT(*) FROM t WHERE {conditions}"), wide)
+    assert read.call_count <= truth.MOST_STEPS // 10

@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from gateway.policy.model import Value
-from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar, implied, references
+from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar, implied, references, written
 from gateway.sql.inference.known import Known, position
-from gateway.sql.inference.truth import COMPARISONS, let_through, readable
+from gateway.sql.inference.truth import COMPARISONS, MOST_STEPS, let_through, readable
 
 Ends: TypeAlias = tuple[Fraction | None, Fraction | None]
 
@@ -64,12 +64,17 @@ def narrowed(columns: Mapping[str, Known], predicate: Scalar) -> Mapping[str, Kn
         least, most = _greatest(low, first), _least(high, last)
         if least is not None and most is not None and -_FAR <= least <= most <= _FAR:
             found[name] = replace(about, bounds=(least, most))
-    for name in references(predicate):
+    left = MOST_STEPS // 10  # of one predicate: those of subqueries in each other add up
+    for name in sorted(references(predicate)):
         about = found[name]
         if about.values is not None and about.scan is None:
             rows = [(value,) for value in about.values]
-            told = [condition for condition in conditions if name in references(condition)]
-            kept = let_through(rows, readable(told, len(rows)), {name: 0})
+            told = readable((condition for condition in conditions if name in references(condition)), len(rows))
+            steps = sum(map(written, told)) * len(rows)
+            if steps > left:
+                continue
+            left -= steps
+            kept = let_through(rows, told, {name: 0})
             found[name] = replace(about, values=tuple(value for (value,) in kept) or about.values)
     return MappingProxyType(found)
 
