@@ -22,3 +22,13 @@ def wait(record: Record, quantum_ms: int) -> float:
     quantum = quantum_ms * 1000
     steps = -((record.charge.at - record.outcome.at) // quantum)
     return (record.charge.at + max(steps, 1) * quantum) / 1e6 - time.time_ns() / 1e9
+
+
+def pause(record: Record, quantum_ms: int) -> float:
+    """Return in how many seconds more may be told of a charge than at this moment: at the next multiple of the quantum
+    since the charge, zero where its outcome may be seen already.
+    """
+    if quantum_ms == 0 or (record.outcome is not None and shows(record, quantum_ms)):
+        return 0.0
+    quantum = quantum_ms / 1000
+    return quantum - (time.time_ns() / 1e9 - record.charge.at / 1e6) % quantum

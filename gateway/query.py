@@ -41,7 +41,7 @@ from gateway.execution import Execution, Settled, execute, fail, not_reached
 from gateway.kept import Kept
 from gateway.policy.model import Dataset
 from gateway.publics import PublicTooLarge, fetch
-from gateway.quantum import shows, wait
+from gateway.quantum import pause, shows, wait
 from gateway.refused import refused
 from gateway.reuse.find import Offer, stands
 from gateway.reuse.given import given, given_before
@@ -297,7 +297,9 @@ def _replayed(
     longer be made is settled as the constant failure.
     """
     charge = record.charge
-
+    # An answer is sent at multiples of the quantum since it was asked for, which is a moment before it was charged: a
+    # retry of who has just got it must find it, and one sent earlier tells no more for being looked at then.
+    time.sleep(pause(record, service.settings.latency_quantum_ms))
     with service.reads.connect() as conn:
         datasets = service.catalogue.either(conn, charge.dataset, charge.policy_version, charge.data_version)
     found = ((dataset, _plan_of(service, request, dataset, record)) for dataset in datasets)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from itertools import product
 from random import Random
 
 from gateway.policy.model import Dialect
@@ -51,14 +50,13 @@ def most_rows(table: Tab) -> int:
 
 
 def answer(
-    asked: Asked, world: World, data: Data, domains: Sequence[tuple[object, ...] | None], dialect: Dialect
+    asked: Asked, world: World, data: Data, public: Sequence[Sequence[object]] | None, dialect: Dialect
 ) -> list[tuple[object, ...]]:
-    """Return the rows of the answer; ``domains`` are the public values of each key, None for a private one."""
+    """Return the rows of the answer; ``public`` are the groups that are drawn for, None where keys are private."""
     table = world.table(asked.table)
     groups = _grouped(asked, table, _filtered(asked, table, data[table.name]))
-    if all(domain is not None for domain in domains):
-        names = [tuple(map(comparable, domain or ())) for domain in domains]
-        listed = [tuple(group) for group in product(*names)]
+    if public is not None:
+        listed = [tuple(map(comparable, group)) for group in public]
         strange = groups.keys() - set(listed)
         assert not strange, f"{strange} are not among the public groups"
         ordered = listed

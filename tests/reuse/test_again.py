@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from budget.records import Record
 from gateway import admin
 from gateway.errors import BudgetExhausted, Conflict, Forbidden
+from gateway.quantum import pause
 from gateway.service import EnginePool
 from tests.reuse.world import World, world
 
@@ -226,6 +229,23 @@ def test_what_is_held_is_told_of_at_multiples_of_the_quantum_alone(
         monkeypatch.setattr("gateway.quantum.time.time_ns", lambda: now() + 60 * 10**9)
         taken = here.ask(GROUPED, 0.5, plan_id=offer.plan_id)
         assert (taken.cached, taken.cost.epsilon, taken.rows) == (True, 0.0, first.rows)
+
+
+def test_a_retry_of_what_was_just_answered_finds_it(tmp_path: Path) -> None:
+    """An answer is sent a moment before its charge is a multiple of the quantum old: a retry then waits that moment."""
+    with world(tmp_path, latency_quantum_ms=300) as here:
+        first = here.ask(GROUPED, 0.5, key="k")
+        assert here.ask(GROUPED, 0.5, key="k").rows == first.rows
+
+
+@pytest.mark.parametrize(("age_ms", "settled", "waits"), [(20, None, 80), (130, 50, 0), (70, 50, 30), (130, 120, 70)])
+def test_how_long_a_retry_waits(age_ms: int, settled: int | None, waits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the next multiple of the quantum since the charge, whether it is settled or not; then not at all."""
+    outcome = None if settled is None else SimpleNamespace(at=settled * 1000)
+    record = cast("Record", SimpleNamespace(charge=SimpleNamespace(at=0), outcome=outcome))
+    monkeypatch.setattr("gateway.quantum.time.time_ns", lambda: age_ms * 1_000_000)
+    assert pause(record, 100) == pytest.approx(waits / 1000)
+    assert pause(record, 0) == 0
 
 
 def test_a_purchase_that_does_not_fit_is_refused_and_nothing_is_shown(here: World) -> None:

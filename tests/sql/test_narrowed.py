@@ -36,6 +36,7 @@ WORLD = World(
                 Col("small", "integer", "INTEGER", "integer", (1, 2), (None,), "lower: 0, upper: 6", bounded=True),
                 Col("wide", "integer", "INTEGER", "integer", (1, 2), (None,), "lower: 0, upper: 99", bounded=True),
                 Col("kind", "text", "VARCHAR", "text", KINDS, (None, "z"), f"values: [{', '.join(KINDS)}]"),
+                Col("vast", "integer", "INTEGER", "integer", (1, 2), (None,)),
                 Col("free", "number", "DOUBLE", "double precision", (1.0,), (None,)),
                 Col(
                     "amount",
@@ -192,6 +193,8 @@ def spread(sql: str, dataset: Dataset) -> list[Fraction]:
         ("amount BETWEEN 10 AND 20 OR amount = 30", [10, 30]),
         ("NOT amount > 5", [0, 1000]),
         ("amount > 2000", [0, 1000]),
+        ("amount = 30", [0, 1000]),
+        ("amount BETWEEN 999.999 AND 1000", [0, 1000]),
         ("amount > 5 OR small = 1", [0, 1000]),
         ("-5 <= amount AND amount < 1e9", [0, 1000]),
     ],
@@ -202,6 +205,22 @@ def test_bounds_of_a_measure(condition: str, bounds: list[Fraction], dataset: Da
 
 def test_a_text_bounds_what_the_policy_does_not(dataset: Dataset) -> None:
     assert spread("SELECT AVG(free) FROM t WHERE free BETWEEN -3 AND 3", dataset) == [-3, 3]
+
+
+def test_a_text_that_bounds_too_many_groups_leaves_them_private(dataset: Dataset) -> None:
+    found = asked(
+        "SELECT who, vast, COUNT(*) FROM t WHERE who BETWEEN 1 AND 200 AND vast BETWEEN 1 AND 200 GROUP BY 1, 2",
+        dataset,
+    )
+    assert found.threshold is not None
+    assert groups("SELECT vast, COUNT(*) FROM t WHERE vast BETWEEN 1 AND 3 GROUP BY 1", dataset) == {(1,), (2,), (3,)}
+
+
+def test_bounds_of_a_row_are_compared_with_the_declared_ones(dataset: Dataset) -> None:
+    sql = (
+        "SELECT WITH DIFFERENTIAL_PRIVACY SUM(amount, contribution_bounds_per_row => (0, 100)) FROM t WHERE amount > 50"
+    )
+    assert plan(written(sql), dataset, "bigquery").releases
 
 
 def test_narrower_bounds_cost_less_noise(dataset: Dataset) -> None:

@@ -86,7 +86,8 @@ def limited(aggregate: Aggregate, limits: Mapping[str, Bounds], about: Facts, no
 def _per_row(found: Scalar, bounds: Bounds, about: Facts, node: exp.Expression) -> Scalar:
     """Return an argument of an aggregate held to its contribution bounds, which narrow what is known of it."""
     bounded(found, about, node)
-    declared = known(found, about.columns).bounds
+    of = known(found, about.columns)
+    declared = of.wide or of.bounds
     assert declared is not None
     low, high = bounds
     if low < declared[0] or high > declared[1]:

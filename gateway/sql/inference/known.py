@@ -30,8 +30,9 @@ class Known:
     ``bounds`` are an interval (of dates and timestamps in days since the year 1); ``proven`` whether no value lies
     outside, whatever the rows hold, since the bounded SQL computes it so. ``origin`` is the table and column that it is
     unchanged, ``scan`` the scan of a public table whose listed values it has; ``owner`` whether it is the owner's own
-    key; ``padded`` whether a left join puts NULL there for rows without a pair; ``size`` how many nodes it has written
-    out; ``length`` the most characters of a text.
+    key; ``wide`` the declared bounds, where a condition has narrowed them, and ``told`` whether nothing but conditions
+    says any; ``padded`` whether a left join puts NULL there for rows without a pair; ``size`` how many nodes it has
+    written out; ``length`` the most characters of a text.
     """
 
     kind: Kind
@@ -46,6 +47,8 @@ class Known:
     size: int = 1
     proven: bool = False
     length: int | None = None
+    wide: Bounds | None = None
+    told: bool = False
 
 
 class Columns(Protocol):

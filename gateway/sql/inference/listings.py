@@ -58,9 +58,10 @@ def _listed(ref: Ref, columns: Columns) -> Place | None:
 
 
 def without(columns: Columns) -> dict[str, Known]:
-    """Return what is known of columns, had nobody listed what public tables hold."""
+    """Return what is known of columns, had nobody listed what public tables hold, and no text bounded any."""
+    found = {name: replace(about, bounds=None) if about.told else about for name, about in columns.items()}
     return {
-        name: about if about.scan is None else replace(about, values=None, scan=None) for name, about in columns.items()
+        name: about if about.scan is None else replace(about, values=None, scan=None) for name, about in found.items()
     }
 
 

@@ -36,8 +36,11 @@ _STEPS: Final[Mapping[Kind, Fraction]] = MappingProxyType(
 )
 """How far apart two different values of a kind are at least, in days for dates; 0 where that is not known."""
 
-_FAR: Final = Fraction(2**63)
-"""Numbers beyond which a text bounds no column: policies that say so are asked to mean it."""
+_FAR: Final = Fraction(2**62)
+"""Numbers beyond which a text bounds no column: sums are laid out for no larger ones."""
+
+_FINE: Final = 2**15
+"""How many times a float's interval may be as far from zero as it is wide: its grid is as fine as its distance."""
 
 _TURNED: Final = {"lt": "gt", "lte": "gte", "gt": "lt", "gte": "lte", "eq": "eq"}
 
@@ -62,8 +65,10 @@ def narrowed(columns: Mapping[str, Known], predicate: Scalar) -> Mapping[str, Kn
             continue
         first, last = about.bounds or (None, None)
         least, most = _greatest(low, first), _least(high, last)
-        if least is not None and most is not None and -_FAR <= least <= most <= _FAR:
-            found[name] = replace(about, bounds=(least, most))
+        if least is not None and most is not None and _usable(least, most, about.kind):
+            alone = about.told or about.bounds is None
+            wide = None if alone else about.wide or about.bounds
+            found[name] = replace(about, bounds=(least, most), wide=wide, told=alone)
     left = MOST_STEPS // 10  # of one predicate: those of subqueries in each other add up
     for name in sorted(references(predicate)):
         about = found[name]
@@ -77,6 +82,14 @@ def narrowed(columns: Mapping[str, Known], predicate: Scalar) -> Mapping[str, Kn
             kept = let_through(rows, told, {name: 0})
             found[name] = replace(about, values=tuple(value for (value,) in kept) or about.values)
     return MappingProxyType(found)
+
+
+def _usable(least: Fraction, most: Fraction, kind: Kind) -> bool:
+    """Whether a column may be held between two ends: of numbers, apart; some statistics have no sense of one alone."""
+    far, width = max(abs(least), abs(most)), most - least
+    if kind in ("date", "timestamp"):
+        return width >= 0
+    return width > 0 and far <= _FAR and (kind != "float" or far <= width * _FINE)
 
 
 def _present(condition: Scalar) -> frozenset[str]:
