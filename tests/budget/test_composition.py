@@ -72,7 +72,7 @@ def before_refusal(grant: Grant, asked: list[Loss]) -> int:
     return len(asked)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=25))
 def test_laplace_charges_are_admitted_as_by_opendp_s_filter(asked: list[int]) -> None:
     """Epsilons in 1/64, which floats hold exactly, so that OpenDP's sums are exact as well."""
@@ -90,7 +90,7 @@ def test_laplace_charges_are_admitted_as_by_opendp_s_filter(asked: list[int]) ->
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(10**6, 10**11), min_size=1, max_size=25))
 def test_gaussian_charges_are_admitted_as_by_opendp_s_filter(asked: list[int]) -> None:
     charges = [Loss(None, rho) for rho in asked]
@@ -108,7 +108,7 @@ def test_gaussian_charges_are_admitted_as_by_opendp_s_filter(asked: list[int]) -
     assert low <= ours <= high
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(losses)
 def test_nothing_that_fits_is_refused(asked: list[tuple[bool, int]]) -> None:
     """Each refusal was right: with that loss both routes, computed exactly, would be exceeded."""
@@ -152,7 +152,7 @@ def delta_of(losses: list[Loss], epsilon: float) -> float:
     return best
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(losses)
 def test_what_is_admitted_is_within_the_grant_by_the_mechanisms_own_divergences(asked: list[tuple[bool, int]]) -> None:
     grant = Grant(3 * EPSILON, DELTA, gaussian=True)
@@ -163,7 +163,7 @@ def test_what_is_admitted_is_within_the_grant_by_the_mechanisms_own_divergences(
         assert delta_of(found, 3.0) <= DELTA / 2 / 1e18 * 1.1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(losses)
 def test_what_is_admitted_is_within_the_grant_by_dp_accounting(asked: list[tuple[bool, int]]) -> None:
     """Google's privacy loss distributions of the same losses: randomised response for each pure one, and one Gaussian

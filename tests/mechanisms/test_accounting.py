@@ -45,7 +45,7 @@ class TestConversion:
         found = rho_of_epsilon(epsilon * EPSILON_UNIT, 5 * 10**11)
         assert math.floor(found / RHO_UNIT * 1e6) / 1e6 == rho
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(rho=st.floats(1e-5, 50), exponent=st.floats(-15, -2))
     def test_it_is_what_opendp_converts_to(self, rho: float, exponent: float) -> None:
         delta = round(10.0**exponent * DELTA_UNIT)
@@ -246,7 +246,7 @@ class TestAdmission:
         if mechanism == "laplace" or (delta > 0 and rho_of_epsilon(left + 1, delta) > 0):
             assert not admits(allowance, spent, loss(left + 1))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(allowances, spents, st.sampled_from(["laplace", "gaussian"]), st.integers(1, 10**6))
     def test_noise_calibrated_at_what_remains_is_admitted(
         self, allowance: Allowance, spent: Spent, mechanism: Mechanism, sensitivity: int

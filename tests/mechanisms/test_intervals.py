@@ -176,7 +176,7 @@ class TestHalfWidth:
         assert half_width(terms, 0.95) >= exact * 0.995
 
     @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.5, 1e5), MECHANISMS), max_size=3), st.floats(0.5, 0.99))
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=20)
     def test_it_scales_with_its_unit_and_grows_with_confidence(
         self, parts: list[tuple[float, float, str]], confidence: float
     ) -> None:
@@ -352,7 +352,7 @@ class TestRatio:
         )
         assert shared[1] - shared[0] < (apart[1] - apart[0]) / 15
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=30)
     @given(
         st.floats(-1e4, 1e6), st.floats(-1e4, 1e6), st.floats(64, 1e5), st.floats(64, 1e5), MECHANISMS,
         st.floats(-100, 100), st.floats(0, 100), st.floats(0, 1),
@@ -371,7 +371,7 @@ class TestRatio:
         if explained:
             assert low <= t <= high
 
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=25)
     @given(
         st.lists(st.tuples(PLAIN, st.floats(-3, 300)), min_size=1, max_size=5),
         st.lists(
@@ -440,7 +440,7 @@ class TestRatio:
             least, most = exact
             assert (high - low) <= (most - least) * (1 + close)
 
-    @settings(deadline=None, max_examples=25)
+    @settings(deadline=None, max_examples=15)
     @given(
         st.lists(
             st.tuples(st.floats(-20, 20), st.floats(-2, 2), st.sampled_from([0.3, 2.0, 11.0, 70.0, 1e5]), MECHANISMS),

@@ -40,7 +40,7 @@ def test_equal_charges_compose_to_the_optimum(epsilon: int, count: int) -> None:
     assert found < epsilon_of_rho(count * rho_of_pure(epsilon), DELTA) / EPSILON_UNIT
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.dictionaries(st.integers(1, 20).map(lambda n: n * EPSILON_UNIT // 20), st.integers(1, 8), max_size=5))
 def test_mixed_charges_compose_to_no_less_than_the_optimum(counts: dict[int, int]) -> None:
     found = composed_epsilon(counts, 0, DELTA)
@@ -135,7 +135,7 @@ def test_what_really_runs_loses_no_more_than_is_said() -> None:
     assert lost(mixed, together) <= DELTA / DELTA_UNIT < lost(mixed, 0.8 * together)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.dictionaries(st.integers(1, 20).map(lambda n: n * EPSILON_UNIT // 20), st.integers(1, 30), max_size=4),
     st.integers(1, 10**12),

@@ -113,7 +113,7 @@ def test_noise_is_less_by_the_root() -> None:
     assert spread == pytest.approx(piled / math.sqrt(4), rel=1e-9)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=5, deadline=None, suppress_health_check=SLOW)
 @given(people=st.integers(1, 6), random=RANDOM)
 def test_nobody_changes_more_than_is_declared(
     bases: tuple[DuckdbDatabase, DuckdbDatabase], people: int, random: Random

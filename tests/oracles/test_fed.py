@@ -105,14 +105,14 @@ def _open(planned: PlannedRelease) -> PlannedRelease:
 SEEDS = st.lists(st.integers(0, 10**9), min_size=4, max_size=4, unique=True)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=3, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 @pytest.mark.parametrize("world", [CLINIC, KEYED_CLINIC], ids=lambda world: world.name)
 def test_duckdb(world: World, duckdbs: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(world, duckdbs, sandbox, [question(seed) for seed in seeds], random)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(CLINIC, postgreses, sandbox, [question(seed) for seed in seeds], random)

@@ -201,7 +201,7 @@ def check(world: World, dataset: Dataset, base: Database, sandbox: Sandbox, aske
                 assert differences(whole, bounded(world, found, dataset), found, data, base.fetch, sandbox) == ""
 
 
-@settings(max_examples=35, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=18, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -209,7 +209,7 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=3, deadline=None, suppress_health_check=SLOW)
 @given(case=FOLDER_CASES, random=RANDOM)
 def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -217,7 +217,7 @@ def test_parquet(folders: Bases, sandbox: Sandbox, case: tuple[World, list[Asked
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
@@ -225,7 +225,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[A
     check(world, dataset, base, sandbox, asked, random)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
 @given(case=SQLITE_CASES, random=RANDOM)
 def test_sqlite(clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case

@@ -348,7 +348,7 @@ SNIPPETS += [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(POLICY)), st.integers(0, 12), st.sampled_from(SNIPPETS)), min_size=1, max_size=3

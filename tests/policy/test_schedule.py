@@ -46,7 +46,7 @@ def test_where_clocks_change() -> None:
     assert told(apia, "2011-12-29", "2012-01-01") == ["2011-12-29T13:00", "2011-12-30T13:00", "2011-12-31T13:00"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(["day", "week", "month"]),
     st.integers(0, 23),
@@ -74,7 +74,7 @@ def test_against_a_walk_over_the_clock(every: str, hour: int, zone: str, minute:
     assert found == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 400))
 def test_parts_of_a_time_add_up(a: int, b: int, c: int) -> None:
     """What is recorded in between changes nothing: the versions of a time are those of its parts."""

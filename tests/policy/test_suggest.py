@@ -210,7 +210,7 @@ NAMES = st.text(string.ascii_letters + "_ :#{}[],?'\"\\\n\t\u2028é.-0", min_siz
 KINDS = st.sampled_from([BIGINT, TEXT, DOUBLE, MONEY, DAY, INSTANT, FLAG, None])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(NAMES, st.dictionaries(NAMES, KINDS, min_size=1, max_size=4), min_size=1, max_size=4), st.data())
 def test_whatever_tables_are_called_the_text_says_nothing_else(
     tables: dict[str, dict[str, Physical | None]], data: st.DataObject

@@ -206,7 +206,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(expression=expressions())
 def test_random_expressions(expression: str, engines: Engines, hostile: Data) -> None:
     check(expression, engines, hostile)

@@ -124,7 +124,7 @@ def possible() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(condition=_conditions())
 def test_groups_are_those_that_the_condition_may_let_through(
     condition: str, dataset: Dataset, possible: duckdb.DuckDBPyConnection

@@ -123,7 +123,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(PIECES, max_size=7).map("".join), st.text("abA1_", max_size=5))
 def test_what_is_read_is_what_the_pattern_says(pattern: str, text: str) -> None:
     found = choices(pattern, whole=False)
