@@ -20,6 +20,8 @@ from tests.oracles.questions import Aggregated, Asked, plan, written
 from tests.oracles.test_infinite import differences, silence
 from tests.oracles.worlds import LOOSE_PEOPLE, generate, units, without
 
+pytestmark = pytest.mark.audit
+
 NEIGHBOURS = (
     written("SELECT COUNT(*) FROM visit"),
     written("SELECT SUM(cost) FROM visit"),

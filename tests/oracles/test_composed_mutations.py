@@ -31,6 +31,8 @@ from tests.oracles.sqlite import differences, loaded
 from tests.oracles.test_infinite import shown
 from tests.oracles.worlds import Data, Row, without
 
+pytestmark = pytest.mark.audit
+
 OTHERS = range(2, 22)
 
 

@@ -30,6 +30,8 @@ from tests.oracles.questions import Aggregated, Asked, plan, written
 from tests.oracles.test_infinite import differences
 from tests.oracles.worlds import DIRTY_PEOPLE, READINGS, Data, World, generate, units, without, without_row
 
+pytestmark = pytest.mark.audit
+
 NEIGHBOURS = {
     DIRTY_PEOPLE: (
         written("SELECT COUNT(*) FROM person"),

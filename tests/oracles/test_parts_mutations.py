@@ -22,6 +22,8 @@ from tests.oracles.questions import Aggregated, Asked, plan, written
 from tests.oracles.test_infinite import differences, silence
 from tests.oracles.worlds import DIRTY_PEOPLE, generate, units, without
 
+pytestmark = pytest.mark.audit
+
 NEIGHBOURS = tuple(
     written(sql)
     for sql in (
