@@ -16,7 +16,7 @@ from mechanisms.intervals import MAX_CONFIDENCE, Ends, half_width, ratio_interva
 from mechanisms.noise import Noise
 from mechanisms.tails import Floats
 
-TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of the declared bounds stands there."
+TOO_SMALL = "in some groups the noisy number of rows is below one; the middle of its bounds stands there."
 UNDEFINED = (
     "in some groups there are fewer than two rows, or no variation, by the noisy numbers; zero stands there, "
     "and for an intercept the mean of y."

@@ -20,9 +20,8 @@ class Watchdog:
     """While entered, calls ``interrupt`` once the deadline has passed or ``cancel`` was called, until it is left.
 
     It repeats itself because an interrupt that arrives before the driver began the statement is forgotten by most
-    drivers. ``interrupt`` is given the seconds since it was first due; it must not raise nor wait for
-    long. ``fired`` tells
-    afterwards whether a failure was the watchdog's doing.
+    drivers. ``interrupt`` is given the seconds since it was first due; it must not raise nor wait for long. ``fired``
+    tells afterwards whether a failure was the watchdog's doing.
     """
 
     def __init__(self, deadline: float, interrupt: Callable[[float], None]) -> None:

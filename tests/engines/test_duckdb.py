@@ -356,7 +356,7 @@ def test_macros_that_redefine_functions_are_refused(path: Path) -> None:
 def test_time_zone_of_the_machine_does_not_matter(path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from gateway.engines.base import Limits; "
-        "from gateway.engines.duckdb import LARGEST_KEPT, DuckdbEngine; engine = DuckdbEngine(Path(sys.argv[1]))\n"
+        "from gateway.engines.duckdb import DuckdbEngine; engine = DuckdbEngine(Path(sys.argv[1]))\n"
         "with engine.session(Limits(30)) as session: "
         "print(session.fetch(\"SELECT current_setting('TimeZone') AS z\").column(0)[0])"
     )

@@ -99,8 +99,9 @@ def facts(relation: Relation, dataset: Dataset) -> Facts:
             return _projected(columns, facts(source, dataset))
         case Join(kind, left, right, on):
             found = joined(kind, facts(left, dataset), facts(right, dataset), () if on is None else (on,))
-            filters = kind == "inner" and on is not None
-            return replace(found, columns=narrowed(found.columns, on)) if filters and on is not None else found
+            if kind != "inner" or on is None:
+                return found
+            return replace(found, columns=narrowed(found.columns, on))
         case SemiJoin(left):
             return facts(left, dataset)
         case Lookup(left, right, _, _, aggregates):
