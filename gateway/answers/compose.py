@@ -13,13 +13,15 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from gateway import wire
 from gateway.answers.consistent import consistent
-from gateway.answers.estimates import Released, released
+from gateway.answers.estimated import Intervals, pairs
+from gateway.answers.estimates import Column, Released, released
 from gateway.answers.nonnegative import WARNING, held, names
-from gateway.answers.repeated import UNTOLD, Intervals, repeated_intervals
+from gateway.answers.repeated import UNTOLD, repeated_intervals
 from gateway.noisy import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
@@ -83,7 +85,7 @@ def compose(
     parts = plain(plan.query)
     if parts is not None:
         shown_one = found[plan.query.releases.index(parts.release)]
-        columns: Mapping[str, Sequence[Any]] = _picked(parts, shown_one)
+        columns: Mapping[str, Column] = _picked(parts, shown_one)
     else:
         columns = _computed(sandbox, plan, found, publics, most_groups + 1)
     outputs = plan.query.columns
@@ -102,7 +104,7 @@ def compose(
         for column in outputs
         if column.interval is not None
     }
-    derived = {column: columns[column.column] for column in outputs if is_derived(plan.query, column)}
+    derived = {column: _listed(columns[column.column]) for column in outputs if is_derived(plan.query, column)}
     if derived:
         told = repeated_intervals(plan, found, publics, sandbox, confidence, derived, non_negative=non_negative)
         warnings += [f"{column.name}: {UNTOLD}" for column in derived if column.name not in told]
@@ -118,15 +120,20 @@ def compose(
     )
 
 
-def _intervals(lows: Sequence[float | None], highs: Sequence[float | None]) -> Intervals:
-    return [None if low is None or high is None else (low, high) for low, high in zip(lows, highs, strict=True)]
+def _intervals(lows: Column, highs: Column) -> Intervals:
+    """Return the ends of intervals two by two; an end that no sandbox could tell is NULL, and NaN here."""
+    return pairs(np.asarray(lows, dtype=np.float64), np.asarray(highs, dtype=np.float64))
 
 
 _AS_IT_IS: Final = frozenset({int, str, bool, NoneType})
 
 
-def _column(values: Sequence[Any], column: OutputColumn) -> list[wire.JsonValue]:
+def _column(values: Column, column: OutputColumn) -> list[wire.JsonValue]:
     """Return a column as JSON; of the types that JSON has too, nothing is asked value by value."""
+    if isinstance(values, np.ndarray):
+        exact = values.dtype != np.float64 or (column.type != "integer" and bool(np.isfinite(values).all()))
+        found: list[Any] = values.tolist()
+        return found if exact else [_shown(value, column) for value in found]
     types = set(map(type, values))
     plain_floats = types == {float} and column.type != "integer" and all(map(math.isfinite, values))
     if plain_floats or types <= _AS_IT_IS:
@@ -145,26 +152,38 @@ def _shown(value: Any, column: OutputColumn) -> wire.JsonValue:
     return json_value(value)
 
 
-def _picked(parts: Plain, found: Released) -> dict[str, list[Any]]:
+def _picked(parts: Plain, found: Released) -> dict[str, Column]:
     """Return the columns of the answer after plain ordering and cutting."""
     columns = found.columns
+    if parts.sort is None:
+        return {name: columns[source] for name, source in parts.columns}
     numbers = list(range(len(found.table.keys)))
-    if parts.sort is not None:
-        for ordering in reversed(parts.sort.order):
-            assert isinstance(ordering.by, Ref)
-            column = columns[ordering.by.name]
-            present = [number for number in numbers if column[number] is not None]
-            absent = [number for number in numbers if column[number] is None]
-            present.sort(key=lambda number, column=column: column[number], reverse=ordering.descending)  # type: ignore[misc]
-            numbers = absent + present if ordering.nulls_first else present + absent
-        end = None if parts.sort.limit is None else parts.sort.offset + parts.sort.limit
-        numbers = numbers[parts.sort.offset : end]
-    return {name: [columns[source][number] for number in numbers] for name, source in parts.columns}
+    for ordering in reversed(parts.sort.order):
+        assert isinstance(ordering.by, Ref)
+        column = _listed(columns[ordering.by.name])
+        present = [number for number in numbers if column[number] is not None]
+        absent = [number for number in numbers if column[number] is None]
+        present.sort(key=lambda number, column=column: column[number], reverse=ordering.descending)  # type: ignore[misc]
+        numbers = absent + present if ordering.nulls_first else present + absent
+    end = None if parts.sort.limit is None else parts.sort.offset + parts.sort.limit
+    numbers = numbers[parts.sort.offset : end]
+    return {name: _taken(columns[source], numbers) for name, source in parts.columns}
+
+
+def _listed(column: Column) -> Sequence[Any]:
+    """Return a column's values to be compared; None for the ends of what nothing bounds."""
+    if not isinstance(column, np.ndarray):
+        return column
+    return [None if value != value else value for value in column.tolist()]
+
+
+def _taken(column: Column, numbers: list[int]) -> Column:
+    return column[numbers] if isinstance(column, np.ndarray) else [column[number] for number in numbers]
 
 
 def _computed(
     sandbox: Sandbox, plan: Plan, noisy: Sequence[Released], publics: Sequence[pa.Table], most: int
-) -> dict[str, list[Any]]:
+) -> dict[str, Column]:
     """Return the columns of the answer that the SELECT over noisy tables and public rows gives."""
     if plan.whole:
         [result] = publics

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.answers.estimated import Estimated, bounded, stepped
+from gateway.answers.estimated import Estimated, bounded, integers, stepped
 from gateway.answers.estimates import Released
+from gateway.answers.exact import Whole, quotients, whole
 from gateway.answers.moments import weighted
 from gateway.sql.planning.errors import Terms
 from gateway.sql.planning.margins import Family, families, mean_of, means
@@ -37,9 +38,8 @@ def consistent(planned: Sequence[PlannedRelease], found: Sequence[Released], con
         shown = _rounded(family, values)
         for member, (place, name) in enumerate(family.members):
             width = family.width(member, planned, confidence)
-            centres = values[member].reshape(-1).tolist()
-            intervals = tuple((centre - width, centre + width) for centre in centres)
-            estimates[place][name] = Estimated(shown[member], intervals, None)
+            centres = values[member].reshape(-1)
+            estimates[place][name] = Estimated(shown[member], centres - width, centres + width, None)
     for family in means(planned):
         if not is_whole(family, found):
             continue
@@ -109,27 +109,26 @@ def _unrounded(found: Released, name: str) -> Floats:
 
 
 def _sums(found: Released, terms: Terms) -> Floats:
-    columns = dict(zip(found.planned.integers, zip(*found.table.measures, strict=True), strict=True))
-    sums, below = weighted(terms, columns)
-    return np.array([[total / below] for total in sums], dtype=np.float64)
+    return quotients(*weighted(terms, integers(found.planned, found.table))).reshape(-1, 1)
 
 
-def _rounded(family: Family, values: Sequence[Floats]) -> list[tuple[int | float, ...]]:
+def _rounded(family: Family, values: Sequence[Floats]) -> list[Whole | Floats]:
     """Return estimates on the grid of what they count or sum up, so that nested tables still add up."""
     step = family.step
     if step is None:
-        return [tuple(table.reshape(-1).tolist()) for table in values]
+        return [table.reshape(-1) for table in values]
     turned = [
         _turned(family, table / float(step), order, back=False)
         for table, order in zip(values, family.orders, strict=True)
     ]
-    whole = family.design.whole(turned)
-    if whole is None:
-        whole = [np.round(table.reshape(-1)) for table in turned]
+    steps = family.design.whole(turned)
+    if steps is None:
+        steps = [np.round(table.reshape(-1)) for table in turned]
     back = [
         _turned(family, table.reshape(-1, 1), order, back=True).reshape(-1)
-        for table, order in zip(whole, family.orders, strict=True)
+        for table, order in zip(steps, family.orders, strict=True)
     ]
     return [
-        stepped([int(steps) * step.numerator for steps in table.tolist()], step.denominator, step) for table in back
+        stepped(whole([int(each) * step.numerator for each in table.tolist()]), step.denominator, step)
+        for table in back
     ]

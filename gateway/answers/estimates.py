@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from gateway.answers.estimated import Estimated, estimate
+from gateway.answers.exact import Whole
 from gateway.noisy import NoisyTable
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.planning.plan import PlannedRelease
 from gateway.sql.tables import ends_of
 from gateway.sql.writing.post import ROW
+from mechanisms.tails import Floats
+
+Column: TypeAlias = Sequence[Any] | Whole | Floats
+"""Keys as they are, or numbers as an array."""
 
 _ARROW: dict[Kind, pa.DataType] = {
     "integer": pa.int64(),
@@ -36,24 +42,27 @@ class Released:
     estimates: dict[str, Estimated]
 
     @property
-    def columns(self) -> dict[str, Sequence[Any]]:
+    def columns(self) -> dict[str, Column]:
         """The columns by name: keys, estimates, and the ends of their intervals beside them."""
-        found: dict[str, Sequence[Any]] = {
+        found: dict[str, Column] = {
             key.name: [values[index] for values in self.table.keys] for index, key in enumerate(self.planned.keys)
         }
         for name, estimated in self.estimates.items():
-            found[name] = estimated.values
-            for which, end in enumerate(ends_of(name)):
-                found[end] = [None if interval is None else interval[which] for interval in estimated.intervals]
+            columns = (estimated.values, estimated.low, estimated.high)
+            found |= zip((name, *ends_of(name)), columns, strict=True)
         return found
 
     @property
     def arrow(self) -> pa.Table:
         """The table for the sandbox, its rows numbered in canonical order; noisy numbers are doubles there."""
         kinds = {key.name: key.kind for key in self.planned.keys}
-        columns: dict[str, pa.Array[Any]] = {ROW: pa.array(range(len(self.table.keys)), type=pa.int64())}
+        columns: dict[str, pa.Array[Any]] = {ROW: pa.array(np.arange(len(self.table.keys), dtype=np.int64))}
         for name, values in self.columns.items():
-            kind = kinds.get(name, "float")
+            if isinstance(values, np.ndarray):
+                # where nothing bounds a value, its ends are NaN here, and NULL there
+                columns[name] = pa.array(values.astype(np.float64), from_pandas=True)
+                continue
+            kind = kinds[name]
             found = [_float(value) for value in values] if kind in ("float", "decimal") else values
             columns[name] = pa.array(found, type=_ARROW[kind])
         return pa.table(columns)

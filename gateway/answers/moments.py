@@ -8,12 +8,13 @@ not vary where they would have to, zero stands for the statistic, and for an int
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from gateway.answers.exact import Whole, combined, quotients
 from gateway.sql.planning.plan import Moments, Variable
 from mechanisms import firstorder
 from mechanisms.intervals import ratio_intervals
@@ -22,17 +23,18 @@ from mechanisms.noise import Noise
 from mechanisms.tails import Floats
 
 Terms = tuple[tuple[str, Fraction], ...]
-Columns = Mapping[str, Sequence[int]]
+Columns = Mapping[str, Whole]
 """The noisy integers of each measure, group by group."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Statistic:
-    """A statistic of each group; an interval is None where nothing bounds it; zero stands where it is ``undefined``."""
+    """A statistic of each group, and its ends, NaN where nothing bounds it; zero stands where it is ``undefined``."""
 
-    values: tuple[float, ...]
-    intervals: tuple[tuple[float, float] | None, ...]
-    undefined: tuple[bool, ...]
+    values: Floats
+    low: Floats
+    high: Floats
+    undefined: Flags
 
 
 def statistic(moments: Moments, columns: Columns, noises: Mapping[str, Noise], confidence: float) -> Statistic:
@@ -96,33 +98,20 @@ def moment_terms(moments: Moments) -> dict[str, Terms]:
     return {name: found for name, found in terms.items() if found}
 
 
-def weighted(terms: Terms, columns: Columns) -> tuple[list[int], int]:
-    """Return the weighted sum of each group, exactly, as whole numbers over one denominator.
-
-    Whole numbers throughout, since a fraction for each group takes longer than its noise; ``/`` of two of them is the
-    nearest double, as it is of a fraction.
-    """
+def weighted(terms: Terms, columns: Columns) -> tuple[Whole, int]:
+    """Return the weighted sum of each group, exactly, as whole numbers over one denominator."""
     below = math.lcm(*(weight.denominator for _, weight in terms))
-    (first, start), *rest = [(int(weight * below), columns[name]) for name, weight in terms]
-    sums = [first * value for value in start]
-    for factor, column in rest:
-        sums = [total + factor * value for total, value in zip(sums, column, strict=True)]
-    return sums, below
+    return combined(*((int(weight * below), columns[name]) for name, weight in terms)), below
 
 
 def noisy_moments(moments: Moments, columns: Columns, noises: Mapping[str, Noise]) -> Noisy:
     """Return the moments as doubles: sums are exact until here."""
     terms = moment_terms(moments)
     return Noisy(
-        {name: doubles(*weighted(found, columns)) for name, found in terms.items()},
+        {name: quotients(*weighted(found, columns)) for name, found in terms.items()},
         {name: tuple((key, float(weight)) for key, weight in found) for name, found in terms.items()},
         noises,
     )
-
-
-def doubles(sums: list[int], below: int) -> Floats:
-    """Return quotients of whole numbers as the doubles that are nearest."""
-    return np.array([total / below for total in sums], dtype=np.float64)
 
 
 def _of_y(moments: Moments) -> Variable:
@@ -244,9 +233,6 @@ def _squared(found: Estimates) -> Estimates:
 
 
 def _shown(found: Estimates) -> Statistic:
-    ends = zip(found.low.tolist(), found.high.tolist(), strict=True)
-    return Statistic(
-        tuple(found.value.tolist()),
-        tuple((low, high) if np.isfinite(low) and np.isfinite(high) else None for low, high in ends),
-        tuple(found.undefined.tolist()),
-    )
+    bounded = np.isfinite(found.low) & np.isfinite(found.high)
+    low, high = (np.where(bounded, end, np.nan) for end in (found.low, found.high))
+    return Statistic(found.value, low, high, found.undefined)

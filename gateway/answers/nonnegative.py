@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from gateway.answers.estimated import Estimated
 from gateway.answers.estimates import Released
 from gateway.sql.algebra import Aggregate
@@ -45,8 +47,5 @@ def held(found: Sequence[Released]) -> list[Released]:
 
 
 def _held(found: Estimated) -> Estimated:
-    return Estimated(
-        tuple(max(value, 0) for value in found.values),
-        tuple(None if ends is None else (max(ends[0], 0.0), max(ends[1], 0.0)) for ends in found.intervals),
-        found.sparse,
-    )
+    values, low, high = (np.maximum(each, 0) for each in (found.values, found.low, found.high))
+    return Estimated(values, low, high, found.sparse)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from gateway.answers.consistent import add_up, is_whole, ratio
+from gateway.answers.estimated import Intervals
 from gateway.answers.estimates import Released
 from gateway.answers.moments import moment_terms, noiseless
 from gateway.answers.nonnegative import names
@@ -36,8 +37,6 @@ log = logging.getLogger("discreet.query")
 
 MOST_CELLS = 400_000
 """Rows of noisy and public tables, over all worlds, that one answer's intervals may take."""
-
-Intervals = list[tuple[float, float] | None]
 
 UNTOLD = "no interval: it rests on too many groups, on too high a confidence, or on what has none."
 
@@ -92,7 +91,7 @@ class Repeated:
         taken = arrow.take(np.repeat(np.arange(rows), worlds))
         columns: dict[str, Any] = {name: taken.column(name) for name in arrow.column_names}
         for name, _ in released.planned.estimators:
-            values = np.array(released.estimates[name].values, dtype=np.float64).reshape(rows, 1)
+            values = released.estimates[name].values.astype(np.float64).reshape(rows, 1)
             again = np.concatenate([values, made[name][:, 1:]], axis=1)
             columns[name] = again.reshape(-1)
             for end in ends_of(name):

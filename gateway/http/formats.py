@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -30,7 +31,6 @@ Piece: TypeAlias = bytes | memoryview
 Row = TypeVar("Row")
 
 _PROBLEM: Final = "application/problem+json"
-_INT64: Final = range(-(2**63), 2**63)
 
 
 def negotiate(accept: Sequence[str]) -> Format:
@@ -147,7 +147,8 @@ def _arrow(answer: QueryResponse) -> Iterator[Piece]:
 
     All columns are made before the first of them is sent.
     """
-    arrays = [_array(column, [row[place] for row in answer.rows]) for place, column in enumerate(answer.columns)]
+    values = zip(*answer.rows, strict=True) if answer.rows else [()] * len(answer.columns)
+    arrays = [_array(column, each) for column, each in zip(answer.columns, values, strict=True)]
     fields = [pa.field(column.name, array.type) for column, array in zip(answer.columns, arrays, strict=True)]
     metadata: dict[bytes | str, bytes | str] = {
         b"discreet": to_json(answer.model_copy(update={"rows": []}), inf_nan_mode="null")
@@ -164,10 +165,15 @@ def _messages(rows: pa.RecordBatch) -> Iterator[Piece]:
 
 
 def _array(column: Column, values: Sequence[JsonValue]) -> pa.Array[Any]:
-    if column.type == "integer" and any(
-        type(value) is not int or value not in _INT64 for value in values if value is not None
-    ):
+    """Return a column as its type has it; what is of that type already is read as a whole."""
+    kinds = set(map(type, values)) - {type(None)}
+    if column.type == "integer":
+        if kinds <= {int}:
+            with suppress(OverflowError):  # beyond 64 bits
+                return pa.array(values, pa.int64())
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if kinds <= _PLAIN[column.type]:
+        return pa.array(values, _ARROW[column.type])
     return pa.array([None if value is None else _READ[column.type](value) for value in values], _ARROW[column.type])
 
 
@@ -179,8 +185,14 @@ _ARROW: Final[Mapping[str, pa.DataType]] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
 }
+_PLAIN: Final[Mapping[str, frozenset[type]]] = {
+    "number": frozenset({float}),
+    "text": frozenset({str}),
+    "boolean": frozenset({bool}),
+    "date": frozenset(),
+    "timestamp": frozenset(),
+}
 _READ: Final[Mapping[str, Callable[[JsonValue], object]]] = {
-    "integer": lambda value: value,
     "number": lambda value: None if value is None else float(value),
     "text": str,
     "boolean": bool,

@@ -81,4 +81,5 @@ def ranks(world: World) -> Iterator[Figure]:
 def _rank(planned: PlannedRelease, tables: list[pa.Table], ordered: list[float]) -> float:
     """Return how many rows lie between one more answer and the middle."""
     [found] = estimate(planned, release(planned, *tables), 0.95).values()
-    return abs(sum(value < found.values[0] for value in ordered) - len(ordered) / 2)
+    told = float(found.values[0])
+    return abs(sum(value < told for value in ordered) - len(ordered) / 2)

@@ -58,7 +58,7 @@ def test_without_noise_it_is_exact(duckdbs: Bases, monkeypatch: pytest.MonkeyPat
     [planned] = asked(QUESTIONS[0]).releases
     [exact] = base.fetch("SELECT COUNT(*) AS n FROM visit WHERE person_id IS NOT NULL").column("n").to_pylist()
     drawn = release(planned, base.fetch(planned.sql))
-    assert estimate(planned, drawn, 0.95)["a0"].values == (exact,)
+    assert estimate(planned, drawn, 0.95)["a0"].values.tolist() == [exact]
 
 
 @pytest.mark.parametrize("sql", QUESTIONS)

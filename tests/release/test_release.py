@@ -78,18 +78,22 @@ per_query: {max_epsilon: 1}
 
 NOISE = Noise("laplace", 7.5)
 WEIGHTS = (Fraction(1, 3), Fraction(-7, 2**20), Fraction(10), Fraction(3, 100))
-INTEGERS = (0, 1, -1, 2**15, 3 * 2**62 + 1, -(10**30), 5, 150)
+SMALL = (0, 1, -1, 2**15, -(3**17), 5, 150)
+EDGES = (2**53 - 1, 2**53 + 1, -(2**53) - 3, 2**62 - 1, -(2**62), 2**63 - 1, -(2**63))
+LARGE = (0, 1, -1, 2**15, 3 * 2**62 + 1, -(10**30), 5, 150)
 
 
-@pytest.mark.parametrize("step", [None, Fraction(1), Fraction(1, 100), Fraction(2**7)])
-def test_estimates_are_what_fractions_say(step: Fraction | None) -> None:
+@pytest.mark.parametrize("integers", [SMALL, SMALL + EDGES[:3], SMALL + EDGES, LARGE], ids=len)
+@pytest.mark.parametrize("step", [None, Fraction(1), Fraction(1, 100), Fraction(2**7), Fraction(2**70)])
+def test_estimates_are_what_fractions_say(step: Fraction | None, integers: tuple[int, ...]) -> None:
     """Sums are whole numbers over one denominator; each value is the double that is nearest to the exact one."""
-    table = NoisyTable(tuple((n,) for n in range(64)), tuple((a, b) for a in INTEGERS for b in INTEGERS))
+    measures = tuple((a, b) for a in integers for b in integers)
+    table = NoisyTable(tuple((n,) for n in range(len(measures))), measures)
     for weight in WEIGHTS:
         terms, count = (("m0", weight), ("m1", Fraction(1, 2))), (("m1", Fraction(1, 3)),)
         mean = Mean(terms, count, Fraction(50), Fraction(-(10**40)), Fraction(10**40))
         found = estimate(estimated(("s", Linear(terms, step)), ("a", mean)), table, 0.95)
-        for place, (a, b) in enumerate(table.measures):
+        for place, (a, b) in enumerate(measures):
             exact, number = weight * a + Fraction(b, 2), Fraction(b, 3)
             stepped = exact if step is None else round(exact / step) * step
             whole = step is not None and step.denominator == 1
