@@ -17,7 +17,7 @@ from gateway.sql.compile import Question, compile_query
 from gateway.sql.planning.choose import Bounds, Price
 from gateway.sql.planning.clips import Wish
 from gateway.sql.planning.groups import Given
-from gateway.sql.planning.plan import Plan
+from gateway.sql.planning.plan import Plan, PlannedRelease
 from gateway.sql.reading.parse import TextLimits
 from mechanisms.loss import EPSILON_UNIT
 from tests.oracles.worlds import Col, Tab, World, quoted
@@ -137,6 +137,12 @@ def plan(
 def written(sql: str, mechanism: Mechanism = "laplace", groups: int | None = None) -> Asked:
     """A question written out."""
     return Asked("", mechanism=mechanism, groups=groups, text=sql)
+
+
+def release_of(sql: str, dataset: Dataset, mechanism: Mechanism = "laplace") -> PlannedRelease:
+    """The one release of a question written out."""
+    [found] = plan(written(sql, mechanism), dataset).releases
+    return found
 
 
 def questions(world: World) -> st.SearchStrategy[Asked]:

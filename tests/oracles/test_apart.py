@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.policy.model import Dataset
 from gateway.sql.planning import choose
-from gateway.sql.planning.plan import PlannedRelease
 from tests.oracles import neighbours
 from tests.oracles.databases import DuckdbDatabase, duckdb_dataset
-from tests.oracles.questions import Mechanism, plan, written
+from tests.oracles.questions import Mechanism, plan, release_of, written
 from tests.oracles.test_neighbours import RANDOM, SLOW
 from tests.oracles.worlds import Col, Data, Tab, World
 
@@ -57,11 +55,6 @@ PILED = (
 )
 
 
-def planned_of(sql: str, dataset: Dataset, mechanism: Mechanism = "gaussian") -> PlannedRelease:
-    [found] = plan(written(sql, mechanism), dataset).releases
-    return found
-
-
 @pytest.fixture(scope="module")
 def bases() -> Iterator[tuple[DuckdbDatabase, DuckdbDatabase]]:
     made = DuckdbDatabase(YEARLY), DuckdbDatabase(YEARLY)
@@ -82,7 +75,7 @@ def stays(random: Random, people: int) -> Data:
 
 @pytest.mark.parametrize("sql", SPREAD)
 def test_a_spread_over_groups_costs_its_root(sql: str) -> None:
-    planned = planned_of(sql, duckdb_dataset(YEARLY))
+    planned = release_of(sql, duckdb_dataset(YEARLY), "gaussian")
     block = planned.blocks[-1]
     rows = 3 if "IN (1, 2, 3)" in sql else 4
     assert all(rows * measure.linf == measure.l1 for measure in block.measures)
@@ -92,24 +85,26 @@ def test_a_spread_over_groups_costs_its_root(sql: str) -> None:
 
 @pytest.mark.parametrize("sql", PILED)
 def test_rows_that_may_meet_in_a_group_are_added(sql: str) -> None:
-    block = planned_of(sql, duckdb_dataset(YEARLY)).blocks[-1]
+    block = release_of(sql, duckdb_dataset(YEARLY), "gaussian").blocks[-1]
     assert all(measure.linf == measure.l1 for measure in block.measures)
 
 
 @pytest.mark.parametrize("other", [ANYHOW, WIDER], ids=str)
 def test_without_a_key_of_owner_and_group_rows_are_added(other: World) -> None:
-    block = planned_of(SPREAD[0], duckdb_dataset(other)).blocks[-1]
+    block = release_of(SPREAD[0], duckdb_dataset(other), "gaussian").blocks[-1]
     assert all(measure.linf == measure.l1 for measure in block.measures)
 
 
 def test_groups_bound_rows_where_nobody_declared_them() -> None:
-    planned = planned_of(SPREAD[0], duckdb_dataset(UNDECLARED), "laplace")
+    planned = release_of(SPREAD[0], duckdb_dataset(UNDECLARED))
     assert (planned.clip, planned.bounding.rows) == (None, 6)
-    assert planned_of("SELECT COUNT(*) FROM stay", duckdb_dataset(UNDECLARED)).clip is not None
+    assert release_of("SELECT COUNT(*) FROM stay", duckdb_dataset(UNDECLARED), "gaussian").clip is not None
 
 
 def test_noise_is_less_by_the_root() -> None:
-    spread, piled = (planned_of(SPREAD[0], duckdb_dataset(world)).blocks[-1].noise.scale for world in (YEARLY, ANYHOW))
+    spread, piled = (
+        release_of(SPREAD[0], duckdb_dataset(world), "gaussian").blocks[-1].noise.scale for world in (YEARLY, ANYHOW)
+    )
     assert spread == pytest.approx(piled / math.sqrt(4), rel=1e-9)
 
 

@@ -14,7 +14,7 @@ from gateway.sql.writing.dialects.postgres import PostgresWriter
 from gateway.sql.writing.dialects.writer import Writer
 from tests.oracles import neighbours
 from tests.oracles.databases import Bases, DuckdbDatabase, duckdb_dataset
-from tests.oracles.questions import Mechanism, plan, written
+from tests.oracles.questions import Mechanism, plan, release_of, written
 from tests.oracles.test_clip_mutations import rewritten
 from tests.oracles.worlds import LOOSE_PEOPLE, Col, Data, Tab, World, generate, units, without
 
@@ -45,7 +45,7 @@ SPREAD = World(
 
 
 def planned_of(sql: str, mechanism: Mechanism = "gaussian", world: World = LOOSE_PEOPLE) -> PlannedRelease:
-    [found] = plan(written(sql, mechanism), duckdb_dataset(world)).releases
+    found = release_of(sql, duckdb_dataset(world), mechanism)
     assert found.clip is not None
     return found
 

@@ -23,7 +23,7 @@ from mechanisms.above_threshold import AboveThreshold, price_search
 from mechanisms.loss import EPSILON_UNIT
 from mechanisms.noise import Noise, norm, price
 from tests.oracles.databases import duckdb_dataset
-from tests.oracles.questions import Mechanism, plan, written
+from tests.oracles.questions import Mechanism, plan, release_of, written
 from tests.oracles.worlds import LOOSE_PEOPLE
 
 
@@ -39,7 +39,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned_of(sql: str, dataset: Dataset, mechanism: Mechanism = "laplace") -> PlannedRelease:
-    [found] = plan(written(sql, mechanism), dataset).releases
+    found = release_of(sql, dataset, mechanism)
     assert found.clip is not None
     return found
 
@@ -213,7 +213,7 @@ def test_a_wide_product_of_declared_bounds_is_chosen_within_them(loose: Dataset)
     assert clip is not None
     assert clip.bounds[-1] == 1600
     for sql in (pairs.format("person"), "SELECT COUNT(*) FROM visit", joined.format("= i.visit_id")):
-        [planned] = plan(written(sql), declared).releases
+        planned = release_of(sql, declared)
         assert planned.clip is None
         assert planned.bounding.rows in (30, 40)
     few = replace(declared, tables=tuple(replace(t, max_rows_per_unit=31) for t in declared.tables))

@@ -20,7 +20,7 @@ from mechanisms.accounting import rho_of_epsilon
 from mechanisms.loss import EPSILON_UNIT
 from mechanisms.noise import Selection, price_selection
 from tests.oracles.databases import duckdb_dataset
-from tests.oracles.questions import plan, written
+from tests.oracles.questions import plan, release_of, written
 from tests.oracles.worlds import DIRTY_PEOPLE, KEYED_PEOPLE
 from tests.sql.shop import SHOP
 
@@ -39,11 +39,6 @@ def shop() -> Dataset:
     return duckdb_dataset(SHOP)
 
 
-def planned_of(sql: str, dataset: Dataset) -> PlannedRelease:
-    [found] = plan(written(sql), dataset).releases
-    return found
-
-
 def table(planned: PlannedRelease, rows: list[tuple[object, ...]]) -> pa.Table:
     """What the engine returns for a statement: keys, the bucket, and the one measure."""
     names = [key.label for key in planned.keys]
@@ -53,7 +48,7 @@ def table(planned: PlannedRelease, rows: list[tuple[object, ...]]) -> pa.Table:
 
 
 def test_a_quantile_alone_has_one_statement(shop: Dataset) -> None:
-    found = planned_of("SELECT status, MEDIAN(amount) FROM orders GROUP BY status", shop)
+    found = release_of("SELECT status, MEDIAN(amount) FROM orders GROUP BY status", shop)
     [part] = found.statements
     assert (found.sql, found.blocks) == ("", ())
     assert part.bounding.rows == 5
@@ -71,7 +66,7 @@ def test_a_quantile_alone_has_one_statement(shop: Dataset) -> None:
 def test_private_groups_pass_their_threshold_before_anything_is_drawn_for_them(
     shop: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = planned_of("SELECT channel, MEDIAN(amount), COUNT(DISTINCT status) FROM orders GROUP BY channel", shop)
+    found = release_of("SELECT channel, MEDIAN(amount), COUNT(DISTINCT status) FROM orders GROUP BY channel", shop)
     own, histogram, different = found.statements
     assert found.threshold is not None
     at = found.threshold.at
@@ -94,7 +89,7 @@ def test_private_groups_pass_their_threshold_before_anything_is_drawn_for_them(
 
 def test_quantiles_of_one_value_share_a_histogram_and_split_the_price(shop: Dataset) -> None:
     asked = "MEDIAN(amount), QUANTILE_DISC(amount, 0.5), QUANTILE_CONT(amount, 0.9), MIN(amount), COUNT(*)"
-    found = planned_of(f"SELECT {asked} FROM orders", shop)
+    found = release_of(f"SELECT {asked} FROM orders", shop)
     [part] = found.parts
     assert len(part.blocks) == 3  # of the median there is one draw, however it is spelt
     assert [block.loss.epsilon for block in part.blocks] == [EPSILON_UNIT // 4] * 3
@@ -136,7 +131,7 @@ def test_the_parts_cost_no_more_than_the_price(shop: Dataset, sql: str, mechanis
     ],
 )
 def test_how_many_values_one_person_adds(shop: Dataset, sql: str, most: int) -> None:
-    [part] = planned_of(sql, shop).statements
+    [part] = release_of(sql, shop).statements
     assert part.distinct is not None
     assert part.distinct.most == most
     [block] = part.blocks
@@ -151,7 +146,7 @@ def test_the_request_bounds_values_too(shop: Dataset) -> None:
 
 def test_one_enforced_row_a_person_adds_one_value() -> None:
     for world, how in ((KEYED_PEOPLE, "one_row"), (DIRTY_PEOPLE, "owners")):
-        [part] = planned_of("SELECT COUNT(DISTINCT city) FROM person", duckdb_dataset(world)).statements
+        [part] = release_of("SELECT COUNT(DISTINCT city) FROM person", duckdb_dataset(world)).statements
         assert part.bounding.how == how
         assert part.distinct is not None
         assert part.distinct.most == 1

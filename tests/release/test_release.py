@@ -18,7 +18,7 @@ from gateway.release import release
 from gateway.sql.planning.plan import Cell, Estimator, Linear, Mean, Measure, PlannedRelease
 from mechanisms.noise import Noise
 from tests.oracles.databases import duckdb_dataset
-from tests.oracles.questions import plan, written
+from tests.oracles.questions import release_of
 from tests.sql.shop import SHOP
 
 
@@ -28,13 +28,13 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_public_groups_appear_whatever_the_engine_returned() -> None:
-    [planned] = plan(written("SELECT status, COUNT(*) FROM orders GROUP BY status"), duckdb_dataset(SHOP)).releases
+    planned = release_of("SELECT status, COUNT(*) FROM orders GROUP BY status", duckdb_dataset(SHOP))
     rows = pa.table({"status": ["stolen", "paid"], "m0": pa.array([9, 4], pa.int64())})
     assert release(planned, rows) == NoisyTable((("open",), ("paid",), (None,)), ((0,), (4,), (0,)))
 
 
 def test_private_groups_appear_at_their_threshold_in_an_order_that_is_no_data() -> None:
-    [planned] = plan(written("SELECT channel, COUNT(*) FROM orders GROUP BY channel"), duckdb_dataset(SHOP)).releases
+    planned = release_of("SELECT channel, COUNT(*) FROM orders GROUP BY channel", duckdb_dataset(SHOP))
     assert planned.threshold is not None
     at = planned.threshold.at
     owners = {"z": at, "b": at - 1, "a": at + 1}
@@ -47,17 +47,17 @@ def test_private_groups_appear_at_their_threshold_in_an_order_that_is_no_data() 
 
 def test_a_group_that_comes_twice_is_an_error() -> None:
     """Were one row of two kept, the engine's order would say which."""
-    [planned] = plan(written("SELECT channel, COUNT(*) FROM orders GROUP BY channel"), duckdb_dataset(SHOP)).releases
+    planned = release_of("SELECT channel, COUNT(*) FROM orders GROUP BY channel", duckdb_dataset(SHOP))
     rows = pa.table({"channel": ["web", "web"], **{m.name: pa.array([1, 2], pa.int64()) for m in planned.measures}})
     with pytest.raises(ValueError, match="a group twice"):
         release(planned, rows)
-    [alone] = plan(written("SELECT COUNT(*) FROM users"), duckdb_dataset(SHOP)).releases
+    alone = release_of("SELECT COUNT(*) FROM users", duckdb_dataset(SHOP))
     with pytest.raises(ValueError, match="a group twice"):
         release(alone, pa.table({"m0": pa.array([1, 2], pa.int64())}))
 
 
 def test_a_measure_that_is_no_whole_number_is_refused() -> None:
-    [planned] = plan(written("SELECT COUNT(*) FROM users"), duckdb_dataset(SHOP)).releases
+    planned = release_of("SELECT COUNT(*) FROM users", duckdb_dataset(SHOP))
     with pytest.raises(ValueError, match="no whole number"):
         release(planned, pa.table({"m0": [1.5]}))
 
@@ -105,7 +105,7 @@ def test_estimates_are_what_fractions_say(step: Fraction | None, integers: tuple
 
 
 def estimated(*estimators: tuple[str, Estimator]) -> PlannedRelease:
-    [planned] = plan(written("SELECT COUNT(*), COUNT(DISTINCT channel) FROM orders"), duckdb_dataset(SHOP)).releases
+    planned = release_of("SELECT COUNT(*), COUNT(DISTINCT channel) FROM orders", duckdb_dataset(SHOP))
     measures = [Measure(name, "rows", Cell(None, "always", offset=1), Fraction(1), 1, 1, 1) for name in ("m0", "m1")]
     block = replace(planned.parts[0].blocks[0], measures=tuple(measures), noise=NOISE)
     return replace(planned, blocks=(block,), parts=(), estimators=estimators)

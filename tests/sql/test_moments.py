@@ -18,7 +18,7 @@ from tests.oracles.databases import (
     postgres_connection,
     postgres_dataset,
 )
-from tests.oracles.questions import plan, written
+from tests.oracles.questions import plan, release_of, written
 from tests.oracles.worlds import Data, Row
 from tests.sql.hostile import COLUMNS, HOSTILE
 from tests.sql.shop import SHOP
@@ -185,6 +185,6 @@ def test_a_format_that_is_data_is_refused() -> None:
 def test_months_as_texts_are_public_groups() -> None:
     bounded = "GREATEST(LEAST(day, DATE '2024-03-31'), DATE '2024-01-01')"
     asked = f"SELECT STRFTIME({bounded}, '%Y-%m'), COUNT(*) FROM orders WHERE day IS NOT NULL GROUP BY 1"
-    [found] = plan(written(asked), duckdb_dataset(SHOP)).releases
+    found = release_of(asked, duckdb_dataset(SHOP))
     assert found.threshold is None
     assert found.keys[0].values == ("2024-01", "2024-02", "2024-03", None)

@@ -18,10 +18,10 @@ from gateway.sql.inference import truth
 from gateway.sql.inference.images import IMAGES
 from gateway.sql.planning import possible as reading
 from gateway.sql.planning.groups import every
-from gateway.sql.planning.plan import Linear, Mean, PlannedRelease
+from gateway.sql.planning.plan import Linear, Mean
 from gateway.sql.planning.possible import MOST_ROWS
 from tests.oracles.databases import duckdb_dataset
-from tests.oracles.questions import plan, written
+from tests.oracles.questions import plan, release_of, written
 from tests.oracles.worlds import Col, Tab, World
 
 KINDS = ("ab", "b", "c")
@@ -71,13 +71,8 @@ def dataset() -> Dataset:
     return duckdb_dataset(WORLD)
 
 
-def asked(sql: str, dataset: Dataset) -> PlannedRelease:
-    [found] = plan(written(sql), dataset).releases
-    return found
-
-
 def groups(sql: str, dataset: Dataset) -> set[tuple[Value, ...]]:
-    found = asked(sql, dataset)
+    found = release_of(sql, dataset)
     assert found.public
     listed = every(found.keys, found.joint)
     assert len(set(listed)) == len(listed)
@@ -173,7 +168,7 @@ def test_many_combinations_are_not_listed(dataset: Dataset) -> None:
     """What stands together is listed in the bounded SQL: of more rows than it holds, all combinations are drawn for."""
     sql = "SELECT wide, small, kind, COUNT(*) FROM t WHERE wide < small * 17 AND {} GROUP BY wide, small, kind"
     assert len(groups(sql.format("small = 1"), dataset)) <= 100 * 4
-    found = asked(
+    found = release_of(
         "SELECT a.wide, b.wide, COUNT(*) FROM t a JOIN t b USING (who) WHERE a.wide < b.wide GROUP BY 1, 2", dataset
     )
     assert not any(len(each.rows) > MOST_ROWS for each in found.joint)
@@ -181,7 +176,7 @@ def test_many_combinations_are_not_listed(dataset: Dataset) -> None:
 
 def spread(sql: str, dataset: Dataset) -> list[Fraction]:
     """The bounds that a mean is held to."""
-    [mean] = [found for _, found in asked(sql, dataset).estimators if isinstance(found, Mean)]
+    [mean] = [found for _, found in release_of(sql, dataset).estimators if isinstance(found, Mean)]
     return [mean.lower, mean.upper]
 
 
@@ -208,7 +203,7 @@ def test_a_text_bounds_what_the_policy_does_not(dataset: Dataset) -> None:
 
 
 def test_a_text_that_bounds_too_many_groups_leaves_them_private(dataset: Dataset) -> None:
-    found = asked(
+    found = release_of(
         "SELECT who, vast, COUNT(*) FROM t WHERE who BETWEEN 1 AND 200 AND vast BETWEEN 1 AND 200 GROUP BY 1, 2",
         dataset,
     )
@@ -227,7 +222,7 @@ def test_narrower_bounds_cost_less_noise(dataset: Dataset) -> None:
     """A sum of values up to ten has a hundredth of the noise of one of values up to a thousand."""
 
     def scale(condition: str) -> Fraction:
-        found = asked(f"SELECT SUM(amount) FROM t{condition}", dataset)
+        found = release_of(f"SELECT SUM(amount) FROM t{condition}", dataset)
         [linear] = [each for _, each in found.estimators if isinstance(each, Linear)]
         return sum((abs(weight) * Fraction(found.noises[name].scale) for name, weight in linear.terms), Fraction(0))
 
@@ -237,7 +232,9 @@ def test_narrower_bounds_cost_less_noise(dataset: Dataset) -> None:
 def test_what_was_compared_is_not_null(dataset: Dataset) -> None:
     """One count serves rows and values where no row that is asked for lacks the value."""
     sql = "SELECT COUNT(*), AVG(amount) FROM t{}"
-    assert len(asked(sql.format(" WHERE amount >= 0"), dataset).integers) < len(asked(sql.format(""), dataset).integers)
+    assert len(release_of(sql.format(" WHERE amount >= 0"), dataset).integers) < len(
+        release_of(sql.format(""), dataset).integers
+    )
 
 
 def test_conditions_over_the_same_keys_are_read_once(dataset: Dataset) -> None:
@@ -245,7 +242,7 @@ def test_conditions_over_the_same_keys_are_read_once(dataset: Dataset) -> None:
     conditions = " AND ".join(f"(a.wide <> b.wide OR a.amount = {at})" for at in range(200))
     sql = f"SELECT a.wide, b.small, COUNT(*) FROM t a JOIN t b USING (who) WHERE {conditions} GROUP BY 1, 2"
     with patch.object(reading, "let_through", wraps=truth.let_through) as read:
-        asked(sql, dataset)
+        release_of(sql, dataset)
     assert read.call_count < 20
 
 

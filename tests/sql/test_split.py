@@ -10,7 +10,7 @@ from gateway.sql.planning.errors import log_error
 from gateway.sql.planning.plan import PlannedRelease
 from mechanisms.noise import Noise
 from tests.oracles.databases import duckdb_dataset
-from tests.oracles.questions import Mechanism, plan, written
+from tests.oracles.questions import Mechanism, plan, release_of, written
 from tests.sql.shop import SHOP
 
 QUESTIONS = (
@@ -22,8 +22,7 @@ QUESTIONS = (
 
 
 def planned(sql: str, mechanism: Mechanism = "laplace") -> PlannedRelease:
-    [found] = plan(written(sql, mechanism), duckdb_dataset(SHOP)).releases
-    return found
+    return release_of(sql, duckdb_dataset(SHOP), mechanism)
 
 
 def scored(found: PlannedRelease, factors: list[float]) -> float:
