@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -9,12 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from gateway import admin
+from gateway.http import serve as serving
 from gateway.settings import Settings
-from tests.http.world import make_data
+from tests.http.world import make_data, rote
 
 PROGRAM = """
 from gateway.http.serve import serve
@@ -76,6 +82,45 @@ def test_it_serves_says_nothing_of_itself_and_ends_when_told(tmp_path: Path) -> 
     assert '"route": "/v1/budget"' in said
     assert "Zebulon" not in said
     assert "Traceback" not in said
+
+
+def test_the_server_is_told_to_say_nothing_of_itself_and_to_bound_heads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever parsers are installed: the one that uvicorn takes by itself, where it is, gathers heads without end."""
+    settings = Settings(home=tmp_path / "home")
+    admin.init(settings)
+    given: dict[str, Any] = {}
+    frozen: list[int] = []
+
+    def run(_app: FastAPI, **named: Any) -> None:
+        given.update(named)
+        frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(serving, "configure_logging", lambda _level: None)  # of the tests' own process
+    monkeypatch.setattr(serving, "leave_out_pandas", lambda: None)
+    monkeypatch.setattr(uvicorn, "run", run)
+    serving.serve(settings, rote)
+    assert frozen[0] > 10_000
+    assert given == {
+        "host": settings.host,
+        "port": settings.port,
+        "log_level": settings.log_level,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "http": "h11",
+    }
+
+
+def test_what_lives_on_is_not_searched_for_garbage_while_a_block_runs() -> None:
+    assert gc.get_freeze_count() == 0
+    with serving.settled():
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ValueError, match="torn"), serving.settled():
+        raise ValueError("torn")
+    assert gc.get_freeze_count() == 0
 
 
 def test_it_does_not_start_without_a_home(tmp_path: Path) -> None:

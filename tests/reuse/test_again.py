@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,15 @@ import pytest
 
 from budget.records import Record
 from gateway import admin
+from gateway import execution as executing
+from gateway import query as asking
 from gateway.errors import BudgetExhausted, Conflict, Forbidden
+from gateway.execution import Execution, Settled
+from gateway.noisy import NoisyTable, decode
 from gateway.quantum import pause
-from gateway.service import EnginePool
+from gateway.reuse.reading import seal
+from gateway.service import EnginePool, Service
+from gateway.sql.planning.plan import Plan
 from tests.reuse.world import World, world
 
 GROUPED = "SELECT sex, COUNT(*) AS n, AVG(income) AS pay FROM person WHERE age > 30 GROUP BY sex"
@@ -236,6 +243,46 @@ def test_a_retry_of_what_was_just_answered_finds_it(tmp_path: Path) -> None:
     with world(tmp_path, latency_quantum_ms=300) as here:
         first = here.ask(GROUPED, 0.5, key="k")
         assert here.ask(GROUPED, 0.5, key="k").rows == first.rows
+
+
+def test_what_another_execution_settled_first_is_what_everybody_is_told(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who drew second throws that away: were it told once, noise could be drawn until it is liked."""
+    settle = executing._settle
+
+    def second(service: Service, execution: Execution, payload: bytes) -> None:
+        others = [
+            replace(table, measures=tuple(tuple(number + 10**6 for number in row) for row in table.measures))
+            for table in decode(execution.plan, payload)
+        ]
+        settle(service, execution, seal(execution.plan, others, execution.asked))
+        settle(service, execution, payload)
+
+    monkeypatch.setattr(executing, "_settle", second)
+    told = here.ask("SELECT sex, COUNT(*) AS n FROM person GROUP BY sex", 0.5, key="k", use_cache=False)
+    rows: list[list[Any]] = told.rows
+    assert all(10**6 < number < 10**6 + 10**5 for _, number in rows)
+    monkeypatch.undo()
+    assert here.ask("SELECT sex, COUNT(*) AS n FROM person GROUP BY sex", 0.5, key="k", use_cache=False).rows == rows
+    assert here.spent() == 0.5
+
+
+def test_what_was_just_drawn_is_told_where_it_is_what_stands() -> None:
+    plan = cast("Plan", SimpleNamespace())
+    table = NoisyTable(((),), ((7,),))
+    settled = Settled(b"drawn", (table,))
+
+    def record(payload: bytes | None) -> Record:
+        return cast("Record", SimpleNamespace(outcome=SimpleNamespace(payload=payload)))
+
+    found = asking._just(plan, record(b"drawn"), settled)
+    assert found is not None
+    assert (found.plan, found.tables) == (plan, (table,))
+    assert asking._just(plan, record(b"another's"), settled) is None
+    assert asking._just(plan, record(None), settled) is None
+    assert asking._just(plan, record(b"drawn"), None) is None
+    assert asking._just(plan, cast("Record", SimpleNamespace(outcome=None)), settled) is None
 
 
 @pytest.mark.parametrize(("age_ms", "settled", "waits"), [(20, None, 80), (130, 50, 0), (70, 50, 30), (130, 120, 70)])
