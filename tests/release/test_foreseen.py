@@ -98,7 +98,7 @@ def _returned(planned: PlannedRelease, random: Random | None) -> pa.Table:
     groups = every(planned.keys, planned.joint)
     labels = [key.label for key in planned.keys]
     if planned.histogram is not None:
-        groups = tuple((*group, bucket) for group in groups for bucket in (0, 3))
+        groups = [(*group, bucket) for group in groups for bucket in (0, 3)]
         labels.append(planned.histogram.label)
     some = [] if random is None else random.sample(groups, random.randint(0, len(groups)))
     columns = dict(zip(labels, zip(*some, strict=True) if some else [()] * len(labels), strict=True))

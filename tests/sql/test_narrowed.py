@@ -164,14 +164,33 @@ def test_one_key(sql: str, values: set[Value], dataset: Dataset) -> None:
     assert groups(sql, dataset) == {(value,) for value in values}
 
 
-def test_many_combinations_are_not_listed(dataset: Dataset) -> None:
-    """What stands together is listed in the bounded SQL: of more rows than it holds, all combinations are drawn for."""
-    sql = "SELECT wide, small, kind, COUNT(*) FROM t WHERE wide < small * 17 AND {} GROUP BY wide, small, kind"
-    assert len(groups(sql.format("small = 1"), dataset)) <= 100 * 4
-    found = release_of(
-        "SELECT a.wide, b.wide, COUNT(*) FROM t a JOIN t b USING (who) WHERE a.wide < b.wide GROUP BY 1, 2", dataset
-    )
-    assert not any(len(each.rows) > MOST_ROWS for each in found.joint)
+PAIRS = (
+    "SELECT a.wide, b.wide, COUNT(*) FROM t a JOIN t b USING (who)"
+    " WHERE (a.wide < {0} AND b.wide < {0}) OR (a.wide > {1} AND b.wide > {1}) GROUP BY 1, 2"
+)
+
+
+@pytest.mark.parametrize(("below", "above"), [(40, 59), (23, 76), (20, 89)])
+def test_many_combinations_are_not_listed(below: int, above: int, dataset: Dataset) -> None:
+    """What stands together is listed in the bounded SQL: of more rows than it holds, all combinations are drawn for.
+
+    3,200 and 1,058 are more, and half of what the values make; 500 are not, but more than half of 30 * 30.
+    """
+    found = release_of(PAIRS.format(below, above), dataset)
+    values = {*range(below), *range(above + 1, 100)}
+    assert found.joint == ()
+    assert [key.values for key in found.keys] == [(*sorted(values),)] * 2
+    assert len(every(found.keys, found.joint)) == len(values) ** 2
+
+
+@pytest.mark.parametrize(("below", "above"), [(20, 79), (22, 77), (1, 98)])
+def test_few_combinations_are_listed(below: int, above: int, dataset: Dataset) -> None:
+    low, high = range(below), range(above + 1, 100)
+    rows = {*product(low, low), *product(high, high)}
+    assert len(rows) <= MOST_ROWS
+    found = release_of(PAIRS.format(below, above), dataset)
+    assert [set(each.rows) for each in found.joint] == [rows]
+    assert groups(PAIRS.format(below, above), dataset) == rows
 
 
 def spread(sql: str, dataset: Dataset) -> list[Fraction]:
