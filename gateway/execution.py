@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
@@ -102,7 +102,7 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
             continue
         execution.submission.check()
         ready = source.ready(place, found)
-        with _foreseen(ready) as foreseen:
+        with _foreseen(service.drawing, ready) as foreseen:
             tables = [session.fetch(statement.sent) for statement in ready.statements]
         found.append(release(ready, *tables, foreseen=foreseen()))
         if place in fed:
@@ -112,18 +112,26 @@ def _released(service: Service, execution: Execution, session: Session) -> list[
     return found
 
 
-FEW: Final = 64
-"""Groups that are drawn for in no time: starting a thread would take longer."""
+FEW: Final = 16
+"""Groups that are drawn for in no time: to hand them to another thread would take longer."""
 
 
 @contextmanager
-def _foreseen(planned: PlannedRelease) -> Iterator[Callable[[], Foreseen | None]]:
-    """Draw what can be foreseen of a release while the block runs: the engine works, and nobody waits for both."""
+def _foreseen(drawing: Executor, planned: PlannedRelease) -> Iterator[Callable[[], Foreseen | None]]:
+    """Draw what can be foreseen of a release while the block runs: the engine works, and nobody waits for both.
+
+    On a thread that waits for such work: one that is started here would hold the interpreter before the engine is
+    asked. What nobody has begun to draw when the block ends is not foreseen, and drawn as it would be without.
+    """
     if not planned.public or count(planned.keys, planned.joint, FEW) is not None:
         yield lambda: None
         return
-    with ThreadPoolExecutor(1, "discreet-noise") as drawing:
-        yield drawing.submit(foresee, planned).result
+    drawn = drawing.submit(foresee, planned)
+    try:
+        yield lambda: None if drawn.cancelled() else drawn.result()
+    finally:
+        if not drawn.cancel():
+            wait((drawn,))
 
 
 def _tables(plan: Plan) -> Iterator[str]:

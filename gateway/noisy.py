@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
+from gateway.sql.planning.groups import every
 from gateway.sql.planning.plan import Plan, PlannedRelease
 
 KeyTuple = tuple[Value, ...]
@@ -49,6 +50,28 @@ def canonical(value: Any, kind: Kind) -> Value:
         case _:
             found: Value = value
             return found
+
+
+_CANONICAL: Final = frozenset({"text", "boolean", "date"})
+_INTEGERS: Final = frozenset({int, NoneType})
+
+
+def canonical_column(values: Sequence[Any], kind: Kind) -> Sequence[Value]:
+    """Return a column of keys as ``canonical`` has them; where its type leaves no choice, nothing is asked by value."""
+    if kind in _CANONICAL or (kind == "integer" and _INTEGERS.issuperset(map(type, values))):
+        return values
+    return [canonical(value, kind) for value in values]
+
+
+def public_groups(planned: PlannedRelease) -> list[KeyTuple]:
+    """Return the groups of public keys as they are drawn for: where keys stand together, not every combination is
+    one.
+    """
+    found = every(planned.keys, planned.joint)
+    columns = zip(*found, strict=True)
+    return rows(
+        [canonical_column(each, key.kind) for each, key in zip(columns, planned.keys, strict=False)], len(found)
+    )
 
 
 def encode(tables: Sequence[NoisyTable], readings: Sequence[Any] = (), asked: str | None = None) -> bytes:

@@ -8,20 +8,20 @@ on the noisy number of owners; and after the noise nothing but the noisy integer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
-from gateway.noisy import KeyTuple, NoisyTable, canonical, rows
+from gateway.noisy import KeyTuple, NoisyTable, canonical, canonical_column, public_groups, rows
 from gateway.policy.model import Value
 from gateway.sql.algebra import Kind
 from gateway.sql.inference.domains import canonical_order
 from gateway.sql.planning.clips import column
 from gateway.sql.planning.counted import COLUMN
-from gateway.sql.planning.groups import Key, every
+from gateway.sql.planning.groups import Key
 from gateway.sql.planning.plan import Block, Clip, Measure, PlannedRelease, Threshold
 from mechanisms.above_threshold import AboveThreshold, first_low
 from mechanisms.least_error import least
@@ -197,26 +197,12 @@ def _exact(planned: PlannedRelease, table: pa.Table) -> dict[KeyTuple, tuple[int
     named: list[tuple[str, Kind]] = [(key.label, key.kind) for key in planned.keys]
     if planned.histogram is not None:
         named.append((planned.histogram.label, "integer"))
-    keys = [_keys(table.column(label), kind) for label, kind in named]
+    keys = [canonical_column(table.column(label).to_pylist(), kind) for label, kind in named]
     measures = [_integers(table.column(measure.name)) for measure in planned.measures]
     found = dict(zip(rows(keys, table.num_rows), rows(measures, table.num_rows), strict=True))
     if len(found) != table.num_rows:
         raise ValueError("an engine returned a group twice")
     return found
-
-
-def _keys(column: pa.ChunkedArray[Any], kind: Kind) -> list[Value]:
-    """Return a column of keys as Discreet compares them; where its type leaves no choice, nothing is asked by value."""
-    values = column.to_pylist()
-    plain = _PLAIN.get(kind)
-    return values if plain is not None and plain(column.type) else [canonical(value, kind) for value in values]
-
-
-_PLAIN: Final[dict[Kind, Callable[[pa.DataType], bool]]] = {
-    "integer": pa.types.is_integer,
-    "text": pa.types.is_string,
-    "boolean": pa.types.is_boolean,
-}
 
 
 def _integers(column: pa.ChunkedArray[Any]) -> list[int]:
@@ -239,11 +225,7 @@ def _integer(value: Any) -> int:
 
 def _public(planned: PlannedRelease) -> list[KeyTuple]:
     """Return the groups of public keys, all of them, in an order that is no data."""
-    kinds = [key.kind for key in planned.keys]
-    public = [
-        tuple(canonical(value, kind) for value, kind in zip(group, kinds, strict=True))
-        for group in every(planned.keys, planned.joint)
-    ]
+    public = public_groups(planned)
     if len(set(public)) != len(public):
         raise ValueError("a public group stands twice")  # it would be drawn for twice at the price of once
     return public

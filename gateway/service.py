@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -102,8 +103,8 @@ class Service:
     """A running gateway: settings, control database, data engines, identity, limits, and what its canary found.
 
     ``control`` begins transactions that may write (on SQLite they take the write lock at once), ``reads`` those that
-    only read; ``committer`` commits concurrent charges and outcomes together; ``readiness`` says whether it may
-    answer.
+    only read; ``committer`` commits concurrent charges and outcomes together; ``drawing`` draws noise while an engine
+    works; ``readiness`` says whether it may answer.
     """
 
     settings: Settings
@@ -118,6 +119,7 @@ class Service:
     plans: Plans
     slots: Slots
     sandbox: Sandbox
+    drawing: ThreadPoolExecutor
     turns: Turns = field(default_factory=Turns)
     readiness: Readiness = field(default_factory=Readiness)
     keeper: heads.Keeper | None = None
@@ -141,6 +143,7 @@ class Service:
         for running in (self.keeper, self.upkeep):
             if running is not None:
                 running.close()
+        self.drawing.shutdown()
         self.sandbox.close()
         self.engines.close()
         if not self.faults:
@@ -183,6 +186,7 @@ def open_service(settings: Settings) -> Service:
             quantum=settings.latency_quantum_ms / 1000,
         ),
         sandbox=sandbox,
+        drawing=ThreadPoolExecutor(settings.queries_in_all, "discreet-noise"),
         turns=Turns(server=control.dialect.name != "sqlite"),
     )
 

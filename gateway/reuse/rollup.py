@@ -17,11 +17,10 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from gateway.noisy import KeyTuple, NoisyTable, canonical
+from gateway.noisy import KeyTuple, NoisyTable, public_groups
 from gateway.reuse.canonical import aggregate_digests, base, key_digest
 from gateway.reuse.match import Entry, Match
 from gateway.reuse.reading import Reading, as_read
-from gateway.sql.planning.groups import every
 from gateway.sql.planning.plan import Block, Estimator, Linear, Mean, Moments, Plan, PlannedRelease, Variable
 
 MOST_CELLS = 1_000
@@ -82,17 +81,11 @@ def _made(planned: PlannedRelease, reading: Reading, table: NoisyTable, places: 
     )
     own = [measure.name for measure in fine.measures]
     order = [(own.index(name), cell) for name, cell in (_split(each) for each in wide.integers)]
-    keys = _groups(planned)
+    keys = public_groups(planned)
     if set(keys) != rows.keys():
         return None
     measures = tuple(tuple(rows[key][cell][at] for at, cell in order) for key in keys)
     return Match(wide, NoisyTable(tuple(keys), measures), reading.notes, cells)
-
-
-def _groups(planned: PlannedRelease) -> list[KeyTuple]:
-    """Return the coarse groups as they would be drawn for: where keys stand together, not every combination is one."""
-    kinds = [key.kind for key in planned.keys]
-    return [tuple(map(canonical, group, kinds)) for group in every(planned.keys, planned.joint)]
 
 
 def _widened(block: Block, cells: int) -> Block:

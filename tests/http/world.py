@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,7 @@ def make_service(settings: Settings, **changes: Any) -> Service:
         "plans": Plans(settings.stored_plans),
         "slots": Slots(per_analyst=settings.queries_per_analyst, in_all=settings.queries_in_all),
         "sandbox": NoSandbox(),
+        "drawing": ThreadPoolExecutor(1),
     }
     return Service(**{**parts, **changes})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pytest
@@ -183,72 +184,103 @@ def test_what_the_integers_decide_is_not_foreseen(shop: Dataset, loose: Dataset)
 # --- while the engine works
 
 
-def _threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("discreet-noise")]
+@pytest.fixture
+def drawing() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
 
 
 @pytest.fixture
 def many(shop: Dataset) -> PlannedRelease:
-    found = release_of("SELECT age, COUNT(*) FROM users WHERE age <= 64 GROUP BY age", shop)
+    found = release_of(f"SELECT age, COUNT(*) FROM users WHERE age <= {FEW} GROUP BY age", shop)
     assert len(every(found.keys, found.joint)) == FEW + 1
     return found
 
 
-def test_many_groups_are_drawn_for_while_the_block_runs(many: PlannedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawing = threading.Event()
+def test_many_groups_are_drawn_for_while_the_block_runs(
+    many: PlannedRelease, drawing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
 
     def told(planned: PlannedRelease) -> Foreseen | None:
-        drawing.set()
+        begun.set()
         return foresee(planned)
 
     monkeypatch.setattr(executing, "foresee", told)
-    with _foreseen(many) as foreseen:
-        assert drawing.wait(10)
+    with _foreseen(drawing, many) as foreseen:
+        assert begun.wait(10)
     found = foreseen()
     assert found is not None
     assert len(found.keys) == FEW + 1
-    assert _threads() == []
+
+
+def test_what_nobody_has_begun_to_draw_when_the_engine_has_answered_is_not_foreseen(
+    many: PlannedRelease, drawing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PlannedRelease] = []
+    monkeypatch.setattr(executing, "foresee", asked.append)
+    answered = threading.Event()
+    drawing.submit(answered.wait, 10)
+    with _foreseen(drawing, many) as foreseen:
+        pass
+    answered.set()
+    drawing.shutdown()
+    assert (foreseen(), asked) == (None, [])
 
 
 def test_few_groups_and_private_ones_are_not_foreseen(
-    shop: Dataset, loose: Dataset, monkeypatch: pytest.MonkeyPatch
+    shop: Dataset, loose: Dataset, drawing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(planned: PlannedRelease) -> Foreseen | None:
         raise AssertionError(planned)
 
-    few = release_of("SELECT age, COUNT(*) FROM users WHERE age < 64 GROUP BY age", shop)
+    few = release_of(f"SELECT age, COUNT(*) FROM users WHERE age < {FEW} GROUP BY age", shop)
     assert len(every(few.keys, few.joint)) == FEW
     hidden = release_of("SELECT channel, COUNT(*) FROM orders GROUP BY channel", shop)
     monkeypatch.setattr(executing, "foresee", never)
     for planned in (few, hidden, release_of("SELECT COUNT(*) FROM visit", loose)):
-        with _foreseen(planned) as foreseen:
+        with _foreseen(drawing, planned) as foreseen:
             assert foreseen() is None
 
 
-def test_noise_that_cannot_be_drawn_is_an_error(many: PlannedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_that_cannot_be_drawn_is_an_error(
+    many: PlannedRelease, drawing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
     def broken(_noise: Noise, _number: int) -> list[int]:
+        begun.set()
         raise ValueError("no noise")
 
     monkeypatch.setattr(releasing, "draw", broken)
-    with _foreseen(many) as foreseen:
-        pass
+    with _foreseen(drawing, many) as foreseen:
+        assert begun.wait(10)
     with pytest.raises(ValueError, match="no noise"):
         foreseen()
 
 
-def test_who_draws_is_waited_for_where_the_engine_fails(many: PlannedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+def _torn(begun: threading.Event) -> NoReturn:
+    """What an engine does that fails when noise has begun to be drawn."""
+    assert begun.wait(10)
+    raise EngineError("torn")
+
+
+def test_who_draws_is_waited_for_where_the_engine_fails(
+    many: PlannedRelease, drawing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
     ended: list[PlannedRelease] = []
 
     def slowly(planned: PlannedRelease) -> Foreseen | None:
+        begun.set()
         time.sleep(0.05)
         ended.append(planned)
         return None
 
     monkeypatch.setattr(executing, "foresee", slowly)
-    with pytest.raises(EngineError, match="torn"), _foreseen(many):
-        raise EngineError("torn")
+    with pytest.raises(EngineError, match="torn"), _foreseen(drawing, many):
+        _torn(begun)
     assert ended == [many]
-    assert _threads() == []
 
 
 @pytest.fixture(scope="module")
@@ -263,15 +295,17 @@ QUESTION = "SELECT age, COUNT(*) AS n FROM person GROUP BY age"
 def test_a_failing_engine_leaves_nobody_drawing_and_nothing_released(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun = threading.Event()
     foretold: list[Foreseen | None] = []
     released: list[PlannedRelease] = []
 
     def told(planned: PlannedRelease) -> Foreseen | None:
+        begun.set()
         foretold.append(foresee(planned))
         return foretold[-1]
 
     def fetch(_session: DuckdbSession, _sql: str) -> pa.Table:
-        raise EngineError("torn")
+        _torn(begun)
 
     monkeypatch.setattr(executing, "foresee", told)
     monkeypatch.setattr(executing, "release", lambda planned, *_tables, **_more: released.append(planned))
@@ -280,7 +314,6 @@ def test_a_failing_engine_leaves_nobody_drawing_and_nothing_released(
         here.ask(QUESTION, analyst="eve")
     assert [found is not None for found in foretold] == [True]
     assert released == []
-    assert _threads() == []
 
 
 @pytest.mark.parametrize("foreseen", [True, False])
@@ -288,7 +321,7 @@ def test_an_answer_is_the_noise_of_one_draw(here: World, foreseen: bool, monkeyp
     """Whether it was drawn beforehand or not, what is answered differs from the truth by each number once."""
     if not foreseen:
         without: AbstractContextManager[object] = nullcontext(lambda: None)
-        monkeypatch.setattr(executing, "_foreseen", lambda _planned: without)
+        monkeypatch.setattr(executing, "_foreseen", lambda _drawing, _planned: without)
     noise = numbered(monkeypatch)
     found = here.ask(QUESTION, analyst="bob", use_cache=False)
     exact = {20 + age: PEOPLE // 60 for age in range(60)}

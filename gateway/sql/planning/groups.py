@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from math import prod
 
 from gateway.policy.model import Value
@@ -70,12 +70,14 @@ def every(keys: Sequence[Key], joint: Sequence[Joint]) -> list[Row]:
     at = {name: place for place, name in enumerate(name for names, _ in chosen_among for name in names)}
     order = [at[key.name] for key in keys]
     spread = crossed(rows for _, rows in chosen_among)
+    if order == list(range(len(order))):
+        return list(spread)
     return [tuple(row[place] for place in order) for row in spread]
 
 
 def crossed(lists: Iterable[Sequence[Row]]) -> Iterator[Row]:
     """Yield every combination of rows, one of each list, put together."""
-    return (tuple(value for row in chosen for value in row) for chosen in product(*lists))
+    return map(tuple, map(chain.from_iterable, product(*lists)))
 
 
 def axes(keys: Sequence[Key], joint: Sequence[Joint]) -> Iterator[tuple[tuple[str, ...], Sequence[Row]]]:
