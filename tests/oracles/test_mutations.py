@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from gateway.answers import moments
-from gateway.policy.model import Dataset, Table
+from gateway.policy.model import Dataset, Dialect, Table
 from gateway.sandbox import Sandbox
 from gateway.sql import compile as compiling
 from gateway.sql.above import noisy
@@ -21,7 +21,7 @@ from gateway.sql.below import spread
 from gateway.sql.planning import choose, layout, twosided
 from gateway.sql.planning.plan import Measure, PlannedRelease, Share
 from gateway.sql.planning.wanted import Wanted
-from gateway.sql.writing import cells, render, rewrite, rows
+from gateway.sql.writing import cells, conditions, render, rewrite, rows
 from gateway.sql.writing.dialects.writer import Writer
 from mechanisms import thresholds
 from tests.oracles import naive, neighbours
@@ -149,12 +149,13 @@ def no_weights(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_join(patch: pytest.MonkeyPatch) -> None:
-    honest = rows._key
+    honest = conditions.met
 
-    def key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
-        return honest(table, "person_id" if "_" in alias and column == "visit_id" else column, alias, dataset)
+    def met(left: tuple[Table, str, str], right: tuple[Table, str, str], dialect: Dialect) -> str:
+        table, key, alias = right
+        return honest(left, (table, "person_id" if key == "visit_id" else key, alias), dialect)
 
-    patch.setattr(rows, "_key", key)
+    patch.setattr(rows, "met", met)
 
 
 def no_domain(patch: pytest.MonkeyPatch) -> None:

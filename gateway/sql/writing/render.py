@@ -95,12 +95,6 @@ def canonical(column: Column, table: str, dialect: Dialect) -> str:
     return write.canonical(column, f"{table}.{write.identifier(column.name)}")
 
 
-def stored(column: Column, table: str, dialect: Dialect) -> str | None:
-    """Return a stored double for ``quantised`` to read as it is, None for any other column."""
-    write = writer(dialect)
-    return write.stored(column, f"{table}.{write.identifier(column.name)}")
-
-
 def quantised(value: str, found: Quantum, dialect: Dialect, *, stored: bool = False) -> str:
     """Return a row's integer between the quantum's ends, NULL for NULL: clamped, then rounded once.
 

@@ -181,22 +181,23 @@ def _amount(measure: Measure, dialect: Dialect) -> str:
     return cell(measure.cell, writer(dialect))
 
 
-def _stored(value: MeasuredValue, found: Rows) -> str | None:
+def _stored(value: MeasuredValue, found: Rows, dialect: Dialect) -> str | None:
     """Return a value as the engine stores it, where it is a column of doubles whose integers are asked for."""
     if value.quantum is None or value.quantum.how != "float" or not isinstance(value.scalar, Ref):
         return None
-    return found.stored.get(value.scalar.name)
+    bare = found.bare.get(value.scalar.name)
+    return None if bare is None else writer(dialect).stored(bare.column, bare.raw)
 
 
 def _value(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
-    return _stored(value, found) or found.write(value.scalar, dialect)
+    return _stored(value, found, dialect) or found.write(value.scalar, dialect)
 
 
 def _integer(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
     """Return a value of a row as its exact integer, or only whether it is there."""
     if value.quantum is None:
         return f"CASE WHEN x{value.name} IS NULL THEN NULL ELSE 1 END"
-    return quantised(f"x{value.name}", value.quantum, dialect, stored=_stored(value, found) is not None)
+    return quantised(f"x{value.name}", value.quantum, dialect, stored=_stored(value, found, dialect) is not None)
 
 
 def _beside(planned: PlannedRelease, dataset: Dataset) -> bool:
@@ -214,7 +215,7 @@ def _present(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
     where that has none: there the integer itself is asked.
     """
     name, quantum = f"x{value.name}", value.quantum
-    if _stored(value, found) is not None:
+    if _stored(value, found, dialect) is not None:
         return f"CASE WHEN {name} <= {writer(dialect).double(math.inf)} THEN 1 END"
     converted = quantum is not None and quantum.how == "float" and quantum.kind != "float"
     return _integer(value, found, dialect) if converted else name

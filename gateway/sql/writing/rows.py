@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias, assert_never
 
-from gateway.policy.model import Dataset, Dialect, Owner, Table
+from gateway.policy.model import Dataset, Dialect, Owner
 from gateway.sql.algebra import (
+    Call,
     Combine,
     Constant,
     Fed,
@@ -41,8 +42,9 @@ from gateway.sql.inference.facts import Facts, combined_owner, facts, owner_name
 from gateway.sql.inference.known import known
 from gateway.sql.inference.paths import walked
 from gateway.sql.planning.quantum import quantum
+from gateway.sql.writing.conditions import Bare, Conditions, bare_column, met
 from gateway.sql.writing.dialects.registry import writer
-from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar, stored
+from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,16 @@ class Rows:
     where: tuple[str, ...]
     columns: Mapping[str, str]
     joined: bool = False
-    stored: Mapping[str, str] = field(default_factory=dict)
-    """Columns that are stored doubles, as they are before they are made canonical (``Writer.stored``)."""
+    bare: Mapping[str, Bare] = field(default_factory=dict)
+    """Columns of tables, and their owners, as they are stored, before they are made canonical."""
 
     def write(self, found: Scalar, dialect: Dialect) -> str:
         """Return a scalar over the relation's columns as SQL."""
         return scalar(found, self.columns.__getitem__, dialect)
+
+    def where_true(self, found: Scalar, dialect: Dialect) -> str:
+        """Return a condition over the relation's columns, where what is NULL is as good as false."""
+        return Conditions(self.columns, self.bare, dialect).write(found)
 
     @property
     def condition(self) -> str:
@@ -79,15 +85,16 @@ def rows(relation: Relation, dataset: Dataset, told: Told = NOTHING) -> Rows:
             return _scan(relation, dataset, told)
         case Filter(source, predicate):
             below = rows(source, dataset, told)
-            return replace(below, where=(*below.where, below.write(predicate, dataset.dialect)))
+            return replace(below, where=(*below.where, below.where_true(predicate, dataset.dialect)))
         case Project(source, columns):
             below = rows(source, dataset, told)
             owner = facts(source, dataset).owner
             found = {name: below.write(value, dataset.dialect) for name, value in columns}
-            bare = {name: value.name for name, value in columns if isinstance(value, Ref)}
-            stored = {name: below.stored[under] for name, under in bare.items() if under in below.stored}
+            kept = {name: value.name for name, value in columns if isinstance(value, Ref)}
+            kept |= {} if owner is None else {owner: owner}
+            bare = {name: below.bare[under] for name, under in kept.items() if under in below.bare}
             shown = found if owner is None else {**found, owner: below.columns[owner]}
-            return replace(below, columns=shown, stored=stored)
+            return replace(below, columns=shown, bare=bare)
         case Join():
             return _join(relation, dataset, told)
         case SemiJoin():
@@ -112,30 +119,24 @@ def _scan(scan: Scan, dataset: Dataset, told: Told = NOTHING) -> Rows:
     assert table is not None
     here = f"t{scan.number}"
     columns = {scan.name(column.name): canonical(column, here, dataset.dialect) for column in table.columns}
-    as_stored = ((scan.name(column.name), stored(column, here, dataset.dialect)) for column in table.columns)
-    doubles = {name: written for name, written in as_stored if written is not None}
+    bare = {scan.name(column.name): bare_column(column, here, dataset.dialect) for column in table.columns}
     source = f"{identifier(table.name, dataset.dialect)} AS {here}"
     if not isinstance(table.owner, Owner):
-        return Rows(source, (), columns, stored=doubles)
+        return Rows(source, (), columns, bare=bare)
     if scan.number in told:
-        return Rows(source, (), {**columns, owner_name(scan): told[scan.number]}, stored=doubles)
+        return Rows(source, (), {**columns, owner_name(scan): told[scan.number]}, bare=bare)
     last = table
     for step, hop in enumerate(table.hops, 1):
         there = f"t{scan.number}_{step}"
         reached = dataset.table(hop.table)
         assert reached is not None
-        equal = f"{_key(last, hop.column, here, dataset)} = {_key(reached, hop.key, there, dataset)}"
+        equal = met((last, hop.column, here), (reached, hop.key, there), dataset.dialect)
         source += f" JOIN {identifier(hop.table, dataset.dialect)} AS {there} ON {equal}"
         last, here = reached, there
-    owner = canonical(dataset.owner_column(table), here, dataset.dialect)
-    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, bool(table.hops), doubles)
-
-
-def _key(table: Table, column: str, alias: str, dataset: Dataset) -> str:
-    """Return a column of an owner path, canonical, so that which rows meet does not hang on a collation."""
-    found = table.column(column)
-    assert found is not None
-    return canonical(found, alias, dataset.dialect)
+    column = dataset.owner_column(table)
+    owner = canonical(column, here, dataset.dialect)
+    bare[owner_name(scan)] = bare_column(column, here, dataset.dialect)
+    return Rows(source, _owned(owner), {**columns, owner_name(scan): owner}, bool(table.hops), bare)
 
 
 def _owned(owner: str) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ def _owned(owner: str) -> tuple[str, ...]:
     return (f"{owner} IS NOT NULL",)
 
 
-def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:
+def _tie(left: Facts, right: Facts, here: Rows, there: Rows, dialect: Dialect) -> list[str]:
     """Return the owner equality of two owned sides: no pair of rows of two different owners can arise.
 
     None is needed where both owners are one column of one row, which is not NULL there.
@@ -152,8 +153,13 @@ def _tie(left: Facts, right: Facts, here: Rows, there: Rows) -> list[str]:
         return []
     assert left.owner is not None
     assert right.owner is not None
-    first, second = here.columns[left.owner], there.columns[right.owner]
-    return [] if first == second else [f"{first} = {second}"]
+    sides = {"left": (left, left.owner, here), "right": (right, right.owner, there)}
+    columns = {side: found.columns[owner] for side, (_, owner, found) in sides.items()}
+    if columns["left"] == columns["right"]:
+        return []
+    bare = {side: found.bare[owner] for side, (_, owner, found) in sides.items() if owner in found.bare}
+    owners = tuple(Ref(side, about.columns[owner].kind) for side, (about, owner, _) in sides.items())
+    return [Conditions(columns, bare, dialect).write(Call("eq", owners, "boolean"))]
 
 
 def _beside(
@@ -172,16 +178,16 @@ def _join(join: Join, dataset: Dataset, told: Told = NOTHING) -> Rows:
         right = rows(join.right, dataset, told)
         left = _beside(right, join.right, join.left, join.on, dataset, told)
     about, there = facts(join.left, dataset), facts(join.right, dataset)
-    on = _tie(about, there, left, right)
+    on = _tie(about, there, left, right, dataset.dialect)
     if join.kind == "left":
         if about.private and there.private and not on:
             # Its owner is a column of the left side, which is not seen inside, and nothing above asks it.
             right = replace(right, columns={name: sql for name, sql in right.columns.items() if name != there.owner})
         right = _nested(right, join.right)
-        on = _tie(about, there, left, right) if on else []
-    both = Rows("", (), {**left.columns, **right.columns})
+        on = _tie(about, there, left, right, dataset.dialect) if on else []
+    both = Rows("", (), {**left.columns, **right.columns}, bare={**left.bare, **right.bare})
     if join.on is not None:
-        on.append(both.write(join.on, dataset.dialect))
+        on.append(both.where_true(join.on, dataset.dialect))
     word = "LEFT JOIN" if join.kind == "left" else "JOIN"
     source = f"({right.source})" if right.joined else right.source
     return Rows(
@@ -189,7 +195,7 @@ def _join(join: Join, dataset: Dataset, told: Told = NOTHING) -> Rows:
         (*left.where, *right.where),
         both.columns,
         joined=True,
-        stored={**left.stored, **right.stored},
+        bare=both.bare,
     )
 
 
@@ -235,9 +241,10 @@ def _lookup(lookup: Lookup, dataset: Dataset) -> Rows:
     left = rows(lookup.left, dataset)
     right = _beside(left, lookup.left, lookup.right, lookup.on, dataset)
     about, there = facts(lookup.left, dataset), facts(lookup.right, dataset)
-    where = [*right.where, *_tie(about, there, left, right)]
+    where = [*right.where, *_tie(about, there, left, right, dataset.dialect)]
     if lookup.on is not None:
-        where.append(Rows("", (), {**right.columns, **left.columns}).write(lookup.on, dataset.dialect))
+        both = Rows("", (), {**right.columns, **left.columns}, bare={**right.bare, **left.bare})
+        where.append(both.where_true(lookup.on, dataset.dialect))
     behind = f"FROM {right.source}{' WHERE ' + ' AND '.join(where) if where else ''}"
     added = {}
     for name, aggregate in lookup.aggregates:
@@ -368,10 +375,10 @@ def _fed(found: Fed, dialect: Dialect) -> Rows:
 def _semi_join(semi: SemiJoin, dataset: Dataset, told: Told = NOTHING) -> Rows:
     left = rows(semi.left, dataset, told)
     right = _beside(left, semi.left, semi.right, semi.on, dataset)
-    both = Rows("", (), {**right.columns, **left.columns})
-    on = [*right.where, *_tie(facts(semi.left, dataset), facts(semi.right, dataset), left, right)]
+    both = Rows("", (), {**right.columns, **left.columns}, bare={**right.bare, **left.bare})
+    on = [*right.where, *_tie(facts(semi.left, dataset), facts(semi.right, dataset), left, right, dataset.dialect)]
     if semi.on is not None:
-        on.append(both.write(semi.on, dataset.dialect))
+        on.append(both.where_true(semi.on, dataset.dialect))
     found = f"EXISTS (SELECT 1 FROM {right.source}{' WHERE ' + ' AND '.join(on) if on else ''})"
     return replace(left, where=(*left.where, f"NOT {found}" if semi.anti else found))
 

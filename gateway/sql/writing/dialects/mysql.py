@@ -8,13 +8,14 @@ by character, spaces at the end included (``utf8mb4_nopad_bin``). Truth values a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from gateway.policy.model import Column
 from gateway.sql.writing.dialects.depth import parser_depth, selects
-from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Writer
+from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Kept, Writer
 
 if TYPE_CHECKING:
     from gateway.sql.algebra import Kind
@@ -80,6 +81,11 @@ class MysqlWriter(Writer):
                 ends = f"TIMESTAMP '{EARLIEST} 00:00:00' AND TIMESTAMP '{LATEST} 23:59:59.999999'"
                 real = f"FROM_DAYS(TO_DAYS({raw})) = CAST({raw} AS DATE) AND {raw} BETWEEN {ends}"
                 return f"(CASE WHEN {real} THEN CAST({raw} AS DATETIME(6)) END)"
+
+    def kept(self, column: Column, raw: str) -> Kept | None:
+        """Return a stored date and what is kept of it: no day that the calendar does not have."""
+        found = super().kept(column, raw) if column.physical.kind == "date" else None
+        return None if found is None else replace(found, always=(f"FROM_DAYS(TO_DAYS({raw})) = {raw}",))
 
     def whole(self, value: str) -> str:
         """Return a whole number below 2^63."""

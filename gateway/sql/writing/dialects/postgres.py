@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gateway.policy.model import Column
 from gateway.sql.algebra import Kind
-from gateway.sql.writing.dialects.writer import Writer
+from gateway.sql.writing.dialects.writer import Kept, Writer
 
 
 class PostgresWriter(Writer):
@@ -31,6 +31,20 @@ class PostgresWriter(Writer):
                 return f"(CASE WHEN {raw} > '-Infinity' AND {raw} < 'Infinity' THEN trim_scale({raw}) END)"
             case _:
                 return super().canonical(column, raw)
+
+    def kept(self, column: Column, raw: str) -> Kept | None:
+        """Return a stored column and what is kept of it.
+
+        Text under a collation in which nothing is equal but itself equals what it equals byte for byte; an index of it
+        serves only comparisons under that collation, and two columns may have two.
+        """
+        match column.physical.kind:
+            case "text":
+                return Kept(raw, ordered=False, columns=False) if column.physical.exact else None
+            case "decimal":
+                return Kept(raw, (f"{raw} > '-Infinity'",), (f"{raw} < 'Infinity'",))
+            case _:
+                return super().kept(column, raw)
 
     def to_double(self, value: str) -> str:
         """Return the nearest double; unbounded numerics are cut to its range inside, where a cast would raise."""

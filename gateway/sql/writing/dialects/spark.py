@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from gateway.policy.model import Column
-from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Writer
+from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Kept, Writer
 
 if TYPE_CHECKING:
     from gateway.sql.algebra import Kind
@@ -61,6 +61,10 @@ class SparkWriter(Writer):
     def stored(self, column: Column, raw: str) -> str | None:  # noqa: ARG002
         """Return nothing: doubles are made canonical first."""
         return None
+
+    def kept(self, column: Column, raw: str) -> Kept | None:
+        """Return a stored date and what is kept of it; instants are converted, and doubles are left as they are."""
+        return super().kept(column, raw) if column.physical.kind == "date" else None
 
     def divided(self, value: str, step: int) -> str:
         """Return a quotient of whole numbers, cut toward zero."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gateway.errors import SqlRefused
 from gateway.policy.model import Column
 from gateway.sql.writing.dialects.depth import parser_depth
-from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Writer
+from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Kept, Writer
 
 if TYPE_CHECKING:
     from gateway.sql.algebra import Kind
@@ -114,13 +114,30 @@ class SqliteWriter(Writer):
                 return f"(CASE WHEN typeof({raw}) = 'text' THEN {raw} END COLLATE BINARY)"
             case "date":
                 # with a modifier the 30th of February becomes the 1st of March; without one it stays as it is
-                real = f"date({raw}, '+0 days') = {raw} AND {raw} BETWEEN '{EARLIEST}' AND '{LATEST}'"
+                real = f"date({raw}, '+0 days') = {raw} COLLATE BINARY AND {raw} BETWEEN '{EARLIEST}' AND '{LATEST}'"
                 return f"(CASE WHEN typeof({raw}) = 'text' AND {real} THEN {raw} END)"
             case "timestamp":
                 return f"(CASE WHEN typeof({raw}) = 'text' THEN discreet_instant(CAST({raw} AS BLOB)) END)"
 
     def stored(self, column: Column, raw: str) -> str | None:  # noqa: ARG002
         """Return nothing: what type a value has shows in the value alone."""
+        return None
+
+    def kept(self, column: Column, raw: str) -> Kept | None:
+        """Return a stored column and what is kept of it: instants are read from text, and numbers become doubles.
+
+        Whole numbers, texts and dates are compared as they are stored once their type is known: a column's affinity
+        makes numbers of texts, but none of a date, nor of what is compared with a column of texts. A date that is
+        written in full compares the same under every collation.
+        """
+        kind = column.physical.kind
+        if kind == "integer":
+            return Kept(raw, always=(f"typeof({raw}) = 'integer'",))
+        if kind == "text" and column.physical.exact:
+            return Kept(raw, always=(f"typeof({raw}) = 'text'",))
+        if kind == "date":
+            real = (f"typeof({raw}) = 'text'", f"date({raw}, '+0 days') = {raw} COLLATE BINARY")
+            return Kept(raw, (f"{raw} >= '{EARLIEST}'",), (f"{raw} <= '{LATEST}'",), real)
         return None
 
     def to_double(self, value: str) -> str:

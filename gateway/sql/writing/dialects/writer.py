@@ -6,7 +6,9 @@ function that it offers: one whose totality nobody has shown there is refused th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, assert_never
@@ -20,6 +22,29 @@ MOST_SQL = 4_000_000
 """Characters of the bounded SQL: the columns of subqueries are written out wherever they are used."""
 
 EARLIEST, LATEST = "0001-01-01", "9999-12-31"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored column whose canonical value is the stored one where some conditions are true, and NULL elsewhere.
+
+    ``sql`` is the column as comparisons take it. ``above`` is true of every value above one that is kept, or above a
+    constant, ``below`` of every one below; ``always`` are conditions that no comparison implies. ``ordered`` says
+    whether the stored values have the order of the canonical ones, or are only equal where those are; ``columns``
+    whether they may be compared with other columns too, or with constants alone.
+    """
+
+    sql: str
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+    ordered: bool = True
+    columns: bool = True
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All conditions of what is kept; NULL is not, though none of them may say so."""
+        return (*self.above, *self.below, *self.always)
 
 
 class Writer:
@@ -100,6 +125,23 @@ class Writer:
     def stored(self, column: Column, raw: str) -> str | None:
         """Return a stored float as a double in which NaN is above infinity; None where an engine has no such order."""
         return f"CAST({raw} AS {self.types['float']})" if column.physical.kind == "float" else None
+
+    def kept(self, column: Column, raw: str) -> Kept | None:
+        """Return a stored column and what is kept of it; None where the canonical one is the stored, or is computed.
+
+        NaN stands above infinity in the order of doubles.
+        """
+        match column.physical.kind:
+            case "date":
+                return Kept(raw, (f"{raw} >= DATE '{EARLIEST}'",), (f"{raw} <= DATE '{LATEST}'",))
+            case "timestamp":
+                first, last = f"TIMESTAMP '{EARLIEST} 00:00:00'", f"TIMESTAMP '{LATEST} 23:59:59.999999'"
+                return Kept(raw, (f"{raw} >= {first}",), (f"{raw} <= {last}",))
+            case "float":
+                wide = f"CAST({raw} AS {self.types['float']})"
+                return Kept(wide, (), (f"{wide} <= {self.double(math.inf)}",))
+            case _:
+                return None
 
     def to_double(self, value: str) -> str:
         """Return the nearest double of a whole number or decimal."""
