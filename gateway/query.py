@@ -22,7 +22,7 @@ from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
 from gateway import price, wire
 from gateway.aim import aim
-from gateway.answers.compose import compose
+from gateway.answers.compose import compose, composed
 from gateway.asked import request_hash, said
 from gateway.auth.principal import Principal
 from gateway.engines.base import EngineError
@@ -362,6 +362,7 @@ def _answered(
     if offer is None or (not claim.execute and record.charge.at < since(service.settings)):
         raise AnswerDeleted(query_id=record.charge.id)
     asked, plan, tables, most = plan.fingerprint, offer.plan, offer.tables, service.settings.released_groups
+    told = composed if claim.free else compose
     try:
         publics = fetch(service, dataset, plan)
     except EngineError:
@@ -370,7 +371,7 @@ def _answered(
     except PublicTooLarge:
         raise PostProcessingFailed(query_id=record.charge.id) from None
     try:
-        found = compose(plan, tables, service.sandbox, request.confidence, most, publics, request.non_negative)
+        found = told(plan, tables, service.sandbox, request.confidence, most, publics, request.non_negative)
     except Exception:
         log.exception("post-processing of charge %s failed", record.charge.id)
         raise PostProcessingFailed(query_id=record.charge.id) from None

@@ -23,6 +23,7 @@ UNBOUNDED = LIMIT
 
 _PRECISE = Context(prec=60)
 _SLACK = Decimal("1e-25")
+_HALVINGS = 60  # of a range below 2: to a float's precision
 _FLAT = 200  # 1 - tanh(100) < 1e-86: past this the bound 1 is as good
 
 
@@ -78,11 +79,19 @@ def pure_of_rho(rho: int) -> int:
     """
     if rho < 0:
         raise ValueError("negative loss")
-    # eps >= rho and eps - eps*tanh(eps/2) = 2*eps/(e^eps + 1) < 0.56 bracket the answer, which bisection then finds.
+    # eps >= rho and eps - eps*tanh(eps/2) = 2*eps/(e^eps + 1) < 0.56 bracket the answer, which bisection then finds:
+    # in floats first, whose answer only says where the exact one, a Decimal's exponential a step, looks first.
     low, high = rho // (RHO_UNIT // EPSILON_UNIT), rho // (RHO_UNIT // EPSILON_UNIT) + EPSILON_UNIT
+    least, most, target = low / EPSILON_UNIT, high / EPSILON_UNIT, rho / RHO_UNIT
+    for _ in range(_HALVINGS):
+        at = (least + most) / 2
+        least, most = (at, most) if at * math.tanh(at / 2) <= target else (least, at)
+    first = int(least * EPSILON_UNIT)
+    looks = [first + 2, first - 1]
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if rho_of_pure(middle) <= rho else (low, middle)
+        middle = looks.pop() if looks else (low + high) // 2
+        if low < middle < high:
+            low, high = (middle, high) if rho_of_pure(middle) <= rho else (low, middle)
     return low
 
 

@@ -22,6 +22,7 @@ from gateway.answers.estimated import Intervals, pairs
 from gateway.answers.estimates import Column, Released, released
 from gateway.answers.nonnegative import WARNING, held, names
 from gateway.answers.repeated import UNTOLD, repeated_intervals
+from gateway.kept import Kept
 from gateway.noisy import NoisyTable
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Ref
@@ -118,6 +119,35 @@ def compose(
             for place, block, units in clipped
         ],
     )
+
+
+SMALL: Final = 100
+"""Groups up to which what is told of stored tables is kept."""
+
+_TOLD: Final[Kept[Answer]] = Kept(128)
+
+
+def composed(
+    plan: Plan,
+    tables: tuple[NoisyTable, ...],
+    sandbox: Sandbox,
+    confidence: float,
+    most_groups: int,
+    publics: Sequence[pa.Table] = (),
+    non_negative: bool = False,
+) -> Answer:
+    """Return ``compose`` of stored tables, which are asked for again and again: it is a function of them, and kept.
+
+    Not where public rows are read with them, which are as they are now.
+    """
+    asked = (confidence, most_groups, non_negative)
+
+    def made() -> Answer:
+        return compose(plan, tables, sandbox, confidence, most_groups, publics, non_negative)
+
+    if publics or sum(len(table.keys) for table in tables) > SMALL:
+        return made()
+    return _TOLD.get((plan, tables), asked, made)
 
 
 def _intervals(lows: Column, highs: Column) -> Intervals:
