@@ -135,6 +135,11 @@ _COLUMNS = (
     "WHERE age IS NOT NULL AND income IS NOT NULL AND vast IS NOT NULL"
 )
 
+_TOGETHER = (
+    "SELECT sex, ok, COUNT(*), SUM(age) FROM person "
+    "WHERE (sex = 'F' AND ok) OR (sex = 'M' AND ok IS NULL) OR (sex IS NULL AND NOT ok) GROUP BY sex, ok"
+)
+
 _CROSSED = "SELECT AVG(age), AVG(income) FROM person WHERE age IS NOT NULL AND income IS NOT NULL"
 
 CASES = (
@@ -154,6 +159,9 @@ CASES = (
     Case("several columns", _COLUMNS, 2, says="crossed", times=70_000),
     Case("crossed means", _CROSSED, 1, says="crossed"),
     Case("several columns", _COLUMNS, 1, "gaussian", 0.1, says="shared", sharp="distance"),
+    Case("narrowed mean", "SELECT AVG(income), COUNT(*) FROM person WHERE income >= 20000", 1, dirty=True),
+    Case("narrowed sum", "SELECT SUM(age * 2) FROM person WHERE age > 20", 1, "gaussian", 0.1, sharp="distance"),
+    Case("groups that there may be", _TOGETHER, 1, dirty=True),
     Case("heavy owner counted", "SELECT COUNT(*) FROM visit", 1, says="at most 4 rows"),
     Case("heavy owner summed", "SELECT SUM(cost), AVG(score) FROM visit", 2, dirty=True),
     Case("heavy owner by key", "SELECT label, COUNT(*), SUM(qty) FROM item GROUP BY label", 2, dirty=True),

@@ -485,7 +485,11 @@ class Composer:
             columns.append(Column("", f"a{at}", kind, bounded=bounded))
         rest = f" GROUP BY {', '.join(key.text for key in keys)}" if keys else ""
         if keys and self.chance(30):
-            rest += f" HAVING {self.random.choice(('COUNT(*) > 1', 'COUNT(*) < 3'))}"
+            sums = [f"SUM({column.text})" for column in below.columns if column.bounded]
+            bounds = [f"{self.random.choice(sums)} BETWEEN 5 AND 60"] if sums else []
+            rest += (
+                f" HAVING {self.random.choice(['COUNT(*) > 1', 'COUNT(*) < 3', 'COUNT(*) BETWEEN 2 AND 3', *bounds])}"
+            )
         return selected, columns, rest
 
     # --- expressions
@@ -507,6 +511,8 @@ class Composer:
         if column.kind in ("integer", "number"):
             forms.append(lambda: f"COALESCE({column.text}, 1) > {constant}")
             forms.append(lambda: f"{column.text} NOT BETWEEN 1 AND {constant}")
+            forms.append(lambda: f"{column.text} BETWEEN {constant} AND 40")
+            forms.append(lambda: f"({column.text} > {constant} AND {column.text} <= 30)")
         if column.kind == "text":
             forms.append(lambda: f"{column.text} NOT IN ({constant}, 'y')")
             forms.append(lambda: f"CASE {column.text} WHEN {constant} THEN TRUE ELSE {column.text} IS NULL END")
@@ -514,10 +520,22 @@ class Composer:
             forms.append(lambda: f"{column.text} {self.random.choice(('LIKE', 'NOT LIKE'))} '%o%'")
         if column.kind == "date":
             forms.append(lambda: f"YEAR({column.text}) = 2020 AND DAY({column.text}) > 1")
+        forms.append(lambda: self.pairs(column, columns))
         numbers = [c for c in columns if c.bounded and c.kind in ("integer", "number")]
         if numbers:
             forms.append(lambda: f"{self.computed(numbers)} {self.random.choice(('<', '>='))} {self.computed(numbers)}")
         return self.random.choice(forms)()
+
+    def pairs(self, column: Column, columns: list[Column]) -> str:
+        """Return a condition that leaves some of the values of two columns together."""
+        self.features.add("pairs")
+        other = self.random.choice(columns)
+        pairs = [
+            f"({column.text} = {self.random.choice(_LITERALS[column.kind])}"
+            f" AND {other.text} {self.random.choice(('=', '<='))} {self.random.choice(_LITERALS[other.kind])})"
+            for _ in range(self.random.choice((2, 2, 3)))
+        ]
+        return f"({' OR '.join(pairs)})"
 
     def computed(self, numbers: list[Column]) -> str:
         """Return a number that is computed from bounded ones; those after it are of another type nowhere."""

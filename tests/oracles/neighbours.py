@@ -114,6 +114,12 @@ def _unlisted(planned: PlannedRelease, groups: set[Group]) -> Iterator[str]:
             strange = {group[index] for group in groups} - set(key.values)
             if strange:
                 yield f"key {key.label}: {strange} are not in the public domain"
+    names = [key.name for key in planned.keys]
+    for each in planned.joint:
+        places = [names.index(name) for name in each.names]
+        apart = {tuple(group[place] for place in places) for group in groups} - set(each.rows)
+        if apart:
+            yield f"keys {each.names}: {apart} do not stand together"
     if planned.histogram is not None:
         strange = {group[-1] for group in groups} - set(range(planned.histogram.grid.size))
         if strange:

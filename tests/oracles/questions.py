@@ -216,7 +216,7 @@ def _aggregate(table: Tab) -> st.SearchStrategy[Aggregated]:
 
 @st.composite
 def _condition(draw: st.DrawFn, cols: tuple[Col, ...], depth: int) -> str:
-    form = draw(st.integers(0, 12 if depth else 8))
+    form = draw(st.integers(0, 13 if depth else 8))
     col = draw(st.sampled_from([col for col in cols if col.literals] or list(cols)))
     name = quoted(col.name)
     constant = st.sampled_from(col.literals or ("TRUE",))
@@ -237,6 +237,12 @@ def _condition(draw: st.DrawFn, cols: tuple[Col, ...], depth: int) -> str:
         return f"{name} {draw(st.sampled_from(_COMPARED))} {quoted(draw(st.sampled_from(same)).name)}"
     if form == 9:
         return f"NOT ({draw(_condition(cols, depth - 1))})"
+    if form == 13:
+        other = draw(st.sampled_from([col for col in cols if col.literals] or list(cols)))
+        pairs = draw(
+            st.lists(st.tuples(constant, st.sampled_from(other.literals or ("TRUE",))), min_size=2, max_size=3)
+        )
+        return f"({' OR '.join(f'({name} = {mine} AND {quoted(other.name)} = {theirs})' for mine, theirs in pairs)})"
     left, right = draw(_condition(cols, depth - 1)), draw(_condition(cols, depth - 1))
     return f"({left} {'AND' if form <= 11 else 'OR'} {right})"
 

@@ -190,7 +190,7 @@ def test_every_feature_is_admitted() -> None:
     wanted |= {"EXISTS in OR", "scalar COUNT", "scalar MAX", "scalar SUM", "tied NOT IN", "subquery in an aggregate"}
     wanted |= {"UNION ALL", "UNION", "EXCEPT", "INTERSECT", "ties", "ROW_NUMBER OVER", "LAG OVER", "SUM OVER"}
     wanted |= {"QUALIFY", "DISTINCT ON", "NATURAL", "EXCEPT ALL", "INTERSECT ALL", "WINDOW", "DISTINCT of two"}
-    wanted |= {"computed", "computed text", "computed key"}
+    wanted |= {"computed", "computed text", "computed key", "pairs"}
     admitted: Counter[str] = Counter()
     dataset = duckdb_dataset(CLINIC)
     for seed in range(800):
