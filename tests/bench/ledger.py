@@ -1,7 +1,8 @@
-"""``python -m tests.bench.ledger [--rows N] [--postgres]``: what the ledger takes beside a bare UPDATE and INSERT.
+"""``python -m tests.bench.ledger [--rows N] [--sqlite-only]``: what the ledger takes beside a bare UPDATE and INSERT.
 
 Durable charges a second on one hot (dataset, analyst), with one worker and with eight, on an empty ledger and on one of
-many rows; blocks of both interleaved, medians. And how many rows a second ``verify`` folds. Nothing is asserted.
+many rows, on SQLite and on a PostgreSQL server of its own; blocks of both interleaved, medians. And how many rows a
+second ``verify`` folds. Nothing is asserted.
 """
 
 from __future__ import annotations

@@ -106,7 +106,15 @@ def _passed_on(
 @contextmanager
 def _server(service: Service, answer: Answer) -> Iterator[int]:
     app = create_app(service, answer)
-    config = uvicorn.Config(app, port=0, log_level="error", access_log=False, lifespan="off", timeout_keep_alive=600)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=600,
+        http="h11",  # as it is served, whatever is installed
+    )
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, daemon=True)
     thread.start()

@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS, help="answers to each question")
     parser.add_argument("--python", default=".venv-peers/bin/python", help="the peers' Python")
     given = parser.parse_args()
-    sys.stdout.write(f"total price epsilon {EPSILON:g}, delta {DELTA:g}; root-mean-square errors (seconds)\n")
+    sys.stdout.write(
+        f"total price epsilon {EPSILON:g}, delta {DELTA:g}; root-mean-square errors (seconds; how it was priced)\n"
+    )
     with tempfile.TemporaryDirectory(prefix="dpg-") as folder, server(Path(folder)) as host:
         for kind in given.worlds:
             for owners in given.owners:
@@ -56,7 +58,8 @@ def compared(made: World, python: str) -> None:
             errors = {who: error(each.values, name, exact) for who, each in found.items()}
             best = min(value for who, value in errors.items() if who != "Discreet")
             cells = [f"{who} {errors[who]:>12,.4g} ({each.seconds:,.2f}; {each.paid})" for who, each in found.items()]
-            sys.stdout.write(f"{label.lower():<24} {errors['Discreet'] / best:>6.3f}  {'  '.join(cells)}\n")
+            ratio = f"{errors['Discreet'] / best:.3f}" if best < math.inf else "–"
+            sys.stdout.write(f"{label.lower():<24} {ratio:>6}  {'  '.join(cells)}\n")
         for who, each in found.items():
             if each.refused:
                 sys.stdout.write(f"    {who} refused {shape.name}: {each.refused}\n")

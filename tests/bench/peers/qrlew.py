@@ -50,10 +50,9 @@ def answer(asked: Asked, shape: Shape) -> Answered:
             return str(found.relation().to_query(Dialect.PostgreSql))
 
         typed = largest(lambda epsilon: delta_of(multipliers(rewritten(epsilon), asked.rows)), DELTA)
-        sql = rewritten(typed)
         with engine.connect() as connection:
-            exact, drawing = split(sql)
             began = time.perf_counter()
+            exact, drawing = split(rewritten(typed))
             connection.execute(sa.text(f"CREATE TEMPORARY TABLE exact_rows AS {exact}"))
             connection.execute(sa.text(drawing), {"draws": 1}).all()
             seconds = time.perf_counter() - began
