@@ -47,10 +47,9 @@ def most(values: Whole) -> int:
 
 def quotients(above: Whole, below: Whole | int) -> Floats:
     """Return the doubles that are nearest to the quotients, by one number or one by one."""
-    alike = np.broadcast_to(np.asarray(below), above.shape)
-    if most(above) <= _IN_A_DOUBLE and most(alike) <= _IN_A_DOUBLE:
-        return np.asarray(above.astype(np.float64) / alike.astype(np.float64), dtype=np.float64)
-    return np.array([each / by for each, by in zip(above.tolist(), alike.tolist(), strict=True)], dtype=np.float64)
+    if max(most(above), below if isinstance(below, int) else most(below)) > _IN_A_DOUBLE:
+        above = above.astype(object)
+    return np.asarray(above / below, dtype=np.float64)
 
 
 def nearest(values: Whole, above: int, below: int) -> Whole:
