@@ -29,6 +29,7 @@ from tests.oracles.test_composed import CASES, under_answers, under_neighbours
 from tests.oracles.test_neighbours import RANDOM, SLOW, SQLITE_CASES
 from tests.oracles.worlds import SQLITE_WORLDS, Data, World
 from tests.sql.hostile import EXPRESSIONS, HOSTILE, data
+from tests.sql.test_conditions import Held, differences, kept_rows, predicates
 from tests.sql.test_functions import lowered, mistakes, values
 
 __all__ = ["mariadb_folder"]
@@ -68,6 +69,16 @@ def test_a_function(dialect: str, expression: str, base: MariadbDatabase, datase
         assert refusal.code == "function-unknown"  # noqa: PT017 - which are refused, tests/sql/test_functions.py says
         return
     assert list(mistakes(expression, made, "mysql", values(base.fetch, made.sql), hostile)) == []
+
+
+def test_conditions_keep_the_same_rows(base: MariadbDatabase, dataset: Dataset, hostile: Data) -> None:
+    """Days that the calendar does not have are stored too, above and below others, and are kept by no condition."""
+    assert len(hostile["hostile"]) == len(kept_rows(base.fetch("SELECT 0 AS q, id FROM hostile")))
+    [table] = dataset.tables
+    held = Held("mysql", table.columns, lambda sql: kept_rows(base.fetch(sql)))
+    random = Random(11)  # noqa: S311 - fixed examples, not noise
+    for _ in range(8):
+        assert differences(held, predicates(held.columns, random, 30), "hostile") == []
 
 
 @pytest.fixture(scope="module")

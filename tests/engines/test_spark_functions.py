@@ -19,6 +19,7 @@ from gateway.sql.writing import render
 from tests.engines.test_spark import SparkDatabase
 from tests.oracles.worlds import Data
 from tests.sql.hostile import EXPRESSIONS, HOSTILE, data
+from tests.sql.test_conditions import Held, differences, kept_rows, predicates
 from tests.sql.test_functions import lowered, mistakes, values
 
 pytestmark = [
@@ -47,6 +48,13 @@ def dataset(base: SparkDatabase) -> Dataset:
     document = load(HOSTILE.policy("spark://local?folder=x"))
     with base.engine.session(Limits(120)) as session:
         return resolve(document, session.schema(list(document.tables)), "spark", 1)
+
+
+def test_conditions_keep_the_same_rows(base: SparkDatabase, dataset: Dataset) -> None:
+    [table] = dataset.tables
+    held = Held("spark", table.columns, lambda sql: kept_rows(base.fetch(sql)))
+    found = predicates(held.columns, Random(11), 60)  # noqa: S311 - fixed examples, not noise
+    assert differences(held, found, "hostile") == []
 
 
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0][1] for chunk in CHUNKS])
