@@ -38,6 +38,11 @@ CONSTANTS: Mapping[Kind, Sequence[object]] = {
     "date": DATES,
     "timestamp": INSTANTS,
 }
+ENDS: Mapping[Kind, Sequence[tuple[object, object]]] = {
+    "float": ((Fraction(0), Fraction(1, 2)), (Fraction(-1, 2), Fraction(0)), (Fraction(10**300), Fraction(10**300))),
+    "date": ((date(1999, 12, 31), date(2020, 2, 29)), (date(1, 1, 1), date(1, 1, 1)), (DATES[1], DATES[1])),
+    "timestamp": ((INSTANTS[0], INSTANTS[2]), (INSTANTS[2], INSTANTS[2]), (INSTANTS[1], INSTANTS[1])),
+}
 _DAYS = ("'2020-02-29'", "'1999-12-31'", "'0001-01-01'", "'9999-12-31'", "'infinity'", "'-infinity'", "NULL")
 _DOUBLES = ("'NaN'", "'Infinity'", "'-Infinity'", "'-0.0'", "0", "5e-324", "-1e300", "1e300", "0.5", "NULL")
 _SINGLES = ("'NaN'", "'Infinity'", "'-Infinity'", "'-0.0'", "0", "1e-45", "0.5", "-3e38", "NULL")
@@ -323,6 +328,33 @@ def _less(**dropped: object) -> Callable[[Writer, Column, str], Kept | None]:
         return None if honest is None else replace(honest, **dropped)  # type: ignore[arg-type]
 
     return kept
+
+
+def clamps(held: Held) -> list[str]:
+    """The columns that another value is clamped of than of the canonical one, down to the sign of zero."""
+    names = {each.name: canonical(each, "x", held.dialect) for each in held.columns}
+    bare = {each.name: bare_column(each, "x", held.dialect) for each in held.columns}
+    found, wrong = Conditions(names, bare, held.dialect), []
+    for each in held.columns:
+        kind = each.physical.kind
+        for ends in ENDS.get(kind, ()):
+            call = Call("clamp", (_ref(each), *(Constant(end, kind) for end in ends)), kind)  # type: ignore[arg-type]
+            meant = scalar(call, names.__getitem__, held.dialect)
+            asked = f"CAST({found.scalar(call)} AS TEXT) IS DISTINCT FROM CAST({meant} AS TEXT)"
+            wrong += [each.name] if held.fetch(f"SELECT 0, x.id FROM h AS x WHERE {asked}") else []
+    return wrong
+
+
+def test_stored_columns_are_clamped_to_the_same(held: Held) -> None:
+    assert clamps(held) == []
+
+
+def test_a_clamp_that_is_broken_shows(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    # SQLite's columns are canonical before they are clamped, unless one forgets that values have types there.
+    more: dict[str, object] = {"always": ()} if held.dialect == "sqlite" else {}
+    for dropped in ({"above": ()}, {"below": ()}):
+        monkeypatch.setattr(type(writer(held.dialect)), "kept", _less(**dropped, **more))
+        assert clamps(held) != [], dropped
 
 
 HONEST = {type(writer(dialect)): type(writer(dialect)).kept for dialect in ("duckdb", "sqlite", "postgres")}

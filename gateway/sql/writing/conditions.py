@@ -59,6 +59,10 @@ class Conditions:
     dialect: Dialect
     _kept: dict[str, Kept | None] = field(default_factory=dict, repr=False, compare=False)
 
+    def scalar(self, found: Scalar) -> str:
+        """Return a scalar over the columns."""
+        return scalar(found, self.columns.__getitem__, self.dialect, self._of)
+
     def write(self, predicate: Scalar) -> str:
         """Return a condition that is true of the rows of which a predicate is, and of no others; else false or NULL."""
         said, needs, implied = [], dict[str, None](), set[str]()
@@ -82,7 +86,7 @@ class Conditions:
         return self._canonical(part)
 
     def _canonical(self, part: Scalar) -> _Said:
-        return _Said(scalar(part, self.columns.__getitem__, self.dialect), ())
+        return _Said(self.scalar(part), ())
 
     def _compared(self, function: str, left: Scalar, right: Scalar) -> _Said | None:
         """Return a comparison of which a side is a stored column, None if none is."""
@@ -98,8 +102,7 @@ class Conditions:
         if not all(side is None or (_takes(side, function) and side.columns) for side in (first, second)):
             return None
         one, other = (
-            scalar(side, self.columns.__getitem__, self.dialect) if kept is None else kept.sql
-            for side, kept in ((left, first), (right, second))
+            self.scalar(side) if kept is None else kept.sql for side, kept in ((left, first), (right, second))
         )
         if first is None or second is None or function == "neq":
             needs = [*(first.all if first else ()), *(second.all if second else ())]
@@ -129,7 +132,7 @@ class Conditions:
     def _among(self, value: Scalar, listed: Sequence[Constant]) -> str:
         write, kept = writer(self.dialect), self._stored(value)
         constants = [constant(each, self.dialect) for each in dict.fromkeys(listed)]
-        named = scalar(value, self.columns.__getitem__, self.dialect) if kept is None else kept.sql
+        named = self.scalar(value) if kept is None else kept.sql
         among = write.among(named, constants) if value.kind == "text" else f"{named} IN ({', '.join(constants)})"
         return f"({' AND '.join([among, *(kept.always if kept else ())])})"
 

@@ -17,6 +17,7 @@ from gateway.sql.algebra import Call, Constant, Ref, Scalar
 from gateway.sql.functions import FUNCTIONS, not_offered, template
 from gateway.sql.planning.quantum import Quantum
 from gateway.sql.writing.dialects.registry import writer
+from gateway.sql.writing.dialects.writer import Kept
 
 
 def identifier(name: str, dialect: Dialect = "duckdb") -> str:
@@ -59,21 +60,41 @@ def decimal(value: Fraction) -> str:
     return whole if value >= 0 else f"(-{whole})"
 
 
-def scalar(found: Scalar, column: Callable[[str], str], dialect: Dialect) -> str:
-    """Return a scalar as SQL; ``column`` says how the relation below writes a column of that name."""
+def scalar(
+    found: Scalar, column: Callable[[str], str], dialect: Dialect, kept: Callable[[str], Kept | None] = lambda _: None
+) -> str:
+    """Return a scalar as SQL; ``column`` says how the relation below writes a column of that name.
+
+    ``kept`` says of a column what of the stored one it is, if that is known: there it is clamped at once.
+    """
     match found:
         case Ref(name):
             return column(name)
         case Constant():
             return constant(found, dialect)
+        case Call("clamp", (Ref(name), Constant() as low, Constant() as high)) if (
+            (held := kept(name)) is not None and held.ordered and not held.always
+        ):
+            return f"({_held(held, constant(low, dialect), constant(high, dialect))})"
         case Call(function, args, "text") if function in ("least", "greatest"):
             write = writer(dialect)
-            parts = [write.compared(scalar(arg, column, dialect)) for arg in args]
+            parts = [write.compared(scalar(arg, column, dialect, kept)) for arg in args]
             return f"({write.as_text(_applied(function, parts, dialect))})"
         case Call(function, args):
-            parts = [scalar(arg, column, dialect) for arg in args]
+            parts = [scalar(arg, column, dialect, kept) for arg in args]
             return f"({_applied(function, parts, dialect)})"
     assert_never(found)
+
+
+def _held(kept: Kept, low: str, high: str) -> str:
+    """Return a canonical column held between two constants, NULL where the stored one is not kept.
+
+    Why it is the same: between constants lies only what is kept, and what is beyond them is kept up to its own end.
+    """
+    beneath = " AND ".join([f"{kept.sql} < {low}", *kept.above])
+    beyond = " AND ".join([f"{kept.sql} > {high}", *kept.below])
+    within = f"{kept.sql} BETWEEN {low} AND {high} THEN {kept.value or kept.sql}"
+    return f"CASE WHEN {within} WHEN {beneath} THEN {low} WHEN {beyond} THEN {high} END"
 
 
 def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
@@ -83,6 +104,9 @@ def _applied(function: str, parts: list[str], dialect: Dialect) -> str:
     joined, written = FUNCTIONS[function].variadic, template(function, dialect)
     if not writer(dialect).offers(function, parts):
         raise not_offered(function)
+    quicker = writer(dialect).quicker(function, parts)
+    if quicker is not None:
+        return quicker
     if joined is not None:
         write = writer(dialect)
         return write.variadic(written, parts) if written else write.joined(parts, joined)

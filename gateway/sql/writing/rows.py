@@ -44,7 +44,7 @@ from gateway.sql.inference.paths import walked
 from gateway.sql.planning.quantum import quantum
 from gateway.sql.writing.conditions import Bare, Conditions, bare_column, met
 from gateway.sql.writing.dialects.registry import writer
-from gateway.sql.writing.render import canonical, constant, identifier, quantised, scalar
+from gateway.sql.writing.render import canonical, constant, identifier, quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Rows:
 
     def write(self, found: Scalar, dialect: Dialect) -> str:
         """Return a scalar over the relation's columns as SQL."""
-        return scalar(found, self.columns.__getitem__, dialect)
+        return Conditions(self.columns, self.bare, dialect).scalar(found)
 
     def where_true(self, found: Scalar, dialect: Dialect) -> str:
         """Return a condition over the relation's columns, where what is NULL is as good as false."""

@@ -42,7 +42,7 @@ class PostgresWriter(Writer):
             case "text":
                 return Kept(raw, ordered=False, columns=False) if column.physical.exact else None
             case "decimal":
-                return Kept(raw, (f"{raw} > '-Infinity'",), (f"{raw} < 'Infinity'",))
+                return Kept(raw, (f"{raw} > '-Infinity'",), (f"{raw} < 'Infinity'",), value=f"trim_scale({raw})")
             case _:
                 return super().kept(column, raw)
 

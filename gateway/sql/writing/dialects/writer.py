@@ -28,7 +28,8 @@ EARLIEST, LATEST = "0001-01-01", "9999-12-31"
 class Kept:
     """A stored column whose canonical value is the stored one where some conditions are true, and NULL elsewhere.
 
-    ``sql`` is the column as comparisons take it. ``above`` is true of every value above one that is kept, or above a
+    ``sql`` is the column as comparisons take it, ``value`` the canonical one where it is kept, if that is written in
+    another way (-0 is not kept, and equals 0). ``above`` is true of every value above one that is kept, or above a
     constant, ``below`` of every one below; ``always`` are conditions that no comparison implies. ``ordered`` says
     whether the stored values have the order of the canonical ones, or are only equal where those are; ``columns``
     whether they may be compared with other columns too, or with constants alone.
@@ -40,6 +41,7 @@ class Kept:
     always: tuple[str, ...] = ()
     ordered: bool = True
     columns: bool = True
+    value: str | None = None
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -139,7 +141,7 @@ class Writer:
                 return Kept(raw, (f"{raw} >= {first}",), (f"{raw} <= {last}",))
             case "float":
                 wide = f"CAST({raw} AS {self.types['float']})"
-                return Kept(wide, (), (f"{wide} <= {self.double(math.inf)}",))
+                return Kept(wide, (), (f"{wide} <= {self.double(math.inf)}",), value=f"{wide} + 0.0")
             case _:
                 return None
 
@@ -247,6 +249,11 @@ class Writer:
         """Whether a function means the same here with these arguments, each as it is written."""
         del function, parts
         return True
+
+    def quicker(self, function: str, parts: Sequence[str]) -> str | None:
+        """Return another way to write a function of arguments that may be written several times, if there is one."""
+        del function, parts
+        return None
 
     def variadic(self, template: str, parts: Sequence[str]) -> str:
         """Return a function of any number of arguments, which stand where its template has ``{*}``."""
