@@ -181,6 +181,6 @@ COMPOSED = (
         "a formula of groups above a number",
         "SELECT sex, COUNT(*) * 2 + 1 AS n FROM person GROUP BY sex HAVING COUNT(*) > 20",
         2,
-        times=8_000,
+        times=4_500,
     ),
 )

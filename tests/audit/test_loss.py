@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.answers import compose as composing
 from gateway.sandbox import Sandbox
 from mechanisms.noise import draw
 from tests.audit.cases import CASES, COMPOSED, Case, ask
@@ -24,7 +25,11 @@ def test_a_release_loses_what_it_costs(case: Case, base: DuckdbDatabase) -> None
 
 @pytest.mark.audit
 @pytest.mark.parametrize("case", COMPOSED, ids=str)
-def test_a_composed_answer_loses_what_it_costs(case: Case, base: DuckdbDatabase) -> None:
+def test_a_composed_answer_loses_what_it_costs(
+    case: Case, base: DuckdbDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They take as long as all the rest, are computed of what was released, and are not read here.
+    monkeypatch.setattr(composing, "repeated_intervals", lambda *_, **__: {})
     sandbox = Sandbox(memory=2**28, seconds=20)
     try:
         pair = ask(case, base)
