@@ -1,10 +1,11 @@
-"""``python -m tests.bench.plans [--rows N] [--postgres] [--prepared]``: whole requests beside the analyst's own SQL.
+"""``python -m tests.bench.plans [--rows N] [--engine E] [--prepared]``: whole requests beside the analyst's own SQL.
 
 COUNT, SUM and AVG by 32 and by 1,000 groups, one row an owner by a declared key, and five rows an owner who is held to
 five, on the data and on a prepared copy (``--prepared`` measures those lines alone); no asserts. Plain is the same SQL
 on the gateway's own connection to the data, fetched as Arrow; bounded is the plan's SQL where the plan reads, without
 the rest of the request; whole is a fresh charged request through HTTP on a kept connection, answered in Arrow. Medians
-of interleaved rounds; the latency quantum is off.
+of interleaved rounds; the latency quantum is off. Spark, which runs in this process's own machine on folders of Parquet
+files, enforces no key and has no prepared copies: there each owner of the first table is held to one row as well.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Literal, TypeAlias, get_args
 
-import duckdb
 import psycopg
 
 from gateway import admin
-from tests.bench.figures import Work, interleaved, timed
+from tests.bench.figures import Work, interleaved, made_apart, timed
 from tests.bench.peers.world import server
 from tests.bench.served import ARROW, Asker, Served, served, statements
+
+Engine: TypeAlias = Literal["duckdb", "postgres", "spark"]
 
 TABLE = """
     owner: owner_id
@@ -52,6 +55,10 @@ VALUES = {
 }
 OWNER = {"duckdb": "hash(i) % {owners}", "postgres": "floor(random() * {owners})"}
 QUESTION = "SELECT {key}, COUNT(*) AS n, SUM(amount) AS s, AVG(amount) AS a FROM {table} GROUP BY {key}"
+TABLES = ("single", "several")
+_PARQUET = """
+COPY (SELECT *, hash(amount) % 8 AS part FROM {table}) TO '{folder}/parquet/{table}' (FORMAT parquet, PARTITION_BY (part))
+"""
 LINES = {
     "one row an owner, 32 groups": ("single", "few"),
     "one row an owner, 1,000 groups": ("single", "many"),
@@ -76,13 +83,14 @@ def data(dialect: str, rows: int) -> list[str]:
 
 
 @contextmanager
-def database(folder: Path, rows: int, *, postgres: bool) -> Iterator[str]:
-    """Make the tables, in a file or on a server of the measurement's own, and yield the engine's URL."""
-    if not postgres:
-        with duckdb.connect(str(folder / "plans.duckdb")) as connection:
-            for statement in data("duckdb", rows):
-                connection.execute(statement)
-        yield "duckdb:///plans.duckdb"
+def database(folder: Path, rows: int, engine: Engine) -> Iterator[str]:
+    """Make the tables, in files or on a server of the measurement's own, and yield the engine's URL."""
+    if engine != "postgres":
+        made_apart(folder / "plans.duckdb", data("duckdb", rows))
+        if engine == "spark":
+            (folder / "parquet").mkdir()
+            made_apart(folder / "plans.duckdb", [_PARQUET.format(table=name, folder=folder) for name in TABLES])
+        yield "duckdb:///plans.duckdb" if engine == "duckdb" else f"spark://local?folder={folder / 'parquet'}"
         return
     with server(folder) as host:
         with psycopg.connect(host=host, dbname="postgres", user="postgres", autocommit=True) as made:
@@ -98,21 +106,23 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plans", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of each table")
-    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of DuckDB")
+    parser.add_argument("--engine", choices=get_args(Engine), default="duckdb", help="where the tables are")
     parser.add_argument("--prepared", action="store_true", help="the lines of the prepared copy alone")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median is taken")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-plans-") as name:
         folder = Path(name)
+        policy = POLICY if given.engine != "spark" else POLICY.replace("  single:", "  single:\n    max_rows_per_unit: 1")
         with (
-            database(folder, given.rows, postgres=given.postgres) as url,
-            served(folder, POLICY.format(engine=url), 1) as gateway,
+            database(folder, given.rows, given.engine) as url,
+            served(folder, policy.format(engine=url), 1) as gateway,
         ):
             asker = Asker(gateway.port, gateway.tokens[0])
             if not given.prepared:
                 measure(gateway, asker, LINES, given.rounds)
-            prepare(gateway, url.replace("reader@", "postgres@") if given.postgres else None)
-            measure(gateway, asker, PREPARED, given.rounds)
+            if given.engine != "spark":
+                prepare(gateway, url.replace("reader@", "postgres@") if given.engine == "postgres" else None)
+                measure(gateway, asker, PREPARED, given.rounds)
             asker.close()
 
 

@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dpt-") as name:
         folder = Path(name)
-        with database(folder, given.rows, postgres=True) as url:
+        with database(folder, given.rows, "postgres") as url:
             host = url.partition("host=")[2]
             plain, found = ours(folder, url, given.rounds)
             for module in PEERS:
