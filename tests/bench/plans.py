@@ -57,7 +57,8 @@ OWNER = {"duckdb": "hash(i) % {owners}", "postgres": "floor(random() * {owners})
 QUESTION = "SELECT {key}, COUNT(*) AS n, SUM(amount) AS s, AVG(amount) AS a FROM {table} GROUP BY {key}"
 TABLES = ("single", "several")
 _PARQUET = """
-COPY (SELECT *, hash(amount) % 8 AS part FROM {table}) TO '{folder}/parquet/{table}' (FORMAT parquet, PARTITION_BY (part))
+COPY (SELECT *, hash(amount) % 8 AS part FROM {table})
+TO '{folder}/parquet/{table}' (FORMAT parquet, PARTITION_BY (part))
 """
 LINES = {
     "one row an owner, 32 groups": ("single", "few"),
@@ -112,7 +113,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="discreet-plans-") as name:
         folder = Path(name)
-        policy = POLICY if given.engine != "spark" else POLICY.replace("  single:", "  single:\n    max_rows_per_unit: 1")
+        policy = (
+            POLICY if given.engine != "spark" else POLICY.replace("  single:", "  single:\n    max_rows_per_unit: 1")
+        )
         with (
             database(folder, given.rows, given.engine) as url,
             served(folder, policy.format(engine=url), 1) as gateway,

@@ -176,6 +176,19 @@ def test_sums_and_weights_are_exact(bases: tuple[SparkDatabase, SparkDatabase]) 
     }
 
 
+def test_sums_of_rows_are_exact_some_bits_at_a_time(bases: tuple[SparkDatabase, SparkDatabase]) -> None:
+    write = writer("spark")
+    for most in (0, 1, 2**21 - 1, 2**21, 2**42 - 1, 2**42, 2**63 - 1):
+        values = [most, -most, -most, most // 3, -(most // 7), 0]
+        source = " UNION ALL ".join(f"SELECT CAST({value} AS BIGINT) AS x" for value in values * 50)
+        sums = f"{write.rows_total('x', most)} AS s, {write.rows_total('CASE WHEN x < x THEN x END', most)} AS z"
+        weighted = f"{write.rows_total(write.narrowly_weighted('x % 1000003', '7', 3), 2**21)} AS w"
+        [row] = bases[0].fetch(f"SELECT {sums}, {weighted} FROM ({source})").to_pylist()
+        rests = [abs(value) % 1000003 * (1 if value > 0 else -1) for value in values]
+        parts = [abs(rest) * 3 // 7 * (1 if rest > 0 else -1) for rest in rests]
+        assert row == {"s": sum(values) * 50, "z": 0, "w": sum(parts) * 50}
+
+
 CONNECT = """
 import sys
 from pathlib import Path
@@ -280,6 +293,7 @@ def test_integers_are_those_of_duckdb(bases: tuple[SparkDatabase, SparkDatabase]
         for sql in (
             "SELECT sex, COUNT(*), SUM(age), AVG(age) FROM person GROUP BY sex",
             "SELECT SUM(cost), AVG(part), SUM(score), COUNT(kind) FROM visit",
+            "SELECT kind, COUNT(*), SUM(cost), AVG(part) FROM visit GROUP BY kind",
             "SELECT label, SUM(whole), COUNT(DISTINCT visit_id) FROM item GROUP BY label",
             "SELECT VAR_POP(cost), MEDIAN(cost) FROM visit WHERE score > -4",
             "SELECT s.region, SUM(v.cost) FROM visit v JOIN site s ON s.site_id = v.site_id GROUP BY s.region",

@@ -242,6 +242,11 @@ def _summed(measure: Measure, amount: str, dialect: Dialect) -> str:
     return f"{writer(dialect).total(amount)} AS {measure.name}"
 
 
+def _rows_summed(measure: Measure, amount: str, dialect: Dialect) -> str:
+    """Return the sum of what rows add; that of one row is part of its owner's, so that ``l1`` bounds it too."""
+    return f"{writer(dialect).rows_total(amount, measure.l1)} AS {measure.name}"
+
+
 def _whole_rows(measure: Measure, dialect: Dialect, *, beside: bool = False) -> str:
     """Return a measure of rows of which each counts in full."""
     write, summed = writer(dialect), None
@@ -251,7 +256,7 @@ def _whole_rows(measure: Measure, dialect: Dialect, *, beside: bool = False) -> 
         summed = share_total(measure.cell, write, beside=beside)
     if summed is not None:
         return f"{summed} AS {measure.name}"
-    return _summed(measure, _amount(measure, dialect), dialect)
+    return _rows_summed(measure, _amount(measure, dialect), dialect)
 
 
 def _one_row(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
@@ -284,14 +289,20 @@ def _weights(planned: PlannedRelease, selected: str, dataset: Dataset) -> str:
             f"SELECT {', '.join([*named, *summed, *above])} "
             f"FROM ({_full_and_excess(planned, most, excess_of, dialect)}) AS discreet_s{grouped}"
         )
+    write = writer(dialect)
+    stages, source, light = [heavy], "discreet_r LEFT JOIN discreet_h ON o = p", "n IS NULL"
+    if write.counts_beside:
+        counted = f"GREATEST(COUNT(*) OVER (PARTITION BY o), {most}) AS n"
+        stages, source, light = [heavy] if above else [], f"(SELECT *, {counted} FROM discreet_r)", f"n = {most}"
     for measure in planned.measures:
         amount = _amount(measure, dialect)
-        less = writer(dialect).weighted(amount, "n", most)
-        named.append(_summed(measure, f"CASE WHEN n IS NULL THEN {amount} ELSE {less} END", dialect))
-    return (
-        f"WITH discreet_r AS ({_multiplied(planned, selected, dialect)}), {heavy} "
-        f"SELECT {', '.join([*named, *above])} FROM discreet_r LEFT JOIN discreet_h ON o = p{grouped}"
-    )
+        if write.counts_beside and measure.l1 < 2**63:
+            weighted = write.narrowly_weighted(amount, "n", most)
+        else:
+            weighted = f"CASE WHEN {light} THEN {amount} ELSE {write.weighted(amount, 'n', most)} END"
+        named.append(_rows_summed(measure, weighted, dialect))
+    stages = [f"discreet_r AS ({_multiplied(planned, selected, dialect)})", *stages]
+    return f"WITH {', '.join(stages)} SELECT {', '.join([*named, *above])} FROM {source}{grouped}"
 
 
 def _of_places(measure: Measure, dialect: Dialect) -> bool:

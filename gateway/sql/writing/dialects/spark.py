@@ -1,8 +1,9 @@
 """Spark's SQL, version 4, in ANSI mode.
 
-SUM of a BIGINT is a BIGINT and raises an error beyond it, which data would decide: whole numbers are summed as decimals
-of 28 digits, whose sums have 38. Ten thousand million million million rows of the largest integer fit; no row count is
-asked for. Text literals are written character by character, since Spark reads backslashes, and ``${…}`` elsewhere.
+SUM of a BIGINT is a BIGINT and raises an error beyond it, which data would decide: what rows add is summed some bits at
+a time, over fewer than 2^42 rows, and what is wider than 64 bits as decimals of 28 digits, whose sums have 38: of these
+ten thousand million million million of the largest integer fit. No row count is asked for. Text literals are written
+character by character, since Spark reads backslashes, and ``${…}`` elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gateway.sql.writing.dialects.writer import EARLIEST, LATEST, Kept, Writer
 if TYPE_CHECKING:
     from gateway.sql.algebra import Kind
 
+_LIMB = 21
+
 _PLAIN = frozenset(" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,:/()")
 
 
@@ -30,6 +33,8 @@ class SparkWriter(Writer):
 
     lists_rows: ClassVar[bool] = False
     """Lists of many rows were tried with this engine as branches alone."""
+
+    counts_beside: ClassVar[bool] = True
 
     combines: ClassVar[bool] = False
     """A product of decimals loses digits, or raises, where both have 38."""
@@ -78,6 +83,21 @@ class SparkWriter(Writer):
         """Return the exact sum over a group, 0 over nothing."""
         return f"COALESCE({self.part(amount)}, 0)"
 
+    def rows_total(self, amount: str, most: int) -> str:
+        """Return the exact sum over a group of what rows add, 0 over nothing: as sums of 21 bits at a time.
+
+        ``amount = high * 2^21 + low``, 0 <= low < 2^21, whatever its sign: shifts round down. Over fewer than 2^42 rows
+        no such sum leaves 64 bits, and sums of 64 bits take a small part of the time that those of decimals take.
+        """
+        limbs, amount = -(-most.bit_length() // _LIMB), f"CAST({amount} AS BIGINT)"
+        sums = []
+        for place in range(max(limbs, 1)):
+            shifted = f"SHIFTRIGHT({amount}, {place * _LIMB})" if place else amount
+            limb = shifted if place >= limbs - 1 else f"{shifted} & {2**_LIMB - 1}"
+            summed = f"CAST(SUM({limb}) AS DECIMAL(38, 0))"
+            sums.append(f"{summed} * {2 ** (place * _LIMB)}" if place else summed)
+        return f"COALESCE({' + '.join(sums)}, 0)"
+
     def part(self, amount: str) -> str:
         """Return the exact sum over one owner's rows."""
         return f"SUM(CAST({amount} AS DECIMAL(28, 0)))"
@@ -93,6 +113,10 @@ class SparkWriter(Writer):
         """
         by = f"CAST({divisor} AS DECIMAL(38, 0))"
         return f"CAST((({wide}) - (({wide}) % {by})) / {by} AS DECIMAL(38, 0))"
+
+    def narrowly_weighted(self, amount: str, total: str, rows: int) -> str:
+        """Return ``amount * rows / total`` rounded toward zero, the product being known to be below 2^63."""
+        return f"((CAST({amount} AS BIGINT) * {rows}) div {total})"
 
     def weighted(self, amount: str, total: str, rows: int) -> str:
         """Return ``amount * rows / total`` rounded toward zero; the remainder has the sign of what is divided."""

@@ -77,6 +77,9 @@ class Writer:
     halves: ClassVar[bool] = False
     """Whether branches of a UNION ALL are done by several workers, where what is joined to a scan is done by each."""
 
+    counts_beside: ClassVar[bool] = False
+    """Whether the number of an owner's rows is counted by a window beside each, for less than joining it to them."""
+
     inlines: ClassVar[bool] = False
     """Whether what a subquery computes is computed wherever its columns are used, as often as they are."""
 
@@ -185,6 +188,13 @@ class Writer:
     def total(self, amount: str) -> str:
         """Return the exact sum of whole numbers over a group, 0 over nothing."""
         return f"COALESCE(SUM({amount}), 0)"
+
+    def rows_total(self, amount: str, most: int) -> str:  # noqa: ARG002
+        """Return the exact sum over a group of what rows add, 0 over nothing.
+
+        Each is a whole number of 64 bits, and ``most`` at most.
+        """
+        return self.total(amount)
 
     def part(self, amount: str) -> str:
         """Return the exact sum over one owner's rows, NULL over nothing, in a form that ``weighted`` takes."""
