@@ -44,7 +44,8 @@ _WORDS: Final = (
 """The words in a declared type that decide its affinity, in SQLite's own order; decimals are doubles there."""
 
 _ALIASES: Final = {"BOOL": "BOOLEAN", "DATETIME": "TIMESTAMP"}
-_COLLATED: Final = re.compile(r"\bcollate\s+[\"'`\[]?(?!binary\b)", re.IGNORECASE)
+_COLLATED: Final = re.compile(r"\bcollate\b(?!\s+binary\b)", re.IGNORECASE)
+"""A collation other than BINARY, or one whose name stands in quotes or behind a comment, whichever it is."""
 
 _ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION}

@@ -113,6 +113,25 @@ def test_text_of_a_collation_names_nobody(engine: AlchemyEngine) -> None:
     assert found["seen"].physical("m") == Physical("text", "TEXT with a collation", exact=False)
 
 
+@pytest.mark.parametrize(
+    "words", ['COLLATE"NOCASE"', "COLLATE[NOCASE]", "COLLATE`RTRIM`", "collate/**/NOCASE", "COLLATE--\nNOCASE"]
+)
+def test_no_spelling_hides_a_collation(words: str, tmp_path: Path) -> None:
+    """Owners are tied as they are stored: under a collation nobody knew of, 'a' would be given the rows of 'A'."""
+    file = tmp_path / "hidden.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"CREATE TABLE hidden (t TEXT {words})")
+        connection.execute("CREATE TABLE plain (t TEXT COLLATE BINARY)")
+    hidden = AlchemyEngine(SqliteBackend(file))
+    try:
+        with hidden.session(LIMITS) as session:
+            found = session.schema(["hidden", "plain"])
+    finally:
+        hidden.close()
+    assert found["hidden"].physical("t") == Physical("text", "TEXT with a collation", exact=False)
+    assert found["plain"].physical("t") == Physical("text", "TEXT")
+
+
 def test_tables(engine: AlchemyEngine) -> None:
     assert sorted(engine.tables()) == ["big", "fact", "folded", "seen", "strict", "unit"]
 
