@@ -161,12 +161,16 @@ def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> st
     Why bytes that are no UTF-8 are replaced: by default such a text raises an error when it is read, which one row
     would decide. What stands in its place hangs on its own bytes alone, not on the statistics of the file, which
     DuckDB does not use where they hold such bytes.
+
+    Why any double may be NaN: most writers leave NaN out of a file's statistics. Believing these, DuckDB takes no value
+    for NaN, or all for the one that is least and greatest, so that the greatest one's owner would decide what everybody
+    else's NaN are.
     """
     names = [str(path) for path in paths]
     differ = connection.execute(_FILES_DIFFER, {"files": names, "first": names[0]}).fetchall()
     if differ:
         raise EngineUnavailable(f"{differ[0][0]} has other columns than {names[0]}")
-    options = "hive_partitioning = false, utf8_validation = 'replace'"
+    options = "hive_partitioning = false, utf8_validation = 'replace', can_have_nan = true"
     return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], {options})"  # noqa: S608
 
 

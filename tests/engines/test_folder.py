@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from fractions import Fraction
+from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from gateway.engines.base import EngineError, EngineUnavailable, Limits
 from gateway.engines.folder import FolderEngine
 from gateway.engines.open import open_engine
 from gateway.policy.document import load
-from gateway.policy.model import Physical
+from gateway.policy.model import Column, Physical
 from gateway.policy.resolve import resolve
+from gateway.sql.algebra import Call, Constant, Ref
+from gateway.sql.writing.conditions import Conditions, bare_column
+from gateway.sql.writing.render import canonical
 from tests.oracles.questions import plan, written
 
 LIMITS = Limits(30)
@@ -117,6 +122,36 @@ def test_a_question_is_answered_as_over_tables(engine: FolderEngine, tmp_path: P
                 expected = plain.sql(planned.sql).to_arrow_table().to_pylist()
             found = session.fetch(planned.sql).to_pylist()
             assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+@pytest.mark.parametrize("others", [[6.0, 6.0], [6.0, 7.0], [6.0, None], []])
+def test_what_is_nan_hangs_on_no_other_row(others: list[float | None], kind: pa.DataType, tmp_path: Path) -> None:
+    """Statistics of a file leave NaN out, by which an engine may take it for a number, or for the only other one."""
+    values = pa.array([float("nan"), float("nan"), *others], kind)
+    pq.write_table(
+        pa.table({"person_id": pa.array(range(len(values)), pa.int64()), "x": values}), tmp_path / "one.parquet"
+    )
+    engine = FolderEngine(tmp_path, "parquet")
+    column = Column("x", "number", Physical("float", "DOUBLE"))
+    written, found = canonical(column, "t", "duckdb"), Ref("x", "float")
+    conditions = Conditions({"x": written}, {"x": bare_column(column, "t", "duckdb")}, "duckdb")
+    six = Constant(Fraction(6), "float")
+    expected = {
+        f"{written} IS NULL": 2 + others.count(None),
+        "isnan(t.x)": 2,
+        **{
+            conditions.write(Call(function, (found, six), "boolean")): sum(x is not None and how(x, 6) for x in others)
+            for function, how in (("eq", eq), ("neq", ne), ("gt", gt), ("gte", ge), ("lt", lt), ("lte", le))
+        },
+    }
+    try:
+        with engine.session(LIMITS) as session:
+            for condition, count in expected.items():
+                rows = session.fetch(f"SELECT COUNT(*) AS n FROM one AS t WHERE {condition}").to_pylist()
+                assert rows == [{"n": count}], condition
+    finally:
+        engine.close()
 
 
 def test_rights(engine: FolderEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
