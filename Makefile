@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-spark test-mariadb audit fuzz bench bench-peers bench-peers-times peers lock clean format check
+.PHONY: demo test test-spark test-mariadb audit fuzz bench bench-spark bench-peers bench-peers-times peers lock clean format check
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ test: check
 
 test-spark: .venv-spark/.spark
 	.venv-spark/bin/pytest -m spark $(ARGS)
+
+# Whole requests on Spark beside plain SQL: ten million rows in partitioned folders of Parquet files.
+bench-spark: .venv-spark/.spark
+	.venv-spark/bin/python -m tests.bench.plans --engine spark $(ARGS)
 
 # MariaDB is not on PyPI: its server comes from the system (Debian: mariadb-server) and is started by the tests.
 test-mariadb: $(VENV)/.dev
