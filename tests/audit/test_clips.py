@@ -92,6 +92,7 @@ def test_a_chosen_count_loses_what_it_costs(base: DuckdbDatabase) -> None:
     assert excess(read(planned, both, 1_500), epsilon, 0.0) == []
 
 
+@pytest.mark.audit
 def test_the_choice_alone_loses_its_part(base: DuckdbDatabase) -> None:
     planned, both, _ = worlds(CASES[0][0], base)
     assert planned.clip is not None
@@ -104,6 +105,7 @@ def test_the_choice_alone_loses_its_part(base: DuckdbDatabase) -> None:
 CHEAP = Case("chosen rows", "SELECT COUNT(*) FROM visit", 1)
 
 
+@pytest.mark.audit
 def test_noise_of_a_third_of_the_bound_is_found(base: DuckdbDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     planned, both, epsilon = worlds(CHEAP, base)
 

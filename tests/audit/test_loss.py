@@ -41,6 +41,7 @@ def test_a_composed_answer_loses_what_it_costs(
     assert claim / 2 < proven.loss, f"{proven} of {claim}"
 
 
+@pytest.mark.audit
 def test_a_count_drawn_anew_for_each_release_loses_what_it_costs(base: DuckdbDatabase) -> None:
     """The fast case: no pool stands between the release and its noise."""
     case = Case("count", "SELECT COUNT(*) FROM person", 2)

@@ -202,7 +202,7 @@ def killed_servers(server: Server, kills: int) -> None:
 
 
 def test_postgresql_is_killed(mortal: Server) -> None:
-    killed_servers(mortal, 10)
+    killed_servers(mortal, 4)
 
 
 @pytest.mark.audit

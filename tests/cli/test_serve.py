@@ -127,6 +127,7 @@ def test_a_taken_port_is_one_clear_failure(call: Call, token: str, tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.audit
 def test_killed_between_charge_and_answer(call: Call, token: str, port: int, tmp_path: Path) -> None:
     """The charge is not lost, and the client's own retry gets one answer at one price."""
     got: list[Result | Exception] = []

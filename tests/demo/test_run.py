@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 SCRIPT = Path(sys.executable).parent / "discreet"
 
@@ -57,6 +58,7 @@ def test_the_demo_runs_and_runs_again(tmp_path: Path) -> None:
     assert "health: " in verified.stdout
 
 
+@pytest.mark.audit
 def test_the_demo_leaves_a_real_control_database_alone(tmp_path: Path) -> None:
     real = tmp_path / "real"
     assert run(tmp_path, "init", DISCREET_HOME=str(real)).returncode == 0

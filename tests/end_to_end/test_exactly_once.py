@@ -163,6 +163,7 @@ def test_killed_between_a_release_and_the_one_that_it_feeds(home: Home, mortal: 
     assert verified(home)
 
 
+@pytest.mark.audit
 def test_killed_twice_is_a_failure_that_stands(home: Home, mortal: Server) -> None:
     analyst, unlucky = "twice", "die-executed-2"
     home.grant(analyst, 4 * EPSILON)
@@ -230,7 +231,7 @@ class Load:
 
 
 def test_killed_at_any_instant_under_load(home: Home, mortal: Server) -> None:
-    killed_under_load(home, mortal, 10)
+    killed_under_load(home, mortal, 3)
 
 
 @pytest.mark.audit

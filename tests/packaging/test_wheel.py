@@ -86,6 +86,7 @@ def test_the_wheel_works_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
     assert (home / "control.sqlite").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.audit
 def test_an_editable_install_works_elsewhere(tmp_path: Path) -> None:
     home = tmp_path / "home"
     script = Path(sys.executable).parent / "discreet"

@@ -196,7 +196,7 @@ def test_there_is_always_a_number_in_an_honest_interval(
     for count in (0, 1, 2, 5):
         for select in EDGES:
             try:
-                found = drawn(base, select, count, mechanism=mechanism, times=10, epsilon=epsilon)
+                found = drawn(base, select, count, mechanism=mechanism, times=4, epsilon=epsilon)
             except SqlRefused as refusal:
                 assert refusal.code == "scale-too-large"  # noqa: PT017
                 continue
