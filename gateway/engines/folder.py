@@ -159,8 +159,11 @@ def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> st
     """Return a SELECT over files of one schema; one that differs would raise, or be cast, while it is read.
 
     Why bytes that are no UTF-8 are replaced: by default such a text raises an error when it is read, which one row
-    would decide. What stands in its place hangs on its own bytes alone, not on the statistics of the file, which
-    DuckDB does not use where they hold such bytes.
+    would decide. What stands in its place hangs on its own bytes alone.
+
+    Why texts are computed: the statistics of a file are of the bytes that it holds, not of what is read in their place,
+    and writers have ordered them in several ways. Believing these, DuckDB passes over rows that a condition keeps, and
+    one owner's text, the least of its file, would decide whose. It knows nothing of what a function gives.
 
     Why any double may be NaN: most writers leave NaN out of a file's statistics. Believing these, DuckDB takes no value
     for NaN, or all for the one that is least and greatest, so that the greatest one's owner would decide what everybody
@@ -171,7 +174,11 @@ def _parquet(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> st
     if differ:
         raise EngineUnavailable(f"{differ[0][0]} has other columns than {names[0]}")
     options = "hive_partitioning = false, utf8_validation = 'replace', can_have_nan = true"
-    return f"SELECT * FROM read_parquet([{', '.join(map(_text, paths))}], {options})"  # noqa: S608
+    source = f"read_parquet([{', '.join(map(_text, paths))}], {options})"
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
+    texts = [_quoted(name) for name, kind, *_ in described if kind == "VARCHAR"]
+    computed = ", ".join(f"SUBSTRING({name}, 1) AS {name}" for name in texts)
+    return f"SELECT *{f' REPLACE ({computed})' if texts else ''} FROM {source}"  # noqa: S608
 
 
 def _raising(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> frozenset[str]:

@@ -154,6 +154,24 @@ def test_what_is_nan_hangs_on_no_other_row(others: list[float | None], kind: pa.
         engine.close()
 
 
+@pytest.mark.parametrize("values", [[b"\xff\xfe"] * 50 + [b"b"] * 3, [b"b\xff", b"ba"]])
+def test_a_text_is_compared_by_what_is_read_of_it(values: list[bytes], tmp_path: Path) -> None:
+    """Statistics of a file are of bytes that may be no UTF-8, in whose place something else is read."""
+    raw = pa.array(values, pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(pa.table({"x": texts}), tmp_path / "one.parquet")
+    engine = FolderEngine(tmp_path, "parquet")
+    try:
+        with engine.session(LIMITS) as session:
+            read = [row["x"] for row in session.fetch("SELECT x FROM one").to_pylist()]
+            for bound in ("0", "?", "??", "a", "b", "b?", "ba", "c"):
+                for how, word in ((lt, "<"), (le, "<="), (gt, ">"), (ge, ">="), (eq, "="), (ne, "<>")):
+                    [row] = session.fetch(f"SELECT COUNT(*) AS n FROM one WHERE x {word} '{bound}'").to_pylist()
+                    assert row == {"n": sum(how(x, bound) for x in read)}, (word, bound)
+    finally:
+        engine.close()
+
+
 def test_rights(engine: FolderEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.read_only()
     (tmp_path / "other.txt").write_text("a\n1\n")
