@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from budget.records import Record
@@ -32,3 +33,14 @@ def pause(record: Record, quantum_ms: int) -> float:
         return 0.0
     quantum = quantum_ms / 1000
     return quantum - (time.time_ns() / 1e9 - record.charge.at / 1e6) % quantum
+
+
+def left(began: float, quantum: float) -> float:
+    """Return in how many seconds the next multiple of a quantum (in seconds) since then is, the first one at least.
+
+    ``began`` is on the clock that only goes forward.
+    """
+    if quantum <= 0:
+        return 0.0
+    passed = time.monotonic() - began
+    return max(1, math.ceil(passed / quantum)) * quantum - passed

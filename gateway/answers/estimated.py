@@ -130,7 +130,7 @@ def _means(mean: Mean, columns: Columns, noises: dict[str, Noise], confidence: f
     small = counts < of_count
     start, scale = mean.centre.numerator * of_spread, mean.centre.denominator * of_count
     above = combined((start, counts), (scale, spreads))
-    below = combined((mean.centre.denominator * of_spread, np.where(small, of_count, counts)))
+    below = combined((mean.centre.denominator * of_spread, np.where(small, whole([of_count]), counts)))
     values = np.where(small, centre, quotients(above, below))
     return bounded(mean, np.clip(values, lower, upper), ends, sparse=bool(small.any()))
 

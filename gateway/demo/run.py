@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from gateway.demo import truth
 from gateway.demo.prepare import ANALYST, DATASET, GRANT, Demo, folder, prepared
 from gateway.demo.questions import QUESTIONS, Question
 from gateway.errors import DiscreetError
+from gateway.quantum import left
+from gateway.submission import Submission
 from gateway.wire import QueryRequest, QueryResponse
 
 WIDTH: Final = 88
@@ -62,9 +65,9 @@ def _ask(demo: Demo, number: int, question: Question) -> None:
     typer.echo()
     _block(question.sql.splitlines(), prefix="  ")
     typer.echo()
-    request = QueryRequest(sql=question.sql, dataset=DATASET, epsilon=question.epsilon)
+    request, asked = QueryRequest(sql=question.sql, dataset=DATASET, epsilon=question.epsilon), Submission()
     try:
-        answer = query.answer(demo.service, ANALYST, request, secrets.token_urlsafe(24))
+        answer = query.answer(demo.service, ANALYST, request, secrets.token_urlsafe(24), asked)
     except DiscreetError as error:
         if error.charged:
             raise  # a failure, which no question of the demo should meet
@@ -73,6 +76,8 @@ def _ask(demo: Demo, number: int, question: Question) -> None:
         _answered(demo, question, answer)
     typer.echo()
     _wrap(question.remark, dim=True)
+    # As a server would: until then the question counts as one in flight.
+    time.sleep(left(asked.began, demo.service.settings.latency_quantum_ms / 1000))
 
 
 def _answered(demo: Demo, question: Question, answer: QueryResponse) -> None:

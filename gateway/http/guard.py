@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from typing import Final
 
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.problems import HttpError, internal, response
 from gateway.observe import Metrics, fields
+from gateway.quantum import left
 from gateway.settings import Settings
 
 access = logging.getLogger("discreet.access")
@@ -59,7 +59,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message).update(HEADERS)
-                await _until_multiple(began, quantum)
+                # How long a query took may tell of data; what shows is in which quantum it ended (DESIGN section 5).
+                await asyncio.sleep(left(began, quantum))
             await send(message)
 
         try:
@@ -91,18 +92,6 @@ class Guard:
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
-
-
-async def _until_multiple(began: float, quantum: float) -> None:
-    """Wait for the next multiple of the quantum since the submission.
-
-    Why: how long a query took may tell of data; what shows is only in which quantum it ended (DESIGN section 5).
-    """
-    if quantum <= 0:
-        return
-    passed = time.monotonic() - began
-    wait = max(1, math.ceil(passed / quantum)) * quantum - passed
-    await asyncio.sleep(wait)
 
 
 def _declared(scope: Scope) -> int:
