@@ -464,6 +464,6 @@ def test_the_ledger_and_the_model_agree(monkeypatch: pytest.MonkeyPatch) -> None
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=35, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

@@ -297,6 +297,7 @@ TABLES = (*schema.FACTS.values(), schema.head, schema.scope, schema.member)
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.name))
+@pytest.mark.audit
 def test_whatever_stands_in_whatever_column(full: Engine, table: Table) -> None:
     """SQLite's file holds any value in any column once its rules are off: each is found, and none is an error."""
     missed = []

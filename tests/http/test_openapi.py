@@ -76,7 +76,7 @@ def test_whatever_is_sent_is_answered_as_declared(used: World, operation: str) -
 
     @given(case=cases)
     @settings(
-        max_examples=12,
+        max_examples=8,
         deadline=None,
         database=None,
         derandomize=True,

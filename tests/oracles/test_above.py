@@ -75,7 +75,7 @@ def check(bases: Bases, sandbox: Sandbox, asked: list[Above], random: Random) ->
             assert differences(each, shown(found, first.fetch, sandbox), connection) == []
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=3, deadline=None, suppress_health_check=SLOW)
 @given(seeds=SEEDS, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, seeds: list[int], random: Random) -> None:
     check(duckdbs, sandbox, [above(seed) for seed in seeds], random)
@@ -167,6 +167,7 @@ def _groups_that_no_row_asks_for(patch: pytest.MonkeyPatch) -> None:
         _conditions_dropped,
     ],
 )
+@pytest.mark.audit
 def test_answers_find(
     mutation: Callable[[pytest.MonkeyPatch], None], duckdbs: Bases, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

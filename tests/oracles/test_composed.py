@@ -132,7 +132,7 @@ def under_answers(
                     raise
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -141,7 +141,7 @@ def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Compos
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 
-@settings(max_examples=7, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random) -> None:
     world, asked = case
@@ -150,7 +150,7 @@ def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[C
     under_answers(world, dataset, bases[0], sandbox, asked, random)
 
 
-@settings(max_examples=7, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_sqlite(
     sqlites: Bases, clean_sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Composed]], random: Random

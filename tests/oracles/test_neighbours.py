@@ -107,21 +107,21 @@ FOLDER_CASES = _cases(FOLDER_WORLDS)
 RANDOM = st.randoms(use_true_random=True)
 
 
-@settings(max_examples=14, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=9, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_duckdb(duckdbs: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *duckdbs[world], sandbox, asked, random)
 
 
-@settings(max_examples=9, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
 @given(case=CASES, random=RANDOM)
 def test_postgres(postgreses: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case
     check(world, *postgreses[world], sandbox, asked, random)
 
 
-@settings(max_examples=9, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
 @given(case=SQLITE_CASES, random=RANDOM)
 def test_sqlite(sqlites: Bases, sandbox: Sandbox, case: tuple[World, list[Asked]], random: Random) -> None:
     world, asked = case

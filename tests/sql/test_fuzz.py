@@ -23,13 +23,13 @@ def test_ten_thousand_texts(block: int) -> None:
     assert len(found) >= 20, "the texts reach few rules"
 
 
-@settings(FUZZED, max_examples=150)
+@settings(FUZZED, max_examples=80)
 @given(st.randoms(use_true_random=False), st.sampled_from(DIALECTS))
 def test_sentences_that_shrink(random: Random, dialect: str) -> None:
     outcome(text(random), dialect)
 
 
-@settings(FUZZED, max_examples=150)
+@settings(FUZZED, max_examples=80)
 @given(st.text(max_size=60), st.sampled_from(DIALECTS))
 def test_any_characters(said: str, dialect: str) -> None:
     assert outcome(said, dialect) != "planned"
