@@ -145,7 +145,9 @@ class DuckdbEngine:
         """Close the file; sessions that run keep it open until they end."""
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                # Refused while a statement runs on a cursor: let go of below, it closes with the last of these.
+                with suppress(duckdb.Error):
+                    self._connection.close()
             self._connection, self._spill, self._held = None, None, None
             self._shapes = {}
 

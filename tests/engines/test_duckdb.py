@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from gateway.engines.base import EngineError, EngineUnavailable, Limits
-from gateway.engines.duckdb import LARGEST_KEPT, DuckdbEngine
+from gateway.engines.duckdb import LARGEST_KEPT, DuckdbEngine, DuckdbSession
 from gateway.policy.model import ForeignKey, Physical, TableShape
 
 LIMITS = Limits(30)
@@ -241,6 +241,32 @@ def test_two_engines_and_a_reader_share_a_file(path: Path, engine: DuckdbEngine)
     with duckdb.connect(str(path), read_only=True) as reader:
         assert reader.sql("SELECT count(*) FROM big").fetchall() == [(300000,)]
     other.close()
+
+
+def test_closed_while_a_statement_runs(path: Path, engine: DuckdbEngine) -> None:
+    failed: list[EngineError] = []
+    begun = threading.Event()
+
+    def run() -> None:
+        try:
+            with engine.session(LIMITS) as session:
+                sessions.append(session)
+                begun.set()
+                session.fetch(ENDLESS)
+        except EngineError as error:
+            failed.append(error)
+
+    sessions: list[DuckdbSession] = []
+    running = threading.Thread(target=run)
+    running.start()
+    assert begun.wait(30)
+    time.sleep(0.3)
+    engine.close()
+    sessions.pop().cancel()
+    running.join(30)
+    assert len(failed) == 1
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE later (x INTEGER)")
 
 
 def test_closed_and_opened_again_sees_what_changed(path: Path, engine: DuckdbEngine) -> None:
