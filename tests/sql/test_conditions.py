@@ -392,3 +392,15 @@ def test_texts_are_ordered_by_their_bytes() -> None:
     assert write.write(Call("lt", (value, constant), "boolean")) == '((CAST(x."v" AS TEXT) COLLATE "C") < \'a\')'
     both = write.write(Call("eq", (value, value), "boolean"))
     assert both.count('COLLATE "C"') == 2
+
+
+def test_what_is_no_part_of_a_list_stays_beside_it() -> None:
+    x = Ref("x", "integer")
+    constants = (Constant(1, "integer"), Constant(2, "integer"), Constant(Fraction(3), "decimal"))
+    parts = tuple(Call("eq", (x, each), "boolean") for each in constants)
+    said = Conditions({"x": "t.x"}, {}, "duckdb").write(Call("or", parts, "boolean"))
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            f"SELECT x FROM (VALUES (1), (2), (3), (4)) AS t(x) WHERE {said} ORDER BY x"
+        ).fetchall()
+    assert rows == [(1,), (2,), (3,)]

@@ -122,8 +122,10 @@ class Conditions:
         written: dict[str, None] = {}
         for part in parts:
             match part:
-                case Call("eq", (left, Constant())) if len(lists.get(left, ())) > 1:
-                    written[self._among(left, lists[left])] = None
+                case Call("eq", (left, Constant() as right)) if (
+                    len(listed := lists.get(left, [])) > 1 and right in listed
+                ):
+                    written[self._among(left, listed)] = None
                 case _:
                     written[self.write(part)] = None
         found = [*written]
