@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from budget import chain
 from budget.rules import TEXT_LENGTH
@@ -24,12 +24,16 @@ class Act:
 
 
 def note(conn: Connection, actor: str, name: str, subject: str, detail: str | None = None) -> None:
-    """Note an act in the transaction that does it."""
+    """Note an act in the transaction that does it, at the database's time.
+
+    It is after all acts that stand, also where the clock counts in milliseconds and two acts fall in one, or was
+    set back: which act was the last one is asked, and is not to be left to chance.
+    """
+    latest = conn.execute(select(func.max(act.c.at))).scalar_one()
+    at = max(chain.now(conn), 0 if latest is None else latest + 1)
     shown = None if detail is None else detail[:TEXT_LENGTH]
     conn.execute(
-        insert(act).values(
-            id=secrets.token_hex(16), at=chain.now(conn), actor=actor, act=name, subject=subject, detail=shown
-        )
+        insert(act).values(id=secrets.token_hex(16), at=at, actor=actor, act=name, subject=subject, detail=shown)
     )
 
 

@@ -104,11 +104,14 @@ def test_policy_versions_are_added_and_never_changed(control: Engine) -> None:
         assert policies.names(conn) == ["health"]
 
 
-def test_acts_newest_first(control: Engine) -> None:
+def test_acts_newest_first(control: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([7_000, 7_000, 6_000])  # a clock of milliseconds that is set back
+    monkeypatch.setattr("gateway.store.acts.chain.now", lambda _: next(clock))
     for number in range(3):
         with control.begin() as conn:
             acts.note(conn, "root", "analyst-add", f"a{number}", "x" * 2000 if number == 2 else None)
     with control.begin() as conn:
         found = acts.listed(conn, 2)
     assert [each.subject for each in found] == ["a2", "a1"]
+    assert [each.at for each in found] == [7_002, 7_001]
     assert found[0].detail == "x" * 1000
