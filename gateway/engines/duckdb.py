@@ -76,7 +76,7 @@ UNION ALL SELECT view_name FROM duckdb_views()
 WHERE database_name = current_database() AND schema_name = 'main' AND NOT internal AND NOT temporary
 """
 _COLUMNS = """
-SELECT column_name, data_type, numeric_scale, NOT is_nullable FROM duckdb_columns()
+SELECT column_name, data_type, numeric_scale, NOT is_nullable, is_generated FROM duckdb_columns()
 WHERE database_name = current_database() AND schema_name = 'main' AND table_name = $table ORDER BY column_index
 """
 _VIEW = """
@@ -299,11 +299,17 @@ def _brief(error: BaseException) -> str:
 
 
 def shape(cursor: duckdb.DuckDBPyConnection, table: str) -> TableShape | None:
-    """Return what the catalogue of a cursor's database says of a table or view, None if there is none."""
+    """Return what the catalogue of a cursor's database says of a table or view, None if there is none.
+
+    Why a generated column is not read: DuckDB computes it whenever it is read, and what was checked when a row came is
+    not checked when it is updated, so that one row may raise an error.
+    """
     columns: list[tuple[str, Physical | None, bool]] = []
-    for name, data_type, scale, not_null in cursor.execute(_COLUMNS, {"table": table}).fetchall():
+    for name, data_type, scale, not_null, generated in cursor.execute(_COLUMNS, {"table": table}).fetchall():
         physical = _KINDS.get(data_type)
-        if str(data_type).startswith("DECIMAL(") and int(scale) <= _MOST_DECIMALS:
+        if generated:
+            physical = None
+        elif str(data_type).startswith("DECIMAL(") and int(scale) <= _MOST_DECIMALS:
             physical = Physical("decimal", data_type, int(scale))
         if physical is not None and physical.kind == "text" and _collated(cursor, table, name):
             physical = _COLLATED

@@ -61,7 +61,7 @@ WHERE table_schema = DATABASE() AND (table_type = 'VIEW' OR (table_type = 'BASE 
 """
 _COLUMNS: Final = """
 SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, character_maximum_length,
-  collation_name, is_nullable
+  collation_name, is_nullable, extra LIKE '%VIRTUAL%'
 FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = {table} ORDER BY ordinal_position
 """
 _KEYS: Final = """
@@ -179,8 +179,9 @@ class MariadbBackend:
         if kind is None:
             return None
         columns: list[tuple[str, Physical | None, bool]] = []
-        for name, *stored, nullable in execute(connection, _COLUMNS.format(table=_text(table))).fetchall():
-            physical = _physical(*stored)
+        for name, *stored, nullable, virtual in execute(connection, _COLUMNS.format(table=_text(table))).fetchall():
+            # what is computed whenever it is read may raise an error at some row
+            physical = None if virtual else _physical(*stored)
             kept = physical is not None and physical.kind not in ("boolean", "date", "timestamp")
             columns.append((name, physical, kept and nullable == "NO"))
         if kind == "VIEW":

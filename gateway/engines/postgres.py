@@ -207,6 +207,8 @@ class PostgresEngine:
         connection.read_only = True
         asserted = {
             **SESSION,
+            # in another encoding, a letter of some row that UTF-8 lacks, or bytes that are none, would raise an error
+            "server_encoding": "UTF8",
             "search_path": wanted["search_path"],
             "transaction_isolation": "repeatable read",
             "transaction_read_only": "on",

@@ -132,8 +132,10 @@ class SqliteBackend:
         columns: list[tuple[str, Physical | None, bool]] = []
         for _, name, declared, not_null, _, _, hidden in self._listed(connection, "table_xinfo", table):
             if hidden != 1:
+                # a virtual generated column is computed whenever it is read, which may raise an error at some row
+                physical = None if hidden == 2 else _physical(declared, collated, strict=bool(strict))
                 # only a STRICT table holds what it declares: elsewhere a value that is not NULL may become so
-                columns.append((name, _physical(declared, collated, strict=bool(strict)), bool(not_null and strict)))
+                columns.append((name, physical, bool(not_null and strict)))
         return TableShape(
             tuple(columns),
             frozenset(self._unique(connection, table, columns, strict=bool(strict))),

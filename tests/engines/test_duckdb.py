@@ -400,3 +400,20 @@ def test_a_session_is_one_transaction(engine: DuckdbEngine) -> None:
             session._cursor.execute("BEGIN TRANSACTION")
     with engine.session(LIMITS) as session:
         assert session.fetch("SELECT 1 AS a").num_rows == 1
+
+
+def test_what_is_computed_whenever_it_is_read_is_not_read(tmp_path: Path) -> None:
+    # an update is not checked as an insertion is, so that one row may raise an error in everybody's questions
+    with duckdb.connect(str(tmp_path / "computed.duckdb")) as connection:
+        connection.execute("CREATE TABLE t (id BIGINT, said VARCHAR, n INTEGER AS (CAST(said AS INTEGER)), m INTEGER)")
+        connection.execute("INSERT INTO t (id, said) VALUES (1, '7'), (2, '8')")
+        connection.execute("UPDATE t SET said = 'x' WHERE id = 2")
+    engine = DuckdbEngine(tmp_path / "computed.duckdb")
+    with engine.session(LIMITS) as session:
+        shape = session.schema(["t"])["t"]
+        with pytest.raises(EngineError):
+            session.fetch("SELECT SUM(n) FROM t")
+    engine.close()
+    assert [(name, physical is None) for name, physical, _ in shape.columns] == [
+        *(("id", False), ("said", False), ("n", True), ("m", False))
+    ]

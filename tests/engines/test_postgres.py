@@ -136,6 +136,35 @@ def test_citext_is_not_read(postgres_url: str) -> None:
     assert shape.unique == frozenset()
 
 
+def test_what_is_computed_elsewhere_is_read_as_computed_or_not_at_all(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        version = connection.info.server_version
+        # since version 18 a column may be computed whenever it is read, and so raise an error at one row
+        virtual = "VIRTUAL" if version >= 180_000 else "STORED"
+        connection.execute(f"CREATE TABLE t (x integer, y integer GENERATED ALWAYS AS (100 / x) {virtual})".encode())
+        connection.execute(b"CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w")
+        connection.execute(b"CREATE FOREIGN TABLE elsewhere (x integer NOT NULL) SERVER s")
+    with open_engine(postgres_url).session(LIMITS) as session:
+        found = session.schema(["t", "elsewhere"])
+    assert (found["t"].physical("y") is None) == (version >= 180_000)
+    assert found["t"].physical("x") is not None
+    assert found["elsewhere"].view
+    assert found["elsewhere"].columns == (("x", Physical("integer", "integer"), False),)
+
+
+def test_another_encoding_is_refused(postgres_server: str) -> None:
+    # bytes that are no UTF-8, or a letter that it lacks, would raise an error in everybody's questions
+    server, _, options = postgres_server.partition("?")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(b"CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        try:
+            engine = open_engine(f"{server.rsplit('/', 1)[0]}/bytes?{options}")
+            with pytest.raises(EngineUnavailable, match="server_encoding at 'SQL_ASCII'"), engine.session(LIMITS):
+                pass
+        finally:
+            connection.execute(b"DROP DATABASE bytes WITH (FORCE)")
+
+
 def test_schema_of_the_url(reader_url: str) -> None:
     other = open_engine(f"{reader_url}&schema=other")
     assert sorted(other.tables()) == ["only_there", "unit"]

@@ -417,3 +417,19 @@ def test_a_text_with_the_character_nul_is_a_literal_as_well(engine: AlchemyEngin
             assert session.fetch(f"{same}, hex(CAST({written} AS BLOB)) AS b").to_pylist() == [
                 {"a": 1, "b": text.encode().hex().upper()}
             ]
+
+
+def test_what_is_computed_whenever_it_is_read_is_not_read(tmp_path: Path) -> None:
+    # added to a table that has rows, it is computed of none of them before somebody asks
+    with closing(sqlite3.connect(tmp_path / "computed.sqlite")) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER, w INTEGER AS (v + 1) STORED)")
+        connection.execute(f"INSERT INTO t (id, v) VALUES (1, 2), (2, {-(2**63)})")
+        connection.execute("ALTER TABLE t ADD COLUMN n INTEGER AS (abs(v)) VIRTUAL")
+        connection.commit()
+    with open_engine(f"sqlite:///{tmp_path / 'computed.sqlite'}").session(LIMITS) as session:
+        shape = session.schema(["t"])["t"]
+        with pytest.raises(EngineError):
+            session.fetch("SELECT COUNT(n) FROM t")
+    assert [(name, physical is None) for name, physical, _ in shape.columns] == [
+        *(("id", False), ("v", False), ("w", False), ("n", True))
+    ]
