@@ -51,6 +51,23 @@ class EnginePool:
         self._lock = Lock()
         self._opening: dict[str, Lock] = {}
         self._open: dict[str, Engine] = {}
+        self._instants: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def at(self, url: str, dataset: str, instant: tuple[int, int]) -> Engine:
+        """Return the engine of a URL, to be read for a dataset under its data version and policy version.
+
+        With the first question under either a file that took another one's place is opened: that the data changed is
+        an admin's to say, or a schedule's.
+        """
+        engine = self.get(url)
+        with self._lock:
+            key = url, dataset
+            passed = self._instants.get(key, (0, 0)) < instant
+            if passed:
+                self._instants[key] = instant
+        if passed:
+            engine.renew()
+        return engine
 
     def get(self, url: str) -> Engine:
         """Return the engine of a URL; ``EngineUnavailable`` if it cannot be opened, or ``EngineWritable``.
@@ -132,7 +149,8 @@ class Service:
 
     def engine(self, dataset: Dataset) -> Engine:
         """Return the engine that a dataset's plans read; ``EngineUnavailable`` if it cannot be used."""
-        return self.engines.get(dataset.engine if dataset.preparation is None else dataset.preparation.engine)
+        url = dataset.engine if dataset.preparation is None else dataset.preparation.engine
+        return self.engines.at(url, dataset.name, (dataset.data_version, dataset.version))
 
     def is_dead(self, identity: str) -> bool:
         """Return whether a process that charged something is proven dead."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,29 @@ def test_datasets_by_version(service: Service, tmp_path: Path) -> None:
                 service.catalogue.current(conn, missing)
         with pytest.raises(NotFound):
             service.catalogue.at(conn, "health", 9, 1)
+
+
+def people(service: Service) -> int:
+    with service.reads.connect() as conn:
+        dataset = service.catalogue.current(conn, "health")
+    with service.engine(dataset).session(Limits(30)) as session:
+        return int(session.fetch("SELECT COUNT(*) AS n FROM person").column("n")[0].as_py())
+
+
+def test_a_file_that_takes_the_place_of_another_is_read_when_an_admin_says_so(service: Service, tmp_path: Path) -> None:
+    before = people(service)
+    for more in (1, 2):
+        shutil.copy(tmp_path / "health.duckdb", tmp_path / "next.duckdb")
+        with duckdb.connect(str(tmp_path / "next.duckdb")) as connection:
+            connection.execute("INSERT INTO person (person_id) SELECT max(person_id) + 1 FROM person")
+        (tmp_path / "next.duckdb").replace(tmp_path / "health.duckdb")
+        assert people(service) == before + more - 1
+        if more == 1:
+            admin.bump_data_version(service.control, "health", actor="test")
+        else:
+            wider = POLICY.replace("upper: 110", "upper: 120")
+            admin.apply_dataset(service.control, service.settings, wider, actor="test", folder=tmp_path)
+        assert people(service) == before + more
 
 
 class Fake:

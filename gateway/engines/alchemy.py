@@ -89,6 +89,9 @@ class AlchemyEngine:
         with self._connected(limits) as connection:
             yield AlchemySession(self._backend, connection, deadline)
 
+    def renew(self) -> None:
+        """Nothing: each session reads the data as they are."""
+
     def close(self) -> None:
         """Nothing is held between sessions."""
         if self._engine is not None:

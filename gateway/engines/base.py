@@ -56,5 +56,11 @@ class Engine(Protocol):
     def read_only(self) -> bool:
         """Whether the rights that the gateway holds cannot change the data."""
 
+    def renew(self) -> None:
+        """Read files as they are now from the next session on: an admin said that the data changed, or a schedule did.
+
+        Does nothing where sessions read the data as they are anyway.
+        """
+
     def close(self) -> None:
         """Release files and connections."""

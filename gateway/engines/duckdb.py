@@ -1,13 +1,15 @@
 """DuckDB files: opened read-only and locked, one cursor and one snapshot a session, Arrow out.
 
 The file is opened by the first session and stays open until ``close``. DuckDB holds a lock on it as long, so that no
-other process changes data or schema under a running gateway; other read-only openings coexist.
+other process changes data or schema under a running gateway; other read-only openings coexist. A file that takes its
+place is read from ``renew`` on, which follows an admin's word that the data changed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +69,11 @@ _SETTINGS: Final = (
     "lock_configuration = true",
 )
 _OPENING: Final = threading.Lock()
+_ALIVE: Final[weakref.WeakSet[DuckdbEngine]] = weakref.WeakSet()
+"""Engines that opened a file, under the lock above: a process has a file open once, whatever takes its place."""
+
+_LEAVING: Final = 60.0
+"""Seconds that an opening waits for the sessions that still read the file that was replaced."""
 _OPENED: Final = "SELECT current_setting('lock_configuration'), current_setting('temp_directory')"
 
 _TABLES = """
@@ -100,6 +107,9 @@ class DuckdbEngine:
     def __init__(self, path: Path, memory: int | None = None) -> None:
         self._path, self._memory = path, memory
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
+        self._sessions, self._retiring = 0, False
+        self._state: object = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._spill: Spill | None = None
         self._held: Held | None = None
@@ -121,16 +131,58 @@ class DuckdbEngine:
     @contextmanager
     def session(self, limits: Limits) -> Iterator[DuckdbSession]:
         """Open a read-only transaction on a cursor of its own."""
-        cursor, held = self._lent()
+        with self._present():
+            cursor, held = self._lent()
+            try:
+                with translated():
+                    cursor.execute("BEGIN TRANSACTION READ ONLY")
+                yield DuckdbSession(self, cursor, time.monotonic() + limits.seconds)
+            finally:
+                with suppress(duckdb.Error):
+                    cursor.execute("ROLLBACK")
+                cursor.close()
+                # the file stays held until here, and its spilled rows, also if the engine was closed meanwhile
+                del held
+
+    @contextmanager
+    def _present(self) -> Iterator[None]:
+        """Count a session, which begins when those that read a file that was replaced have ended."""
+        with self._left:
+            self._wait()
+            self._sessions += 1
         try:
-            with translated():
-                cursor.execute("BEGIN TRANSACTION READ ONLY")
-            yield DuckdbSession(self, cursor, time.monotonic() + limits.seconds)
+            yield
         finally:
-            with suppress(duckdb.Error):
-                cursor.execute("ROLLBACK")
-            cursor.close()
-            del held  # the file stays held until here, and its spilled rows, also if the engine was closed meanwhile
+            with self._left:
+                self._sessions -= 1
+                if self._retiring and not self._sessions:
+                    self._shut()
+                self._left.notify_all()
+
+    def _wait(self) -> None:
+        if not self._left.wait_for(lambda: not self._retiring, _LEAVING):
+            raise EngineUnavailable(f"{self._path} was replaced, and the file that was there is still being read")
+
+    def renew(self) -> None:
+        """Read the file that stands at the path now from the next session on; sessions that run keep the one they have.
+
+        Why only then, and not when the file changes: until an admin says so the data are what they were. Why a new
+        session waits for those that run: DuckDB gives a process the file that it has open already.
+        """
+        with self._left:
+            if self._connection is None or self._state == self._seen():
+                return
+            self._retiring = bool(self._sessions)
+            if not self._retiring:
+                self._shut()
+
+    def _seen(self) -> object:
+        """Return what tells the file at the path from another one; None if there is none."""
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     def read_only(self) -> bool:
         """Whether the file is attached read-only under a locked configuration without access to other files."""
@@ -143,13 +195,17 @@ class DuckdbEngine:
 
     def close(self) -> None:
         """Close the file; sessions that run keep it open until they end."""
-        with self._lock:
-            if self._connection is not None:
-                # Refused while a statement runs on a cursor: let go of below, it closes with the last of these.
-                with suppress(duckdb.Error):
-                    self._connection.close()
-            self._connection, self._spill, self._held = None, None, None
-            self._shapes = {}
+        with self._left:
+            self._shut()
+            self._left.notify_all()
+
+    def _shut(self) -> None:
+        # With its cursors, DuckDB closes those of sessions: let go of, the file closes with the last of these.
+        if self._connection is not None and not self._sessions:
+            with suppress(duckdb.Error):
+                self._connection.close()
+        self._connection, self._spill, self._held, self._retiring = None, None, None, False
+        self._shapes = {}
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         return self._lent()[0]
@@ -157,35 +213,55 @@ class DuckdbEngine:
     def _lent(self) -> tuple[duckdb.DuckDBPyConnection, tuple[Held | None, Spill | None]]:
         """Return a cursor, and what has to stay as long as it is used."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._open()
-            with translated():
-                return self._connection.cursor(), (self._held, self._spill)
+            if self._connection is not None:
+                return self._lend(self._connection)
+        with _OPENING:
+            # Engines are locked one after the other, and their openings by one lock: none waits for itself.
+            self._retire_others()
+            with self._lock:
+                if self._connection is None:
+                    self._connection = self._open()
+                return self._lend(self._connection)
+
+    def _lend(
+        self, connection: duckdb.DuckDBPyConnection
+    ) -> tuple[duckdb.DuckDBPyConnection, tuple[Held | None, Spill | None]]:
+        with translated():
+            return connection.cursor(), (self._held, self._spill)
+
+    def _retire_others(self) -> None:
+        """Have other engines of this process let go of the file that stood at this path, where another one does now."""
+        path = self._path.resolve()
+        _ALIVE.add(self)
+        for other in [each for each in _ALIVE if each is not self and each._path.resolve() == path]:  # noqa: SLF001
+            other.renew()
+            with other._left:  # noqa: SLF001
+                other._wait()  # noqa: SLF001
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        with _OPENING:
-            try:
-                connection = self._connect()
-                self._held = self._hold()
-            except (duckdb.Error, OSError, RuntimeError) as error:
-                raise EngineUnavailable(f"{self._path} could not be opened: {_brief(error)}") from error
-            try:
-                # a second engine on the same file shares the database that the first one has locked
-                [(locked, folder)] = connection.execute(_OPENED).fetchall()
-                if locked:
-                    self._spill = spill.at(folder)
-                else:
-                    self._restrict(connection)
-                shadows = [str(row[0]) for row in connection.execute(SHADOWS).fetchall()]
-            except (duckdb.Error, OSError) as error:
-                connection.close()
-                self._held, self._spill = None, None
-                raise EngineUnavailable(f"{self._path} could not be locked: {_brief(error)}") from error
-            if shadows:
-                connection.close()
-                self._held, self._spill = None, None
-                raise EngineUnavailable(f"{self._path} redefines built-in functions by macros: {', '.join(shadows)}")
-            return connection
+        self._state = self._seen()
+        try:
+            connection = self._connect()
+            self._held = self._hold()
+        except (duckdb.Error, OSError, RuntimeError) as error:
+            raise EngineUnavailable(f"{self._path} could not be opened: {_brief(error)}") from error
+        try:
+            # a second engine on the same file shares the database that the first one has locked
+            [(locked, folder)] = connection.execute(_OPENED).fetchall()
+            if locked:
+                self._spill = spill.at(folder)
+            else:
+                self._restrict(connection)
+            shadows = [str(row[0]) for row in connection.execute(SHADOWS).fetchall()]
+        except (duckdb.Error, OSError) as error:
+            connection.close()
+            self._held, self._spill = None, None
+            raise EngineUnavailable(f"{self._path} could not be locked: {_brief(error)}") from error
+        if shadows:
+            connection.close()
+            self._held, self._spill = None, None
+            raise EngineUnavailable(f"{self._path} redefines built-in functions by macros: {', '.join(shadows)}")
+        return connection
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         # an empty configuration: one process cannot open a file twice under two of them

@@ -106,6 +106,10 @@ class FolderEngine(DuckdbEngine):
         self._opened, self._raising = _print(files), raising
         return connection
 
+    def _seen(self) -> None:
+        """Return nothing: what the files are is compared before each session, and ``renew`` finds nothing new."""
+        return
+
     def _hold(self) -> None:
         """Return nothing: a folder's files are nobody's to lock; what they are is compared before each session."""
         return

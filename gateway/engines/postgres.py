@@ -127,6 +127,9 @@ class PostgresEngine:
         else:
             self._keep(connection, made)
 
+    def renew(self) -> None:
+        """Nothing: each session reads the data as they are."""
+
     def close(self) -> None:
         """Close the connections that wait; those in use are closed when they are done."""
         with self._lock:

@@ -108,6 +108,9 @@ class SparkEngine:
         with self._opened() as spark:
             yield OneSession(spark, deadline)
 
+    def renew(self) -> None:
+        """Nothing: each session reads the data as they are."""
+
     def close(self) -> None:
         """Let the session go; a local Spark ends with the gateway, since another engine may use it."""
         self._spark = None

@@ -281,6 +281,64 @@ def test_closed_and_opened_again_sees_what_changed(path: Path, engine: DuckdbEng
     assert after.physical("extra") == Physical("text", "VARCHAR")
 
 
+def replaced(path: Path, rows: int) -> None:
+    """Put another database in the place of a file, as one does whose writer the lock keeps away."""
+    other = path.with_name("other.duckdb")
+    with duckdb.connect(str(other)) as connection:
+        connection.execute(f"CREATE TABLE big AS SELECT range AS x FROM range({rows})")
+    other.replace(path)
+
+
+def rows_of(engine: DuckdbEngine) -> int:
+    with engine.session(LIMITS) as session:
+        return int(session.fetch("SELECT count(*) AS n FROM big").to_pylist()[0]["n"])
+
+
+def test_a_file_that_takes_its_place_is_read_from_renewal_on(path: Path, engine: DuckdbEngine) -> None:
+    assert rows_of(engine) == 300000
+    replaced(path, 7)
+    assert rows_of(engine) == 300000  # nobody said yet that the data changed
+    engine.renew()
+    assert rows_of(engine) == 7
+    engine.renew()
+    assert rows_of(engine) == 7
+    replaced(path, 8)
+    path.unlink()
+    engine.renew()
+    with pytest.raises(EngineUnavailable), engine.session(LIMITS):
+        pass
+
+
+def test_a_session_that_runs_keeps_the_file_that_it_reads(path: Path, engine: DuckdbEngine) -> None:
+    found: list[int] = []
+    later = threading.Thread(target=lambda: found.append(rows_of(engine)))
+    with engine.session(LIMITS) as session:
+        replaced(path, 7)
+        engine.renew()
+        later.start()
+        later.join(0.2)
+        assert found == []  # DuckDB would give it the file that is still open
+        assert session.schema(["big"])
+        assert session.fetch("SELECT count(*) AS n FROM big").to_pylist() == [{"n": 300000}]
+    later.join(30)
+    assert found == [7]
+
+
+def test_an_engine_that_opens_the_path_has_others_let_go_of_the_old_file(path: Path, engine: DuckdbEngine) -> None:
+    assert rows_of(engine) == 300000
+    replaced(path, 7)
+    other = DuckdbEngine(path.parent / "." / path.name)
+    assert rows_of(other) == 7  # an admin's, which applies a policy to what stands there now
+    assert rows_of(engine) == 7
+    other.close()
+
+
+def test_a_session_between_two_statements_outlives_the_engine(engine: DuckdbEngine) -> None:
+    with engine.session(LIMITS) as session:
+        engine.close()
+        assert session.fetch("SELECT count(*) AS n FROM big").to_pylist() == [{"n": 300000}]
+
+
 def test_spilled_rows_leave_no_folder_behind(engine: DuckdbEngine) -> None:
     with engine.session(LIMITS) as session:
         folder = Path(str(session.fetch("SELECT current_setting('temp_directory') AS f").column(0)[0]))

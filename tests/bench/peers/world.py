@@ -95,6 +95,10 @@ class Remembering:
     def read_only(self) -> bool:
         return self.engine.read_only()
 
+    def renew(self) -> None:
+        """Have the engine behind read files as they are now."""
+        self.engine.renew()
+
     def close(self) -> None:
         self.engine.close()
 
