@@ -627,9 +627,12 @@ class Composer:
             if column.kind == "text":
                 return self.random.choice((f"LENGTH({column.text})", self.word(column, built.columns)))
             if column.kind == "date":
-                return self.random.choice((f"MONTH({column.text})", f"DATE_TRUNC('month', {column.text})"))
+                numbered = f"(YEAR({column.text}) * 100 + MONTH({column.text}))"
+                return self.random.choice((f"MONTH({column.text})", f"DATE_TRUNC('month', {column.text})", numbered))
             if column.kind == "integer" and column.bounded:
-                return self.random.choice((f"FLOOR({column.text} / 10.0)", f"({column.text} % 4)"))
+                tens = f"FLOOR({column.text} / 10.0)"
+                left = f"({column.text} - {column.text} % 10)"
+                return self.random.choice((tens, f"({tens} * 10)", left, f"ABS({left} - 20)", f"({column.text} % 4)"))
         return column.text
 
 

@@ -32,6 +32,7 @@ from gateway.sql.algebra import (
     conjuncts,
     references,
 )
+from gateway.sql.inference.images import MOST_LISTED, WHOLE, whole
 from gateway.sql.inference.known import Columns, Known, known
 from gateway.sql.inference.truth import COMPARISONS
 
@@ -157,6 +158,11 @@ def _possible(scalar: Scalar, columns: Columns, most: int) -> frozenset[Value] |
             return frozenset().union(*some) if len(some) == len(each) else None
     if scalar.kind == "boolean":
         return frozenset({False, True, None})
+    match scalar:
+        case Call(computed, args, "integer") if computed in WHOLE:
+            values = whole(computed, args, [_possible(arg, columns, MOST_LISTED) for arg in args])
+            if values is not None:
+                return values
     found = known(scalar, columns)
     if scalar.kind != "integer" or not found.proven or found.bounds is None:
         return None
@@ -166,7 +172,8 @@ def _possible(scalar: Scalar, columns: Columns, most: int) -> frozenset[Value] |
 
 def _public(found: Known, widest: int) -> tuple[Value, ...] | None:
     if found.values is not None:
-        return tuple(dict.fromkeys(found.values))
+        computed = found.kind == "integer" and found.origin is None
+        return None if computed and len(found.values) > widest else tuple(dict.fromkeys(found.values))
     if found.kind == "boolean":
         return (False, True)
     if found.kind == "integer" and found.bounds is not None and (found.origin is not None or found.proven):

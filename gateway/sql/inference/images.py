@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import cache
+from itertools import product
+from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gateway.policy.model import Value
-from gateway.sql.algebra import Constant, Scalar
+from gateway.sql.algebra import Call, Constant, Scalar
 from gateway.sql.functions import CAPITALS, LETTERS, PARTS, UNITS
 from gateway.sql.inference.intervals import Bounds
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 LONGEST = 10_000
 """Characters at which texts are cut before a function reads them, and after each concatenation."""
+
+MOST_LISTED = 1_000
+"""Public values that a function is applied to one by one, to know what it may give."""
+
+MOST_WHOLE = 256
+"""Whole numbers between two ends that a function is applied to so."""
 
 CALENDAR = frozenset(PARTS)
 CUT = frozenset(f"{kind}_trunc_{unit}" for unit in UNITS for kind in ("date", "timestamp"))
@@ -138,6 +146,58 @@ IMAGES: Mapping[str, Callable[..., Value]] = MappingProxyType(
 """Functions of texts and dates; each is what DuckDB and PostgreSQL compute of the same values."""
 
 
+def _quotient(number: int, divisor: int) -> int | None:
+    """Return a whole quotient, rounded toward zero; NULL for a divisor of zero."""
+    if divisor == 0:
+        return None
+    return abs(number) // abs(divisor) * (1 if (number < 0) == (divisor < 0) else -1)
+
+
+def _remainder(number: int, divisor: int) -> int | None:
+    """Return what a whole quotient leaves, which has the sign of the number."""
+    whole = _quotient(number, divisor)
+    return None if whole is None else number - whole * divisor
+
+
+WHOLE: Mapping[str, Callable[..., Value]] = MappingProxyType(
+    {
+        name: _strict(compute)
+        for name, compute in (
+            ("row_add", lambda first, second: first + second),
+            ("row_subtract", lambda first, second: first - second),
+            ("row_multiply", lambda first, second: first * second),
+            ("row_abs", abs),
+            ("quotient", _quotient),
+            ("remainder", _remainder),
+        )
+    }
+)
+"""Functions of whole numbers, exact on every engine: what they give of few values may be far fewer than lie between
+the ends of its interval, as the decades of years do."""
+
+
+def few(lists: Sequence[Collection[Value] | None]) -> list[Collection[Value]] | None:
+    """Return the values of each argument, None where some are not known or their combinations are too many."""
+    found = [values for values in lists if values is not None]
+    return found if len(found) == len(lists) and prod(map(len, found)) <= MOST_LISTED else None
+
+
+def whole(function: str, args: Sequence[Scalar], lists: Sequence[Collection[Value] | None]) -> frozenset[Value] | None:
+    """Return what a function of ``WHOLE`` gives of the values of its arguments; None where they are too many.
+
+    ``x - x % 10`` is ``x // 10 * 10``: taken apart, the two would give every difference.
+    """
+    match function, args:
+        case "row_subtract", (number, Call("remainder", (dividend, Call("to_whole", (Constant(divisor),))))) if (
+            number == dividend
+        ):
+            alone = few(lists[:1])
+            subtract, remainder = WHOLE["row_subtract"], WHOLE["remainder"]
+            return None if alone is None else frozenset(subtract(n, remainder(n, divisor)) for n in alone[0])
+    found = few(lists)
+    return None if found is None else frozenset(WHOLE[function](*chosen) for chosen in product(*found))
+
+
 def length(function: str, each: Sequence[int | None], args: Sequence[Scalar]) -> int | None:
     """Return the most characters that a function's text may have, None if it is no text or not known."""
     match function:
@@ -170,6 +230,11 @@ def part_bounds(part: str, of: Known) -> Bounds:
     """Return the interval of a part of a date: the calendar's, or that of the dates' own clamp."""
     if part in _PARTS:
         low, high = _PARTS[part]
+        if part in ("quarter", "month") and of.proven and of.bounds is not None:
+            start, end = (_day(position) for position in of.bounds)
+            if start.year == end.year:  # within one year, neither goes back
+                low, high = start.month, end.month
+                low, high = (low, high) if part == "month" else ((low + 2) // 3, (high + 2) // 3)
         return Fraction(low), Fraction(high)
     slack = 1 if part == "isoyear" else 0
     first, last = 1 - slack, 9999 + slack
@@ -189,9 +254,12 @@ def moved(function: str, args: Sequence[Scalar], each: Sequence[Known]) -> Bound
     if of.bounds is None or not of.proven:
         return None
     low, high = of.bounds
-    if function in CUT or function in ("as_date", "as_timestamp"):
-        span = 366 if function in CUT else 1
-        return max(low - span, FIRST), high
+    if function in CUT:
+        # What is later is cut to nothing earlier; hours and less are cut within their day.
+        unit = function.partition("_trunc_")[2]
+        return Fraction(cut(_day(low), unit).toordinal()), high
+    if function in ("as_date", "as_timestamp"):
+        return max(low - 1, FIRST), high
     amount = _number(args[1])
     assert amount is not None
     if function == "date_plus_days":

@@ -11,16 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import product
-from math import prod
 from typing import Protocol, assert_never
 
 from gateway.policy.model import Column, Value
 from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar
 from gateway.sql.inference import images, intervals
+from gateway.sql.inference.images import MOST_LISTED
 from gateway.sql.inference.intervals import Bounds
-
-MOST_LISTED = 1_000
-"""Public values that a function is applied to one by one, to know what it may give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,12 +254,34 @@ def _imaged(found: Known, function: str, args: Sequence[Scalar], each: Sequence[
     if function in images.CUT and each[0].bounds is not None and each[0].proven:
         listed = images.periods(function, each[0].bounds, MOST_LISTED)
         return found if listed is None else replace(found, values=listed)
+    if function in images.WHOLE and found.kind == "integer":
+        return _whole(found, function, args, each)
     compute = images.IMAGES.get(function)
-    if compute is None or any(part.values is None for part in each):
+    if compute is None or all(isinstance(arg, Constant) for arg in args):
         return found
-    lists = [part.values or () for part in each]
-    if prod(map(len, lists)) > MOST_LISTED or all(isinstance(arg, Constant) for arg in args):
+    lists = images.few([part.values if part.values is not None else between(part) for part in each])
+    if lists is None:
         return found
     values = tuple(dict.fromkeys(compute(*chosen) for chosen in product(*lists)))
     nullable = any(part.nullable for part in each) or None in values
     return replace(found, values=tuple(value for value in values if value is not None), nullable=nullable)
+
+
+def between(found: Known) -> tuple[int, ...] | None:
+    """Return the whole numbers between two ends, None if they are not known or more than are listed one by one.
+
+    They are declared of a column as it is, or computed so; a number outside is on no list, and its row is dropped.
+    """
+    if found.kind != "integer" or found.bounds is None or not (found.proven or found.origin is not None):
+        return None
+    first, last = math.ceil(found.bounds[0]), math.floor(found.bounds[1])
+    return tuple(range(first, last + 1)) if last - first < images.MOST_WHOLE else None
+
+
+def _whole(found: Known, function: str, args: Sequence[Scalar], each: Sequence[Known]) -> Known:
+    """Add the values that a function gives of few whole numbers, where they are fewer than lie between its ends."""
+    lists = [part.values if part.values is not None and part.proven else between(part) for part in each]
+    values = images.whole(function, args, lists)
+    if values is None or found.bounds is None or len(values) > found.bounds[1] - found.bounds[0]:
+        return found
+    return replace(found, values=tuple(sorted(value for value in values if isinstance(value, int))))

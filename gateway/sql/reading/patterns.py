@@ -244,7 +244,7 @@ def _extracted(node: exp.Expr) -> exp.Expr | None:
 
 
 def _padded(node: exp.Expr) -> exp.Expr | None:
-    """LPAD and RPAD to a written length with one character."""
+    """LPAD and RPAD to a written length with one character: what is cut to it is filled, and cut again at the fill."""
     fill = node.args.get("fill_pattern")
     text = " " if fill is None else _written(fill)
     size = node.expression
@@ -253,15 +253,10 @@ def _padded(node: exp.Expr) -> exp.Expr | None:
     count = int(size.name)
     if count > MOST_PADDED:
         return None
-    fills = exp.Literal.string(text * count)
-    value, left = node.this, bool(node.args.get("is_left"))
-    ends = (fills, value.copy()) if left else (value.copy(), fills)
-    filled = exp.DPipe(this=ends[0], expression=ends[1])
-    shorter = (exp.Right if left else exp.Left)(this=exp.Paren(this=filled), expression=size.copy())
-    long_enough = exp.GTE(this=exp.Length(this=value.copy()), expression=size.copy())
-    return exp.Case(
-        ifs=[exp.If(this=long_enough, true=exp.Left(this=value.copy(), expression=size.copy()))], default=shorter
-    )
+    fills, start = exp.Literal.string(text * count), exp.Left(this=node.this.copy(), expression=size.copy())
+    if not node.args.get("is_left"):
+        return exp.Left(this=exp.Paren(this=exp.DPipe(this=start, expression=fills)), expression=size.copy())
+    return exp.Right(this=exp.Paren(this=exp.DPipe(this=fills, expression=start)), expression=size.copy())
 
 
 def _joined(node: exp.Expr) -> exp.Expr | None:
