@@ -50,6 +50,7 @@ def _crossed() -> Data:
 
 NEIGHBOURS = (
     "SELECT SUM(i.qty) FROM item i JOIN visit v ON i.visit_id = v.visit_id",
+    "SELECT SUM(a.qty) FROM item a JOIN item b ON b.visit_id = a.visit_id",
     "SELECT COUNT(*) FROM item i WHERE EXISTS (SELECT 1 FROM visit v WHERE v.visit_id = i.visit_id AND v.cost > 90)",
     "SELECT COUNT(*) FROM item i WHERE NOT EXISTS"
     " (SELECT 1 FROM visit v WHERE v.visit_id = i.visit_id AND v.cost > 90)",
@@ -78,6 +79,7 @@ ANSWERS = tuple(
         (("COUNT(*)", "COUNT(v.kind)"), "person p LEFT JOIN visit v ON v.person_id = p.person_id AND v.cost > 40"),
         (("COUNT(*) FILTER (WHERE p.age > 18)", "SUM(p.age) FILTER (WHERE p.ok)"), "person p"),
         (("COUNT(*)",), "visit v JOIN visit w ON v.person_id = w.person_id"),
+        (("COUNT(*)", "SUM(b.qty)"), "item a JOIN item b ON b.visit_id = a.visit_id AND b.qty > a.qty"),
         (
             ("COUNT(*)",),
             "visit v WHERE v.cost NOT IN (SELECT w.cost FROM visit w WHERE w.person_id = v.person_id AND w.kind = 'y')",

@@ -114,7 +114,7 @@ def _check(
         )
     both = left.private and right.private
     if both and (left.owner is None or not tied(on, left, right, context.dataset, holding)):
-        refuse("join-not-owned", item.node, hint=tie_hint(left, right))
+        refuse("join-not-owned", item.node, hint=tie_hint(left, right, context.dataset))
     together = joined("inner" if item.kind == "inner" else "left", left, right, on)
     if together.private and together.owner is None and not together.one_row:
         refuse(

@@ -1,10 +1,13 @@
 """Ties: whether a condition says that the rows it pairs belong to the same owner.
 
 ``ON v.person_id = p.person_id`` (the owner's own key), ``ON i.visit_id = v.visit_id`` (the very foreign key of the
-owner path with the key that it references), ``ON a.visit_id = b.visit_id`` (the same key of the same table)
+owner path with the key that it references), ``ON a.visit_id = b.visit_id`` (the same key of the same table, or the very
+foreign keys of two owner paths to it)
 
 Why a tie is asked for although the rewriting adds owner equality anyway: with it the analyst's own text already says
 that only rows of one owner meet, so that the addition does not change what was asked.
+Two rows that name one thing, each by the foreign key of its own owner path, belong to that thing's owner; where dirty
+data say otherwise, the addition parts them.
 """
 
 from __future__ import annotations
@@ -55,21 +58,24 @@ def _ties(condition: Scalar, left: Facts, right: Facts, dataset: Dataset) -> boo
                 return True
             if here.origin is None or there.origin is None:
                 return False
-            same = here.origin == there.origin and is_owned_key(here, dataset)
-            return same or _is_hop(here.origin, there.origin, dataset) or _is_hop(there.origin, here.origin, dataset)
+            if here.origin == there.origin and is_owned_key(here, dataset):
+                return True
+            # What each side says of the thing that its rows belong to: its key itself, or the path's first step to it.
+            things = [_referenced(origin, dataset) for origin in (here.origin, there.origin)]
+            return things[0] == there.origin or things[1] == here.origin or (None not in things and len({*things}) == 1)
     return False
 
 
-def _is_hop(reference: tuple[str, str], key: tuple[str, str], dataset: Dataset) -> bool:
-    """Whether a column is the very foreign key of its table's owner path, and the other what it references."""
-    table = dataset.table(reference[0])
+def _referenced(column: tuple[str, str], dataset: Dataset) -> tuple[str, str] | None:
+    """Return the key that a column references, if it is the very foreign key of its table's owner path."""
+    table = dataset.table(column[0])
     if table is None or not isinstance(table.owner, Owner) or not table.owner.hops:
-        return False
+        return None
     hop = table.owner.hops[0]
-    return hop.column == reference[1] and (hop.table, hop.key) == key
+    return (hop.table, hop.key) if hop.column == column[1] else None
 
 
-def tie_hint(left: Facts, right: Facts) -> str | None:
+def tie_hint(left: Facts, right: Facts, dataset: Dataset) -> str | None:
     """Return the condition that would tie two owned sides, in the policy's names."""
 
     def owner(side: Facts) -> str | None:
@@ -77,5 +83,17 @@ def tie_hint(left: Facts, right: Facts) -> str | None:
 
     here, there = owner(left), owner(right)
     if here is None or there is None:
+        here, there = _pair(left, right, dataset) or (None, None)
+    if here is None or there is None:
         return "Join along the owner path."
     return f"Add `AND {here} = {there}` to the join's condition (with the names that your query gives the tables)."
+
+
+def _pair(left: Facts, right: Facts, dataset: Dataset) -> tuple[str, str] | None:
+    """Return two columns whose equality would tie two owned sides, in the policy's names."""
+    for name, here in left.columns.items():
+        for other, there in right.columns.items():
+            equal = Call("eq", (Ref(name, here.kind), Ref(other, there.kind)), "boolean")
+            if here.origin is not None and there.origin is not None and _ties(equal, left, right, dataset):
+                return f"{here.origin[0]}.{here.origin[1]}", f"{there.origin[0]}.{there.origin[1]}"
+    return None

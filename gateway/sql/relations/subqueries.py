@@ -209,7 +209,7 @@ def _check(
         refuse("join-unsupported", test.node, message="Public rows cannot be picked by private ones.")
     if right.private and (left.owner is None or not tied(on, left, right, context.dataset, holding)):
         negated = test.anti and test.members is not None
-        hint = tie_hint(left, right)
+        hint = tie_hint(left, right, context.dataset)
         refuse("not-in-unsupported" if negated else "join-not-owned", test.node, hint=hint)
 
 
@@ -280,7 +280,7 @@ class Lookups:
             if apart is not None:
                 return apart
         if right.private and left.private and not tied(on, left, right, self.context.dataset, holding):
-            refuse("subquery-crosses-owners", node, hint=tie_hint(left, right))
+            refuse("subquery-crosses-owners", node, hint=tie_hint(left, right, self.context.dataset))
         _check(test, on, left, right, self.context, holding)
         if len(query.expressions) != 1:
             refuse("subquery-unsupported", node, message="A subquery in an expression has one column.")
