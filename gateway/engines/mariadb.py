@@ -65,9 +65,8 @@ SELECT column_name, data_type, column_type, numeric_precision, numeric_scale, ch
 FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = {table} ORDER BY ordinal_position
 """
 _KEYS: Final = """
-SELECT column_name FROM information_schema.statistics
-WHERE table_schema = DATABASE() AND table_name = {table} AND index_name = 'PRIMARY' AND sub_part IS NULL
-ORDER BY seq_in_index
+SELECT column_name, sub_part IS NULL FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = {table} AND index_name = 'PRIMARY' ORDER BY seq_in_index
 """
 _FOREIGN: Final = """
 SELECT constraint_name, column_name, referenced_table_name, referenced_column_name
@@ -173,6 +172,7 @@ class MariadbBackend:
         """Return what the catalogue says of a table or view.
 
         Primary keys alone are facts: with ``unique_checks`` off, InnoDB lets other unique indexes hold a value twice.
+        One that holds the beginning of a text is none: what is left of it may stand in many rows.
         """
         listed = execute(connection, _TABLES).fetchall()
         kind = next((kind for name, kind in listed if name == table), None)
@@ -186,7 +186,8 @@ class MariadbBackend:
             columns.append((name, physical, kept and nullable == "NO"))
         if kind == "VIEW":
             return TableShape(tuple(columns), frozenset(), frozenset(), view=True)
-        keys = [name for (name,) in execute(connection, _KEYS.format(table=_text(table))).fetchall()]
+        parts = execute(connection, _KEYS.format(table=_text(table))).fetchall()
+        keys = [name for name, _ in parts] if all(whole for _, whole in parts) else []
         links: dict[str, list[Any]] = {}
         for constraint, *link in execute(connection, _FOREIGN.format(table=_text(table))).fetchall():
             links.setdefault(constraint, []).append(link)

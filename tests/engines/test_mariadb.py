@@ -138,6 +138,9 @@ CREATE TABLE fact (
 ) ENGINE=InnoDB;
 CREATE TABLE days (d DATE PRIMARY KEY) ENGINE=InnoDB;
 CREATE TABLE folded (t VARCHAR(9) COLLATE utf8mb4_general_ci PRIMARY KEY) ENGINE=InnoDB;
+CREATE TABLE begun (
+  person BIGINT, t VARCHAR(20) COLLATE utf8mb4_nopad_bin, PRIMARY KEY (person, t(2))
+) ENGINE=InnoDB;
 CREATE TABLE elsewhere (id BIGINT PRIMARY KEY) ENGINE=MyISAM;
 CREATE VIEW seen AS SELECT person, t FROM fact;
 INSERT INTO unit VALUES (1, 1), (2, NULL)
@@ -165,10 +168,10 @@ def engine(shop: str) -> Iterator[Engine]:
 
 def test_shape(engine: Engine) -> None:
     assert engine.dialect == "mysql"
-    assert sorted(engine.tables()) == ["days", "fact", "folded", "seen", "unit"]
+    assert sorted(engine.tables()) == ["begun", "days", "fact", "folded", "seen", "unit"]
     with engine.session(LIMITS) as session:
-        found = session.schema(["unit", "fact", "days", "folded", "seen", "elsewhere", "absent"])
-    assert found.keys() == {"unit", "fact", "days", "folded", "seen"}
+        found = session.schema(["unit", "fact", "days", "folded", "begun", "seen", "elsewhere", "absent"])
+    assert found.keys() == {"unit", "fact", "days", "folded", "begun", "seen"}
     # with unique_checks off, another unique index than the primary key may hold a value twice
     assert found["unit"].unique == frozenset({frozenset({"id"})})
     fact = found["fact"]
@@ -198,6 +201,8 @@ def test_shape(engine: Engine) -> None:
     assert fact.foreign_keys == frozenset({ForeignKey(("person",), "unit", ("id",))})
     # a day that is none becomes NULL, and texts that the collation folds are two to us
     assert found["days"].unique == found["folded"].unique == frozenset()
+    # a person may have many texts, and so many rows, under a key of their first letters
+    assert found["begun"].unique == frozenset()
     assert found["seen"].view
 
 
