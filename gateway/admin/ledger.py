@@ -17,10 +17,15 @@ from gateway.store.engine import reader
 from gateway.watch import heads
 
 
-def list_entries(control: Engine, dataset: str, *, after: int = 0, limit: int = 1000) -> list[entries.Entry]:
-    """Return up to ``limit`` facts of a dataset that follow the one numbered ``after``, in the order of their chain."""
+def list_entries(control: Engine, dataset: str | None, *, after: int = 0, limit: int = 1000) -> list[entries.Entry]:
+    """Return up to ``limit`` facts of a dataset that follow the one numbered ``after``, in the order of their chain.
+
+    Without a dataset, of each one: chains are numbered apart, and stand by name.
+    """
     with reader(control).connect() as conn:
-        return entries.entries(conn, dataset, after=after, limit=limit)
+        names = entries.datasets(conn) if dataset is None else [dataset]
+        found = [entries.entries(conn, name, after=after, limit=limit) for name in names]
+    return [entry for each in found for entry in each]
 
 
 def verify_ledger(control: Engine, dataset: str | None = None) -> verify.Report:

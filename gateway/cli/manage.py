@@ -217,8 +217,7 @@ def ledger_show(
     from gateway import admin
 
     with control(settings()) as engine:
-        names = [record.name for record in admin.list_datasets(engine)] if dataset is None else [dataset]
-        found = [entry for name in names for entry in admin.list_entries(engine, name, after=after, limit=limit)]
+        found = admin.list_entries(engine, dataset, after=after, limit=limit)
     entries = [shown.entry(entry) for entry in found]
     if as_json:
         show_json(entries)

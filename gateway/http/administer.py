@@ -210,11 +210,11 @@ async def set_budget(body: wire_admin.BudgetRequest, caller: Caller, services: S
 @router.get("/ledger", summary="Read the ledger", responses=problems(422))
 async def ledger(
     services: Services,
-    dataset: Annotated[str, Query(min_length=1, max_length=200)],
+    dataset: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
     after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[wire_admin.LedgerEntry]:
-    """Read a dataset's facts in the order of their chain."""
+    """Read the facts of a dataset, or of each, in the order of their chain: so many after a number."""
     service, threads = services
     found = await threads.control(partial(admin.list_entries, service.control, dataset, after=after, limit=limit))
     return [_entry(each) for each in found]

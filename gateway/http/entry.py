@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar
@@ -22,6 +23,8 @@ from gateway.errors import Unauthenticated, Unavailable
 from gateway.http.problems import HttpError
 from gateway.service import Service
 from gateway.slots import Slots
+
+log = logging.getLogger("discreet.http")
 
 Result = TypeVar("Result")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -78,21 +81,27 @@ class Threads:
         finds the outcome later.
         """
         with self._places.hold(analyst, began, told=dry_run):
-            return await anyio.to_thread.run_sync(work, limiter=self._plans if dry_run else self._queries)
+            limiter = self._plans if dry_run else self._queries
+            return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=limiter)
 
     async def recall(self, analyst: str, work: Callable[[], Result]) -> Result:
         """Run the reading of an answer that stands, which keeps no question of the same analyst out; 429 as above."""
         with self._seats.hold(analyst):
-            return await anyio.to_thread.run_sync(work, limiter=self._plans)
+            return await anyio.to_thread.run_sync(partial(_reachable, work), limiter=self._plans)
 
 
 def _reachable(work: Callable[[], Result]) -> Result:
+    """Return what the work returns; 503 if the control database fails, full or not to be written included.
+
+    Why nothing is charged then: whatever fails after a charge is turned into `outcome-unknown` where it happens.
+    """
     try:
         return work()
     except DataError as error:
         # A text that the database cannot hold (PostgreSQL: a NUL) names nothing in it.
         raise HttpError(422, "request-invalid") from error
     except SQLAlchemyError as error:
+        log.error("the control database failed", exc_info=error)
         raise Unavailable("control-unavailable", "The control database cannot be reached; nothing was done.") from error
 
 

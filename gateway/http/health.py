@@ -8,10 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from budget import schema
+from gateway.errors import Unavailable
 from gateway.http.entry import SCHEME, AdminOnly, Services
 from gateway.http.openapi import problems
 from gateway.http.problems import HttpError
 from gateway.observe import Metrics
+from gateway.store.engine import present
 from gateway.wire import Status
 
 router = APIRouter(responses=problems(500))
@@ -30,6 +32,8 @@ async def readyz(services: Services) -> Status:
     service, threads = services
 
     def read() -> None:
+        if not present(service.control):
+            raise Unavailable("control-unavailable", "The control database cannot be reached; its file is gone.")
         with service.reads.connect() as conn:
             conn.execute(select(schema.head.c.dataset).limit(1)).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -29,6 +30,24 @@ _SAID: Final = {
 }
 
 
+EXTENSIONS: Final[Mapping[str, Any]] = {
+    "problems": {
+        "description": "Of a request or policy of the wrong form: where, and what is wrong.",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+            "required": ["path", "message"],
+        },
+    },
+    "epsilon_required": {"description": "Of `budget-exhausted`: what the request costs.", "type": "number"},
+    "epsilon_remaining": {"description": "Of `budget-exhausted`: what is left for it.", "type": "number"},
+    "query_id": {"description": "Of a charged query: the name under which it is found.", "type": "string"},
+    "reference": {"description": "Of `internal`: what the administrator's log says of it.", "type": "string"},
+}
+"""Members of problem documents that only some have; a client takes any that it does not know."""
+
+
 def problems(*statuses: int) -> Responses:
     """Return the declaration of problem documents of those statuses."""
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -41,6 +60,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas["Problem"]["properties"].update(EXTENSIONS)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = made

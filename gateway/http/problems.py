@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from gateway import wire
+from gateway import wire, wire_admin
 from gateway.errors import DiscreetError
 from gateway.observe import fields
 
@@ -92,11 +93,13 @@ _OF_FIELD: Final[Mapping[str, str]] = {
 }
 _NAMES: Final = frozenset(
     name
-    for model in vars(wire).values()
+    for model in (*vars(wire).values(), *vars(wire_admin).values())
     if isinstance(model, type) and issubclass(model, BaseModel)
     for name in model.model_fields
-) | {"Idempotency-Key", "Prefer", "query_id", "after", "limit", "issuer", "token_id"}
+) | {"Idempotency-Key", "Prefer", "query_id", "after", "limit", "issuer", "token_id", "format"}
 _MORE_PROBLEMS: Final = 20
+_LONGEST: Final = 64
+"""Letters of a name that are compared with names of fields."""
 
 
 class HttpError(DiscreetError):
@@ -177,10 +180,18 @@ def invalid(errors: Any) -> HttpError:
     steps = [each["loc"][1:] for each in errors]
     codes = [_OF_FIELD[loc[0]] for loc in steps if len(loc) == 1 and loc[0] in _OF_FIELD]
     problems = [
-        {"path": ".".join(map(_step, loc)) or "body", "message": str(each["msg"])}
+        {"path": ".".join(map(_step, loc)) or "body", "message": _said(each, loc)}
         for loc, each in zip(steps, errors, strict=True)
     ]
     return HttpError(422, codes[0] if codes else "request-invalid", problems=problems[:_MORE_PROBLEMS])
+
+
+def _said(error: Mapping[str, Any], loc: Sequence[object]) -> str:
+    """Return what is wrong in one place; of a field that there is not, the name that may have been meant."""
+    if error["type"] != "extra_forbidden" or not loc:
+        return str(error["msg"])
+    near = get_close_matches(str(loc[-1])[:_LONGEST], _NAMES, n=1)
+    return f"There is no such field here; is `{near[0]}` meant?" if near else "There is no such field here."
 
 
 def _step(step: object) -> str:

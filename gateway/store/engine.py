@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -77,6 +77,15 @@ def control_engine(url: str | URL, *, create: bool = False) -> Engine:
 def reader(engine: Engine) -> Engine:
     """Return the same engine for transactions that only read: on SQLite they wait for no writer's turn."""
     return engine.execution_options(discreet_reads_only=True)
+
+
+def present(engine: Engine) -> bool:
+    """Return whether the control database's file stands where it was, or the database is a server.
+
+    A file that was taken away can be read on by those who have it open, and written by nobody.
+    """
+    file = engine.url.database or ""
+    return not file.startswith("file:") or Path(unquote(file.removeprefix("file:"))).is_file()
 
 
 def _sqlite(url: URL, *, create: bool) -> Engine:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from gateway.http.guard import HEADERS
+from gateway.http.openapi import EXTENSIONS
 from gateway.wire import Problem
 
 
@@ -22,6 +23,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert body["charged"] is False
     assert body["detail"]
     assert None not in body.values()
+    assert set(body) <= {*Problem.model_fields, *EXTENSIONS}  # what OpenAPI declares
     dressed(response)
     return body
 

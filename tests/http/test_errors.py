@@ -107,6 +107,29 @@ def test_a_field_of_the_wrong_form_is_named_and_not_repeated(
     assert PRIVATE not in response.text
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("epsilom", "epsilon"), ("datset", "dataset"), ("dryrun", "dry_run"), (PRIVATE, None)]
+)
+def test_a_field_that_there_is_not_is_told_with_the_one_that_may_be_meant(
+    client: InProcess, here: World, name: str, meant: str | None
+) -> None:
+    found = problem(ask(client, here, json=GOOD | {name: 1}), 422, "request-invalid")
+    (told,) = found["problems"]
+    assert told["message"].startswith("There is no such field")
+    assert ("meant" in told["message"]) == (meant is not None)
+    assert meant is None or f"`{meant}`" in told["message"]
+
+
+def test_fields_of_admins_are_named(client: InProcess, here: World) -> None:
+    body = {"name": "ada", "role": "analyst", "seconds": "long"}
+    found = problem(client.post("/v1/admin/tokens", json=body, headers=here.bearer("root")), 422, "request-invalid")
+    assert [each["path"] for each in found["problems"]] == ["seconds"]
+    found = problem(
+        client.get("/v1/admin/ledger/export?format=xml", headers=here.bearer("root")), 422, "request-invalid"
+    )
+    assert [each["path"] for each in found["problems"]] == ["format"]
+
+
 def test_a_body_that_is_no_object(client: InProcess, here: World) -> None:
     problem(ask(client, here, json=[1]), 422, "request-invalid")
     problem(ask(client, here, json=PRIVATE), 422, "request-invalid")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import threading
 import time
 from datetime import date
@@ -264,6 +265,24 @@ def test_a_gateway_with_a_fault_answers_no_question(here: World) -> None:
     assert client.get("/v1/admin/analysts", headers=here.bearer("root")).status_code == 200
     for each in faulty.clients:
         each.close()
+
+
+def test_a_ledger_that_cannot_be_written_is_no_surprise(fresh: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has the file open may read on, and is charged nothing: SQLite refuses to write to a file that moved."""
+    client, path = fresh.client(query.answer), fresh.settings.home / "control.sqlite"
+    question = GOOD | {"sql": "SELECT COUNT(*) FROM person WHERE age > 40"}
+    assert client.post("/v1/query", json=GOOD, headers=fresh.bearer()).status_code == 200
+    path.rename(path.with_suffix(".away"))
+    with caplog.at_level(logging.ERROR, "discreet"):
+        refused = client.post("/v1/query", json=question, headers=fresh.bearer())
+    problem(refused, 503, "control-unavailable")
+    assert refused.headers["retry-after"].isdigit()
+    assert "readonly" in caplog.text or "unable to open" in caplog.text
+    problem(client.get("/readyz"), 503, "control-unavailable")
+    path.with_suffix(".away").rename(path)
+    assert client.get("/readyz").json() == {"status": "ok"}
+    answered = client.post("/v1/query", json=question, headers=fresh.bearer()).json()
+    assert answered["budget"]["epsilon_spent"] == 1.0
 
 
 def test_a_retry_that_meets_a_charge_taken_back_is_told_so(fresh: World, monkeypatch: pytest.MonkeyPatch) -> None:
