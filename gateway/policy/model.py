@@ -138,8 +138,17 @@ class Listing:
     rows: tuple[tuple[Value, ...], ...]
 
 
-Listings: TypeAlias = Mapping[str, tuple[Listing, ...]]
-"""What public tables held, by their names: one list of all columns, or one each."""
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The least and the greatest value that a column of a public table had when its policy was applied."""
+
+    column: str
+    lower: Fraction | date
+    upper: Fraction | date
+
+
+Listings: TypeAlias = Mapping[str, tuple[Listing | Ends, ...]]
+"""What public tables held, by their names: one list of all columns or one each, and ends of what none bounds."""
 
 NO_LISTINGS: Final[Listings] = MappingProxyType({})
 
@@ -154,7 +163,8 @@ class Table:
     of a public table (its uniqueness is checked for each data version, not known from here); ``also_about`` names
     columns that lead to further people whom the promise does not cover in this table. Of a prepared dataset ``copy``
     says what is read in place of the table, whose rows' owners are found already. ``listings`` are what a public
-    table's columns held when the policy was applied: lists that anybody may see, and no facts about what is there now.
+    table's columns held when the policy was applied: lists that anybody may see, and no facts about what is there now;
+    so are ``ends``, of columns that nobody declared bounds of.
     """
 
     name: str
@@ -166,6 +176,7 @@ class Table:
     also_about: tuple[str, ...] = ()
     copy: Copy | None = None
     listings: tuple[Listing, ...] = ()
+    ends: tuple[Ends, ...] = ()
 
     @property
     def public(self) -> bool:

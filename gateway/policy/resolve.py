@@ -13,6 +13,8 @@ from gateway.policy.model import (
     Column,
     Dataset,
     Dialect,
+    Ends,
+    Listing,
     Listings,
     PerQuery,
     Schedule,
@@ -53,8 +55,10 @@ def resolve(
         problems += _key(name, spec, shape)
         rows = _rows(document, name, spec)
         about = tuple(spec.also_about)
-        owner, held = owners.get(name), tuple(listings.get(name, ())) if spec.public else ()
-        tables.append(Table(name, columns, owner, rows, shape.unique, spec.key, about, listings=held))
+        owner, held = owners.get(name), listings.get(name, ()) if spec.public else ()
+        lists = tuple(each for each in held if isinstance(each, Listing))
+        ends = tuple(each for each in held if isinstance(each, Ends))
+        tables.append(Table(name, columns, owner, rows, shape.unique, spec.key, about, listings=lists, ends=ends))
     cap, per_query = _amounts(document, problems)
     schedule = scheduled(document, problems)
     if problems:

@@ -7,13 +7,15 @@ rule added later also judges policies stored earlier.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from gateway.policy.document import Document, check
-from gateway.policy.model import NO_LISTINGS, ForeignKey, Listing, Listings, Physical, TableShape
+from gateway.policy.model import NO_LISTINGS, Ends, ForeignKey, Listing, Listings, Physical, TableShape
 
 FORMAT = 1
 
@@ -30,8 +32,13 @@ def document_from_json(text: str) -> Document:
 
 def shapes_to_json(shapes: Mapping[str, TableShape], listings: Listings = NO_LISTINGS) -> str:
     """Return the canonical text of catalogue entries, and of what public tables held."""
-    found = {name: [[each.columns, each.rows] for each in listings[name]] for name in sorted(listings)}
-    beside = {"listings": found} if found else {}
+    beside: dict[str, dict[str, list[object]]] = {}
+    for name in sorted(listings):
+        for each in listings[name]:
+            if isinstance(each, Listing):
+                beside.setdefault("listings", {}).setdefault(name, []).append([each.columns, each.rows])
+            else:
+                beside.setdefault("ends", {}).setdefault(name, []).append([each.column, each.lower, each.upper])
     return _dump({"format": FORMAT, "shapes": {name: _shape(shapes[name]) for name in sorted(shapes)}, **beside})
 
 
@@ -44,10 +51,21 @@ def listings_from_json(text: str) -> Listings:
     """Return what public tables held when such a text was written; ``ValueError`` if it is none."""
     content = _read(text)
     shapes = {name: _read_shape(shape) for name, shape in content["shapes"].items()}
+    lists, ends = content.get("listings", {}), content.get("ends", {})
     return {
-        name: tuple(_read_listing(columns, rows, shapes[name]) for columns, rows in found)
-        for name, found in content.get("listings", {}).items()
+        name: (
+            *(_read_listing(columns, rows, shapes[name]) for columns, rows in lists.get(name, ())),
+            *(Ends(column, _read_end(low), _read_end(high)) for column, low, high in ends.get(name, ())),
+        )
+        for name in sorted({*lists, *ends})
     }
+
+
+def _read_end(text: str) -> Fraction | date:
+    """Return an end: a number as a whole one or a quotient, a date, or a timestamp, which has a time."""
+    if re.fullmatch(r"-?[0-9]+(/[0-9]+)?", text):
+        return Fraction(text)
+    return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
 
 
 def _read_listing(columns: list[str], rows: list[list[Any]], shape: TableShape) -> Listing:
@@ -79,6 +97,8 @@ def _plain(value: object) -> str:
     # strings are what typed() reads exactly, by the type that the column declares
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, Fraction):
+        return str(value)
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no place in a policy")

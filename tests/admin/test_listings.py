@@ -90,6 +90,44 @@ def test_small_tables_are_listed_whole_and_long_ones_by_their_columns_of_few_val
     assert shown["rate", "step"] is shown["item", "price"] is shown["sale", "item"] is None
 
 
+def ends(service: Service, place: int) -> dict[str, tuple[object, object]]:
+    return {each.column: (each.lower, each.upper) for each in dataset(service).tables[place].ends}
+
+
+def refresh(service: Service) -> None:
+    admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
+
+
+SPENT = "SELECT SUM(price) FROM sale JOIN item USING (item)"
+
+
+def test_what_nobody_bounded_is_computed_with_between_the_ends_that_it_had(service: Service) -> None:
+    assert ends(service, 0) == {}
+    assert ends(service, 1) == {"item": (0, 2), "price": (1.5, 2)}
+    assert ends(service, 2) == {}, "no number that is shown as NULL is an end"
+    assert ends(service, 3) == {
+        "step": (0, 1999),
+        "since": (date(2020, 1, 1), date(2020, 1, 3)),
+        "share": (0, 1999),
+    }
+    [[found]] = asked(service, SPENT).rows
+    assert isinstance(found, float)
+    assert abs(found - 350) < 20
+
+
+def test_ends_hold_until_the_data_change_by_an_admins_word(service: Service, tmp_path: Path) -> None:
+    run(tmp_path, "INSERT INTO item VALUES (3, 'north', 1000.25), (4, 'south', 'nan'), (5, 'south', 'inf')")
+    refresh(service)
+    assert ends(service, 1) == {"item": (0, 5)}, "infinity bounds nothing"
+    run(tmp_path, "DELETE FROM item WHERE item >= 4")
+    refresh(service)
+    assert ends(service, 1) == {"item": (0, 3), "price": (1.5, 1000.25)}
+    run(tmp_path, "UPDATE item SET price = 20000 WHERE item = 3")
+    [[found]] = asked(service, SPENT).rows
+    assert isinstance(found, float)
+    assert abs(found - 100_375) < 10_000, "what is new lies beyond the ends, and counts as the nearest"
+
+
 def test_groups_of_a_public_table_all_appear_and_cost_no_delta(service: Service) -> None:
     found = asked(service, BY_AREA)
     assert [row[0] for row in found.rows] == ["west", "east"]

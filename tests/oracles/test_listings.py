@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any
 
 import pytest
 
-from gateway.policy.model import Dataset, Listing
+from gateway.errors import SqlRefused
+from gateway.policy.model import Dataset, Ends, Listing
 from gateway.sandbox import Sandbox
 from gateway.sql.algebra import Constant, Ref
 from gateway.sql.inference.known import Known
@@ -99,6 +102,36 @@ def test_that_only_listed_groups_leave_is_what_bounds_them(duckdbs: Bases) -> No
     assert neighbours.compare(planned, one.fetch, two.fetch, dataset) == []
     unheld = replace(planned, releases=(replace(release, sql=release.sql.partition(" HAVING ")[0]),))
     assert neighbours.compare(unheld, one.fetch, two.fetch, dataset)
+
+
+@pytest.mark.parametrize("engine", ["duckdbs", "postgreses", "sqlites"])
+@pytest.mark.parametrize("question", ["SUM(s.site_id * v.cost), AVG(s.site_id)", "SUM(s.site_id)"])
+def test_ends_of_public_numbers_are_enforced(request: pytest.FixtureRequest, engine: str, question: str) -> None:
+    """Sites have come to be numbered far above what they were when the policy was applied."""
+    bare, (one, two) = request.getfixturevalue(engine)[CLINIC]
+    tables = (
+        replace(
+            each,
+            ends=(Ends("site_id", Fraction(1), Fraction(3)),),
+        )
+        for each in bare.tables
+    )
+    bounded = tuple(new if new.name == "site" else old for new, old in zip(tables, bare.tables, strict=True))
+    dataset = replace(bare, tables=bounded)
+    sql = f"SELECT {question} {JOINED}"
+    with pytest.raises(SqlRefused, match="bounds"):
+        plan(written(sql), bare)
+    sites: list[Row] = [(site, "south", 5) for site in (2, 3, 2**40, -7)]
+    cost = Decimal("99.50")
+    visits: list[Row] = [(at, 1, site[0], cost, None, None, None, None) for at, site in enumerate(sites[1:])]
+    others: list[Row] = [(9, 2, 2, cost, None, None, None, None)]
+    data: Data = {"person": [], "visit": [*visits, *others], "item": [], "site": sites, "tariff": []}
+    one.fill(data)
+    two.fill({**data, "visit": others})
+    mechanisms: tuple[Mechanism, ...] = ("laplace", "gaussian")
+    for mechanism in mechanisms:
+        planned = plan(written(sql, mechanism), dataset)
+        assert neighbours.compare(planned, one.fetch, two.fetch, dataset) == []
 
 
 @pytest.mark.parametrize("engine", ["duckdbs", "sqlites"])

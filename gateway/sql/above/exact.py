@@ -107,6 +107,13 @@ def read(found: Exact, dataset: Dataset, most: int | None = None, *, distinct: b
     return PublicRead(text, tables_read(found.source, dataset))
 
 
+def ends(found: Exact, dataset: Dataset) -> PublicRead:
+    """Return the statement that reads between which ends each column of public rows lies."""
+    below = read(found, dataset)
+    asked = ", ".join(f"MIN({name}) AS low_{name}, MAX({name}) AS high_{name}" for name, _ in found.columns)
+    return dataclasses.replace(below, sql=f"SELECT {asked} FROM ({below.sql}) AS q")
+
+
 def _plain(ref: Ref) -> Scalar:
     """Return a column as it is computed with above the frontier, where decimals are doubles."""
     return Call("to_float", (ref,), "float") if ref.kind == "decimal" else ref

@@ -38,7 +38,7 @@ from gateway.sql.algebra import (
 )
 from gateway.sql.functions import repeats
 from gateway.sql.inference.keys import is_key
-from gateway.sql.inference.known import Known, declared_bounds, known, picked
+from gateway.sql.inference.known import Known, declared_bounds, held_bounds, known, picked
 from gateway.sql.inference.narrowed import narrowed
 from gateway.sql.refusals import refuse
 from gateway.sql.remember import remembered
@@ -284,7 +284,7 @@ def _declared(column: Column, table: Table, scan: int) -> Known:
     return Known(
         column.physical.kind,
         scale,
-        declared_bounds(column),
+        declared_bounds(column) or held_bounds(table, column.name),
         column.values if held is None else held,
         column.nullable and not owner,  # rows without an owner belong to nobody and are dropped
         (table.name, column.name),

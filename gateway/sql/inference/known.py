@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Protocol, assert_never
 
-from gateway.policy.model import Column, Value
+from gateway.policy.model import Column, Table, Value
 from gateway.sql.algebra import Call, Constant, Kind, Ref, Scalar
 from gateway.sql.inference import images, intervals
 from gateway.sql.inference.images import MOST_LISTED
@@ -61,6 +61,15 @@ def declared_bounds(column: Column) -> Bounds | None:
     if lower is None or upper is None:
         return None
     return position(lower), position(upper)
+
+
+def held_bounds(table: Table, column: str) -> Bounds | None:
+    """Return the interval of what a column of a public table held when its policy was applied.
+
+    Why this is sound: like declared bounds it is no fact about what the table holds by now; the clamp enforces it.
+    """
+    found = ((position(each.lower), position(each.upper)) for each in table.ends if each.column == column)
+    return next(found, None)
 
 
 def position(value: Fraction | date | datetime) -> Fraction:
