@@ -20,14 +20,15 @@ AND pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY 1
 # A table with children by inheritance is read together with them, and its constraints do not bind them; NOT NULL of a
 # foreign table is not enforced here, and one that is NOT VALID (PostgreSQL 18) binds new rows only. A virtual generated
 # column (18 too) is computed whenever it is read, which may raise an error at some row. A foreign table's rows are what
-# somebody else computes, as a view's are.
+# somebody else computes, as a view's are; under row-level security a policy's query decides which rows there are.
 _COLUMNS: Final = """
 SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(a.atttypid, NULL),
   t.typnamespace = 'pg_catalog'::regnamespace AND a.attgenerated <> 'v', a.atttypmod,
   a.attnotnull AND c.relkind IN ('r', 'p') AND NOT (c.relkind = 'r' AND c.relhassubclass)
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
       WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated),
-  c.relkind IN ('v', 'm', 'f'), l.collname, l.collisdeterministic, a.attcollation = t.typcollation
+  c.relkind IN ('v', 'm', 'f') OR pg_catalog.row_security_active(c.oid),
+  l.collname, l.collisdeterministic, a.attcollation = t.typcollation
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

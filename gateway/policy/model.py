@@ -56,7 +56,7 @@ class TableShape:
 
     ``columns`` maps names to (physical type, NOT NULL enforced); ``unique`` holds the column sets under a validated
     PRIMARY KEY or UNIQUE constraint; columns of types that Discreet does not read have a physical of None; ``view``
-    whether its rows are computed from other tables, by a query that Discreet does not read.
+    whether its rows are computed from other tables, or chosen among its own, by a query that Discreet does not read.
 
     Why ``unique`` is sound as a fact: the engines list only sets of exact columns (no floats, no collations: equality
     there is identity, also after values were made canonical), and sets of several columns only if all of them are NOT

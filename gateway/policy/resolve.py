@@ -127,8 +127,9 @@ def _view(name: str, spec: TableSpec, shape: TableShape) -> Iterator[Problem]:
     if shape.view and not spec.public and not spec.row_wise_view:
         yield Problem(
             f"tables.{name}",
-            "this is a view: say row_wise_view: true if each of its rows comes of one row of one table, or of rows of "
-            "one owner alone, whatever other people's rows are",
+            "this is a view, or its rows are chosen by row-level security, or lie elsewhere: say row_wise_view: true "
+            "if each of its rows comes of one row of one table, or of rows of one owner alone, whatever other people's "
+            "rows are",
         )
     if spec.row_wise_view and not shape.view:
         yield Problem(f"tables.{name}.row_wise_view", "this is a table")

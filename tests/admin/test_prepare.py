@@ -335,7 +335,7 @@ def test_the_reading_role_reads_the_copy_and_no_more(postgres: Service) -> None:
             "REVOKE SELECT ON visit FROM {role}; GRANT SELECT (visit_id, person_id, site_id) ON visit TO {role}",
             "denied",
         ),
-        ("ALTER TABLE visit ENABLE ROW LEVEL SECURITY", "row-level security"),
+        ("ALTER TABLE visit ENABLE ROW LEVEL SECURITY", "no longer as they were"),
     ],
 )
 def test_a_copy_gives_no_right_that_the_reading_role_has_not(
@@ -345,6 +345,18 @@ def test_a_copy_gives_no_right_that_the_reading_role_has_not(
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(taken.format(role=role).encode())
     with pytest.raises(Unavailable, match=said):
+        prepare(postgres)
+
+
+def test_rows_that_a_policy_chooses_are_not_copied(postgres: Service, postgres_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(b"ALTER TABLE visit ENABLE ROW LEVEL SECURITY")
+        connection.execute(b"CREATE POLICY others ON visit USING (person_id <> 1)")
+    with postgres.reads.connect() as conn:
+        engine = postgres.catalogue.source(conn, "health").engine
+    text = POLICY.replace("max_rows_per_unit: 4", "max_rows_per_unit: 4\n    row_wise_view: true").format(engine=engine)
+    admin.apply_dataset(postgres.control, postgres.settings, text, actor="root", folder=tmp_path)
+    with pytest.raises(Unavailable, match="row-level security"):
         prepare(postgres)
 
 

@@ -152,6 +152,17 @@ def test_what_is_computed_elsewhere_is_read_as_computed_or_not_at_all(postgres_u
     assert found["elsewhere"].columns == (("x", Physical("integer", "integer"), False),)
 
 
+def test_rows_that_a_policy_chooses_are_read_as_a_view(engine: Engine, postgres_url: str) -> None:
+    # which rows there are may hang on other people's: here on how many there are
+    with engine.session(LIMITS) as session:
+        assert not session.schema(["unit"])["unit"].view
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(b"ALTER TABLE unit ENABLE ROW LEVEL SECURITY")
+        connection.execute(b"CREATE POLICY few ON unit USING ((SELECT count(*) FROM fact) < 100)")
+    with engine.session(LIMITS) as session:
+        assert session.schema(["unit"])["unit"].view
+
+
 def test_another_encoding_is_refused(postgres_server: str) -> None:
     # bytes that are no UTF-8, or a letter that it lacks, would raise an error in everybody's questions
     server, _, options = postgres_server.partition("?")
