@@ -133,6 +133,12 @@ _ROWS: Mapping[str, Function] = {
         "both ends fit 64 bits",
         "row",
     ),
+    # Each engine scales in its own way, as it does a column that is summed alone (``Writer.scaled``).
+    "units": _function(
+        "CASE WHEN {0} BETWEEN {1} AND {2} THEN {0} WHEN {0} < {1} THEN {1} WHEN {0} > {2} THEN {2} END",
+        "both ends are below 2^40 units",
+        "row",
+    ),
     "within": _function("CASE WHEN {0} BETWEEN {1} AND {2} THEN {0} END", _COMPARED, "row", "post"),
     "to_whole": _function("CAST({0} AS BIGINT)", _FITS, "row", "post"),
     "as_double": _function(

@@ -31,6 +31,7 @@ from tests.oracles.worlds import SQLITE_WORLDS, Data, World
 from tests.sql.hostile import EXPRESSIONS, HOSTILE, data
 from tests.sql.test_conditions import Held, differences, kept_rows, predicates
 from tests.sql.test_functions import lowered, mistakes, values
+from tests.sql.test_units import MEANT, check
 
 __all__ = ["mariadb_folder"]
 
@@ -69,6 +70,10 @@ def test_a_function(dialect: str, expression: str, base: MariadbDatabase, datase
         assert refusal.code == "function-unknown"  # noqa: PT017 - which are refused, tests/sql/test_functions.py says
         return
     assert list(mistakes(expression, made, "mysql", values(base.fetch, made.sql), hostile)) == []
+
+
+def test_sums_and_products_of_decimals_are_exact(base: MariadbDatabase, dataset: Dataset, hostile: Data) -> None:
+    assert [check(meant, [(dataset, base)], hostile) for meant in MEANT] == [1] * len(MEANT)
 
 
 def test_conditions_keep_the_same_rows(base: MariadbDatabase, dataset: Dataset, hostile: Data) -> None:

@@ -21,6 +21,7 @@ from tests.oracles.worlds import Data
 from tests.sql.hostile import EXPRESSIONS, HOSTILE, data
 from tests.sql.test_conditions import Held, differences, kept_rows, predicates
 from tests.sql.test_functions import lowered, mistakes, values
+from tests.sql.test_units import MEANT, check
 
 pytestmark = [
     pytest.mark.spark,
@@ -55,6 +56,10 @@ def test_conditions_keep_the_same_rows(base: SparkDatabase, dataset: Dataset) ->
     held = Held("spark", table.columns, lambda sql: kept_rows(base.fetch(sql)))
     found = predicates(held.columns, Random(11), 60)  # noqa: S311 - fixed examples, not noise
     assert differences(held, found, "hostile") == []
+
+
+def test_sums_and_products_of_decimals_are_exact(base: SparkDatabase, dataset: Dataset, hostile: Data) -> None:
+    assert [check(meant, [(dataset, base)], hostile) for meant in MEANT] == [1] * len(MEANT)
 
 
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0][1] for chunk in CHUNKS])

@@ -66,6 +66,7 @@ def nodes() -> list[Any]:
         asked = written(block.question, "gaussian" if options.get("noise") == "gaussian" else "laplace")
         planned = plan(asked, dataset, options.get("dialect", "duckdb"))
         found += _inside(planned.query.table)
+        found += _inside(tuple(value.whole for release in planned.releases for value in release.values))
     return found
 
 

@@ -19,6 +19,9 @@ from gateway.sql.inference import images, intervals
 from gateway.sql.inference.images import MOST_LISTED
 from gateway.sql.inference.intervals import Bounds
 
+DECIMALS = 12
+"""The most decimals of a number that is kept in whole numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -125,15 +128,15 @@ def _constant(value: Value, kind: Kind) -> Known:
     bounds = None if exact is None else (exact, exact)
     values = None if value is None else (value,)
     length = len(value) if isinstance(value, str) else 0 if value is None else None
-    places = _places(exact) if kind in ("integer", "decimal", "float") else None
-    return Known(kind, places, bounds, values, nullable=value is None, proven=True, length=length)
+    scale = places(exact) if kind in ("integer", "decimal", "float") else None
+    return Known(kind, scale, bounds, values, nullable=value is None, proven=True, length=length)
 
 
-def _places(value: Fraction | None) -> int | None:
+def places(value: Fraction | None) -> int | None:
     """Return how many decimals a number has, None for none or too many."""
     if value is None:
         return None
-    return next((places for places in range(13) if (value * 10**places).denominator == 1), None)
+    return next((scale for scale in range(DECIMALS + 1) if (value * 10**scale).denominator == 1), None)
 
 
 def picked(parts: Sequence[Scalar], found: Sequence[Known]) -> Known:
@@ -195,12 +198,22 @@ def _bounds(function: str, args: Sequence[Scalar], kind: Kind, each: Sequence[Kn
         # Declared bounds narrow nothing: what enforces them is this clamp, whose ends may lie beyond them.
         within = each[0].bounds if each[0].proven else None
         return (low[0], high[1]) if within is None else intervals.held(within, low[0], high[1])
+    if function == "units":
+        return _scaled(args, each)
     if function in images.MOVED:
         return images.moved(function, args, each)
     operands = [found.bounds for found in each]
     if any(found is None for found in operands) or not all(found.proven for found in each):
         return None
     return _arithmetic(function, kind, [found for found in operands if found is not None], each)
+
+
+def _scaled(args: Sequence[Scalar], each: Sequence[Known]) -> Bounds | None:
+    """Return the interval of a decimal's units: its clamp's ends in them."""
+    low, high, scale = each[1].bounds, each[2].bounds, args[3]
+    if low is None or high is None or not isinstance(scale, Constant) or not isinstance(scale.value, int):
+        return None
+    return low[0] * 10**scale.value, high[1] * 10**scale.value
 
 
 def _arithmetic(function: str, kind: Kind, ends: Sequence[Bounds], each: Sequence[Known]) -> Bounds | None:

@@ -34,7 +34,7 @@ from gateway.sql.planning.plan import (
     PlannedRelease,
     Threshold,
 )
-from gateway.sql.planning.quantum import quantum
+from gateway.sql.planning.quantum import in_units, quantum
 from gateway.sql.planning.shared import shared
 from gateway.sql.planning.split import GRAIN, weights
 from gateway.sql.planning.twosided import crossed, two_sided
@@ -189,12 +189,12 @@ def _values(release: Release, found: Facts) -> tuple[MeasuredValue, ...]:
     arguments = dict.fromkeys(argument for _, a in release.aggregates for argument in a.arguments)
     values = []
     for index, argument in enumerate(arguments):
-        about = known(argument, found.columns)
-        exact = None
+        about, exact, whole = known(argument, found.columns), None, None
         if argument in measured:
             assert about.bounds is not None  # lowering refuses to sum what has none
-            exact = quantum(about.kind, about.scale, *about.bounds)
-        values.append(MeasuredValue(f"v{index}", argument, exact))
+            made = in_units(argument, about, found.columns)
+            exact, whole = made or (quantum(about.kind, about.scale, *about.bounds), None)
+        values.append(MeasuredValue(f"v{index}", argument, exact, whole))
     return tuple(values)
 
 

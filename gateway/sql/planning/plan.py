@@ -121,11 +121,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredValue:
-    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts."""
+    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts.
+
+    ``whole`` is that integer as a scalar of its own, where it is computed in units.
+    """
 
     name: str
     scalar: Scalar
     quantum: Quantum | None
+    whole: Scalar | None = None
 
 
 @dataclass(frozen=True, slots=True)

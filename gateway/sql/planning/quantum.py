@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from gateway.sql.algebra import Kind
+from gateway.sql.algebra import Kind, Scalar
+from gateway.sql.inference.known import Columns, Known
+from gateway.sql.inference.units import units
 
 EXACT = 2**40
 """The widest bound that is kept in a column's own integers or decimals; beyond, the unit is coarser."""
@@ -26,14 +28,14 @@ RESOLUTION = 24
 class Quantum:
     """How a bounded value becomes an exact integer: multiples of ``step`` from ``lower`` to ``upper``, both inclusive.
 
-    ``how`` says by which arithmetic of one row: the value's own integers, its decimals (``scale`` of them), or a float
-    rounded once; ``kind`` is the kind of the value.
+    ``how`` says by which arithmetic of one row: the value's own integers, its decimals (``scale`` of them), whole
+    numbers of its ``units``, or a float rounded once; ``kind`` is the kind of the value.
 
     Why this is sound: the value is clamped and rounded before anything is summed, so that whatever the row
     holds, its integer lies between ``lower`` and ``upper``; NULL and NaN have no integer and count as nothing.
     """
 
-    how: Literal["integer", "decimal", "float"]
+    how: Literal["integer", "decimal", "units", "float"]
     kind: Kind
     scale: int
     step: Fraction
@@ -60,6 +62,21 @@ def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> 
     exponent = 0 if near == 0 else math.ceil(math.log2(near)) - RESOLUTION
     step = Fraction(2) ** max(exponent, -900)
     return _ordered(Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step)))
+
+
+def in_units(scalar: Scalar, about: Known, columns: Columns) -> tuple[Quantum, Scalar] | None:
+    """Return the quantisation of what is computed by sums and products of decimals, and its integer as a scalar.
+
+    None where it is not, and where its interval in whole numbers would be wider than that of ``about``.
+    """
+    made = units(scalar, columns) if about.kind == "float" else None
+    if made is None or about.bounds is None:
+        return None
+    step = Fraction(1, 10**made.scale)
+    lower, upper = map(int, made.bounds)
+    if lower < math.floor(about.bounds[0] / step) or upper > math.ceil(about.bounds[1] / step):
+        return None
+    return Quantum("units", about.kind, made.scale, step, lower, upper), made.scalar
 
 
 def _ordered(found: Quantum) -> Quantum:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from fractions import Fraction
 from typing import assert_never
@@ -76,6 +77,12 @@ def scalar(
             (held := kept(name)) is not None and held.ordered and not held.always
         ):
             return f"({_held(held, constant(low, dialect), constant(high, dialect))})"
+        case Call("units", (Ref(name), low, high, Constant(int() as scale))):
+            held, low_sql, high_sql = kept(name), scalar(low, column, dialect), scalar(high, column, dialect)
+            near = clamped(column(name), low_sql, high_sql)
+            if held is not None and held.ordered and not held.always:
+                near = _held(replace(held, value=None), low_sql, high_sql)  # how a number is written says nothing here
+            return f"({writer(dialect).scaled(near, scale)})"
         case Call(function, args, "text") if function in ("least", "greatest"):
             write = writer(dialect)
             parts = [write.compared(scalar(arg, column, dialect, kept)) for arg in args]
@@ -128,6 +135,8 @@ def quantised(value: str, found: Quantum, dialect: Dialect, *, stored: bool = Fa
     The clamp stands inside the cast, so that no value can make the cast fail.
     """
     write = writer(dialect)
+    if found.how == "units":
+        return value  # whole, and within its ends by what it is computed from (``inference.units``)
     if found.how == "integer":
         return write.whole(clamped(value, str(found.lower), str(found.upper)))
     low, high = found.lower * found.step, found.upper * found.step

@@ -190,7 +190,7 @@ def _stored(value: MeasuredValue, found: Rows, dialect: Dialect) -> str | None:
 
 
 def _value(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
-    return _stored(value, found, dialect) or found.write(value.scalar, dialect)
+    return _stored(value, found, dialect) or found.write(value.whole or value.scalar, dialect)
 
 
 def _integer(value: MeasuredValue, found: Rows, dialect: Dialect) -> str:
