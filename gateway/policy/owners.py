@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from gateway.policy.document import Document, Problem, TableSpec, UnitSpec
 from gateway.policy.model import Hop, Owner, Physical, RowOwner, TableShape
@@ -200,3 +200,21 @@ def _about_others(
             f"{column} leads to a second privacy unit: only the owner {own} is protected; "
             f"make it the owner, or accept it with also_about: {{{column}: unprotected}}",
         )
+    yield from _other_key(table, spec.owner, shape, people)
+
+
+def _other_key(
+    table: str, link: Mapping[str, str] | str | None, shape: TableShape, people: Collection[str]
+) -> Iterator[Problem]:
+    """Find an owner path that begins at the column which names a person, and leads to somebody else.
+
+    Why it is refused: the catalogue says whom the column names, and that person's part would not be protected.
+    """
+    if not isinstance(link, Mapping) or len(link) != 1:
+        return
+    [(column, reference)] = link.items()
+    named = [f"{key.table}.{key.keys[0]}" for key in shape.foreign_keys if key.columns == (column,) and key.keys]
+    if reference.lower() in {name.lower() for name in named}:
+        return
+    for name in sorted(name for name in named if name.rpartition(".")[0] in people):
+        yield Problem(f"tables.{table}.owner", f"the database says that {column} references {name}, not {reference}")

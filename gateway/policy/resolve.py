@@ -23,7 +23,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.owners import find_owners, names_units
 from gateway.policy.typed import declared, undeclared
-from mechanisms.loss import AmountError, Rounding, delta_units, epsilon_units
+from mechanisms.loss import DELTA_UNIT, AmountError, Rounding, delta_units, epsilon_units
 
 
 def resolve(
@@ -217,6 +217,8 @@ def _amounts(document: Document, problems: list[Problem]) -> tuple[Cap, PerQuery
         units("per_query.max_epsilon", each.max_epsilon, epsilon_units, positive=True),
         units("per_query.delta", each.delta, delta_units, positive=False),
     )
+    if cap.delta == DELTA_UNIT:
+        problems.append(Problem("budget.delta", "must be below 1: with delta 1 anything may happen"))
     if per_query.delta > cap.delta:
         problems.append(Problem("per_query.delta", "above budget.delta: no request that needs a delta would fit"))
     return cap, per_query

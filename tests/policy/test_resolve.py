@@ -128,6 +128,7 @@ BAD: list[tuple[str, str, str, str]] = [
      "the bounds are upside down: lower is above upper"),
     ("lower: 0, upper: 110", "lower: 0", "tables.person.columns.age.upper",
      "missing beside lower: a column has both bounds or none"),
+    ("delta: 1e-6", "delta: 1", "budget.delta", "must be below 1: with delta 1 anything may happen"),
     ("upper: 110", "upper: .nan", "tables.person.columns.age.upper", "a finite number is needed here"),
     ("upper: 110", "upper: .inf", "tables.person.columns.age.upper", "a finite number is needed here"),
     ("upper: 2e5", "upper: -.inf", "tables.person.columns.income.upper", "a finite number is needed here"),
@@ -264,6 +265,18 @@ def test_a_second_way_to_the_unit_must_be_accepted() -> None:
     assert "receiver leads to a second privacy unit" in found[0][1]
     accepted = POLICY.replace("per_unit: 40", "per_unit: 40\n    also_about: {receiver: unprotected}")
     assert table(dataset(accepted, shapes), "visit").also_about == ("receiver",)
+
+
+def test_an_owner_path_that_leads_past_whom_the_database_names() -> None:
+    named = frozenset({ForeignKey(("person_id",), "person", ("person_id",))})
+    shapes = with_columns("visit", keys=named)
+    assert dataset(POLICY, shapes)
+    wrong = POLICY.replace(OWNER, "owner: {person_id: person.other_id}")
+    assert wrong != POLICY
+    other = with_columns("person", ("other_id", BIGINT, False)) | {"visit": shapes["visit"]}
+    assert problems(wrong, other) == [
+        ("tables.visit.owner", "the database says that person_id references person.person_id, not person.other_id")
+    ]
 
 
 def test_a_second_way_by_name_or_from_the_unit_s_own_table() -> None:
