@@ -273,7 +273,7 @@ def test_an_owner_path_that_leads_past_whom_the_database_names() -> None:
     assert dataset(POLICY, shapes)
     wrong = POLICY.replace(OWNER, "owner: {person_id: person.other_id}")
     assert wrong != POLICY
-    other = with_columns("person", ("other_id", BIGINT, False)) | {"visit": shapes["visit"]}
+    other = {**with_columns("person", ("other_id", BIGINT, False)), "visit": shapes["visit"]}
     assert problems(wrong, other) == [
         ("tables.visit.owner", "the database says that person_id references person.person_id, not person.other_id")
     ]
