@@ -65,6 +65,33 @@ def test_days_are_picked_as_numbers_are(
         assert [_written(value) for value in expected] == got
 
 
+SINCE = f"({TIME} - TIMESTAMP '2019-12-01 00:00:00')"
+SPANS = (
+    f"SELECT SUM(EXTRACT(EPOCH FROM {SINCE})) AS a, SUM(EXTRACT(DAY FROM {SINCE})) AS b, SUM(1) AS c,"
+    f" AVG(EXTRACT(EPOCH FROM {SINCE})) AS d, COUNT(*) FILTER (WHERE {SINCE} >= INTERVAL '2679477' SECOND) AS e,"
+    f" SUM(1) FILTER (WHERE {SINCE} > INTERVAL '31' DAY) AS f FROM visit v WHERE v.day IS NOT NULL"
+)
+
+
+@pytest.mark.parametrize("bases", ["duckdbs", "postgreses"])
+def test_differences_are_the_databases_own(
+    bases: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    found: Bases = request.getfixturevalue(bases)
+    dataset, (base, other) = found[CLINIC]
+    planned = plan(written(SPANS), dataset, "duckdb")
+    random = Random(5)  # noqa: S311 - fixed examples, not noise
+    dirty = _spread(generate(CLINIC, random, 20, dirty=True, heavy=8), random)
+    base.fill(dirty)
+    other.fill(neighbour(CLINIC, dirty, random))
+    assert neighbours.compare(planned, base.fetch, other.fetch, dataset) == []
+    silence(monkeypatch)
+    base.fill(_spread(tidy(CLINIC, random, 25), random))
+    [expected] = [tuple(row.values()) for row in base.fetch(SPANS).to_pylist()]
+    [got] = shown(planned, base.fetch, sandbox, dataset)
+    assert got == [pytest.approx(float(value or 0), rel=1e-9) for value in expected]
+
+
 def _written(value: date) -> str:
     """A moment as it is shown; PERCENTILE_DISC of dates is a timestamp in one of the databases."""
     if isinstance(value, datetime) and (value.hour or value.minute or value.second):

@@ -13,7 +13,6 @@ DAY = "GREATEST(LEAST(day, DATE '2024-12-31'), DATE '2024-01-01')"
 CASES = (
     (f"STRPTIME(channel, '%Y') = {DAY}", f"CAST(channel AS DATE) = {DAY}", "CAST(x AS DATE)"),
     ("MD5(channel) = 'a'", "channel = 'a'", "the value itself"),
-    (f"EPOCH({DAY}) > 5", f"DATE_DIFF('second', TIMESTAMP '1970-01-01', {DAY}) > 5", "DATE_DIFF('second'"),
     ("TIME_BUCKET(INTERVAL '7' DAY, day) = day", "DATE_TRUNC('week', day) = day", "DATE_TRUNC"),
     ("REGEXP_REPLACE(channel, 'a+', '') = 'b'", "REPLACE(channel, 'a', '') = 'b'", "REPLACE"),
 )

@@ -350,6 +350,15 @@ def _rolled(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
+def _summed(node: exp.Expr) -> exp.Expr | None:
+    """SUM(1), which tools write for the number of rows; SUM over nothing is 0 here, as COUNT is."""
+    if type(node.this) is not exp.Literal or node.this.args.get("is_string") or node.this.name != "1":
+        return None
+    found = exp.Count(this=exp.Star(), big_int=True)
+    found.meta.update(node.meta)
+    return found
+
+
 _Rewrite = tuple[Callable[[exp.Expr], exp.Expr | None], tuple[str, ...]]
 
 _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
@@ -376,6 +385,7 @@ _LONG: Mapping[type[exp.Expr], _Rewrite] = MappingProxyType(
         exp.Mul: (_negated, ("this", "expression")),
         exp.Window: (_share, ("this", "partition_by", "over")),
         exp.Count: (_counted, ("this", "expressions", "big_int")),
+        exp.Sum: (_summed, ("this",)),
         exp.UtcDate: (lambda _: exp.CurrentDate(), ()),
         exp.AddMonths: (_monthly, ("this", "expression")),
         exp.Anonymous: (_unparsed, ("this", "expressions")),

@@ -230,8 +230,16 @@ def _interval(count: int, unit: str) -> exp.Expr:
 
 
 def extracted(node: exp.Expr, _dialect: str) -> exp.Expr | None:
-    """EXTRACT of what is no number of the calendar by itself: a date, a year and month, the years of an AGE."""
+    """EXTRACT of what is no number of the calendar by itself: a date, a year and month, the years of an AGE.
+
+    Of a difference there are the whole days, and the seconds; seconds are also counted since 1970.
+    """
     name, value = node.this.name.upper(), node.expression
+    apart = _difference(value)
+    if name == "EPOCH":
+        return _seconds(*(apart or (value, None)))
+    if name in ("DAY", "DAYS") and apart is not None:
+        return exp.TimestampDiff(this=apart[0].copy(), expression=apart[1].copy(), unit=exp.var("DAY"))
     if type(value) is exp.Anonymous and str(value.this).upper() == "AGE":
         return _aged(name, value.expressions)
     if name == "DATE":
@@ -250,6 +258,39 @@ def _aged(name: str, given: Sequence[exp.Expr]) -> exp.Expr | None:
     return exp.TimestampDiff(this=until, expression=given[-1].copy(), unit=exp.var("YEAR"))
 
 
+def _difference(node: exp.Expr) -> tuple[exp.Expr, exp.Expr] | None:
+    """Return the two sides of ``a - b``, of which none is an interval or a number that is written out."""
+    bare = node.this if type(node) is exp.Paren else node
+    if type(bare) is not exp.Sub or any(type(side) in (exp.Interval, exp.Literal) for side in bare.args.values()):
+        return None
+    return bare.this, bare.expression
+
+
+def since_1970(node: exp.Expr, _dialect: str) -> exp.Expr:
+    """EPOCH(x) of DuckDB and UNIX_SECONDS(x) of BigQuery; of a difference the seconds between its sides."""
+    return _seconds(*(_difference(node.this) or (node.this, None)))
+
+
+def _seconds(last: exp.Expr, first: exp.Expr | None) -> exp.Expr:
+    """Return the seconds between two moments, whole ones as a number with decimals; since 1970 without a first one."""
+    since = exp.cast(exp.Literal.string("1970-01-01"), _Type.TIMESTAMP) if first is None else first.copy()
+    count = exp.DateDiff(this=last.copy(), expression=since, unit=exp.var("SECOND"))
+    return exp.Cast(this=count, to=_kind(_Type.DOUBLE))
+
+
+_EXACT = ("week", "day", "hour", "minute", "second")
+"""Units of which every one is as long as any other: what is further apart than so many is later than a move by them."""
+
+
+def further(node: exp.Expr, _dialect: str) -> exp.Expr | None:
+    """Return ``a - b > INTERVAL '2' HOUR`` as ``a > b + INTERVAL '2' HOUR``."""
+    apart, away = _difference(node.this), node.expression
+    unit = away.args.get("unit") if type(away) is exp.Interval else None
+    if apart is None or unit is None or unit.name.lower().removesuffix("s") not in _EXACT:
+        return None
+    return type(node)(this=apart[0].copy(), expression=exp.Add(this=apart[1].copy(), expression=away.copy()))
+
+
 def called(node: exp.Expr, dialect: str) -> exp.Expr | None:
     """Return a function of dates that the dialect's parser knows by its name alone."""
     args = list(node.expressions)
@@ -258,8 +299,8 @@ def called(node: exp.Expr, dialect: str) -> exp.Expr | None:
             whole = exp.TimestampDiff(this=last.copy(), expression=first.copy(), unit=exp.var(unit.name.upper()))
             whole.meta[ENDS] = True
             return whole
-        case "DATE_PART", [exp.Literal() as unit, exp.Anonymous() as age] if str(age.this).upper() == "AGE":
-            return _aged(unit.name.upper(), age.expressions)
+        case "DATE_PART", [exp.Literal() as unit, value]:
+            return extracted(exp.Extract(this=exp.var(unit.name), expression=value.copy()), dialect)
         case "WEEKDAY", [day] if dialect == "mysql":
             return exp.Paren(this=exp.Sub(this=_part(day, "ISODOW"), expression=_number(1)))
         case "WEEKDAY", [day] if dialect == "duckdb":
@@ -306,7 +347,10 @@ MOMENTS: Mapping[type[exp.Expr], _DATED] = MappingProxyType(
         exp.Dayname: (day_name, ("this", "abbreviated")),
         exp.LastDay: (last_day, ("this", "unit")),
         exp.Extract: (extracted, ("this", "expression")),
+        exp.TimeToUnix: (since_1970, ("this",)),
+        exp.UnixSeconds: (since_1970, ("this",)),
         exp.Anonymous: (called, ("this", "expressions")),
+        **dict.fromkeys((exp.GT, exp.GTE, exp.LT, exp.LTE), (further, ("this", "expression"))),
         exp.Add: (moved, ("this", "expression")),
         exp.Sub: (moved, ("this", "expression")),
     }

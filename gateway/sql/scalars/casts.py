@@ -90,6 +90,8 @@ def to_kind(found: Scalar, kind: Kind, node: exp.Expression, names: Names) -> Sc
         case "boolean", "integer":
             args = (found, Constant(1, "integer"), Call("not", (found,), "boolean"), Constant(0, "integer"))
             return Call("case", (*args, Constant(None, "integer")), "integer")
+        case "boolean", "float" | "decimal":
+            return number(to_kind(found, "integer", node, names), node)
         case "integer", "boolean":
             return call("neq", (found, Constant(0, "integer")), "boolean", node, names)
         case "date", "timestamp":

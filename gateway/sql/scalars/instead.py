@@ -62,7 +62,6 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 
 
 _DAY = "CAST(x AS DATE), of texts like 2024-12-31."
-_EPOCH = "DATE_DIFF('second', TIMESTAMP '1970-01-01', x)."
 _SPANS = "DATE_DIFF('month', a, b) counts starts of months, TIMESTAMPDIFF(MONTH, a, b) whole ones."
 _ITSELF = "Group by the value itself: groups of few people do not appear."
 _ROWS = "Constants as rows: (VALUES (1), (2)) AS t(x)."
@@ -72,8 +71,6 @@ _FUNCTIONS: Mapping[type[exp.Expression], str] = MappingProxyType(
         exp.StrToDate: _DAY,
         exp.StrToTime: _DAY,
         exp.ParseDatetime: _DAY,
-        exp.UnixSeconds: _EPOCH,
-        exp.TimeToUnix: _EPOCH,
         exp.MonthsBetween: _SPANS,
         exp.MD5: _ITSELF,
         exp.SHA: _ITSELF,
@@ -87,13 +84,10 @@ _FUNCTIONS: Mapping[type[exp.Expression], str] = MappingProxyType(
         exp.Initcap: "UPPER(x) or LOWER(x).",
     }
 )
-_CALLED: Mapping[str, str] = MappingProxyType({"EPOCH": _EPOCH})
 
 
 def other(node: exp.Expression) -> str | None:
     """Return what to write instead of a function that is not known to be total, None where there is nothing."""
-    if type(node) is exp.Anonymous:
-        return _CALLED.get(str(node.this).upper())
     return _FUNCTIONS.get(type(node))
 
 

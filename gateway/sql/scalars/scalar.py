@@ -98,6 +98,9 @@ def _null(_node: exp.Expression, _names: Names, _lower: Lower) -> Scalar:
     return constants.NULL
 
 
+_INTERVAL = "The difference of two timestamps is an interval, which is no number."
+
+
 def _additive(function: str) -> Arm:
     """Return the arm of + or -, of numbers or of dates."""
 
@@ -111,6 +114,8 @@ def _additive(function: str) -> Arm:
             return dates.shift(lower(left), sign_ * amount, unit, node, names)
         first, second = lower(left), lower(right)
         if first.kind in dates.MOMENTS and second.kind in dates.MOMENTS and sign_ == -1:
+            if "timestamp" in (first.kind, second.kind):
+                refuse("type-mismatch", node, message=_INTERVAL, hint="DATE_DIFF('second', a, b) / 3600.0 for hours.")
             return spans.between(second, first, "day", node, names)
         if sign_ == 1 and first.kind == second.kind == "text" and dialect(node) == "tsql":
             return texts.concat(node, names, lower)
