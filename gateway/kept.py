@@ -23,8 +23,17 @@ class Kept(Generic[Value]):
         self._lock = Lock()
         self._kept: OrderedDict[tuple[Hashable, ...], tuple[tuple[object, ...], Value]] = OrderedDict()
 
-    def get(self, of: tuple[object, ...], mark: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of these objects and this mark, made unless it is kept."""
+    def get(
+        self,
+        of: tuple[object, ...],
+        mark: Hashable,
+        make: Callable[[], Value],
+        keep: Callable[[Value], bool] = lambda _: True,
+    ) -> Value:
+        """Return the value of these objects and this mark, made unless it is kept.
+
+        ``keep`` says whether one that was made is: not what a busy moment spoiled.
+        """
         key = (mark, *map(id, of))
         with self._lock:
             found = self._kept.get(key)
@@ -32,6 +41,8 @@ class Kept(Generic[Value]):
                 self._kept.move_to_end(key)
                 return found[1]
         made = make()  # outside the lock: two threads may make the same
+        if not keep(made):
+            return made
         with self._lock:
             self._kept[key] = (of, made)
             while len(self._kept) > self._size:

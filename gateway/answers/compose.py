@@ -138,7 +138,8 @@ def composed(
 ) -> Answer:
     """Return ``compose`` of stored tables, which are asked for again and again: it is a function of them, and kept.
 
-    Not where public rows are read with them, which are as they are now.
+    Not where public rows are read with them, which are as they are now, nor where an interval is missing: it may have
+    taken too long.
     """
     asked = (confidence, most_groups, non_negative)
 
@@ -147,7 +148,11 @@ def composed(
 
     if publics or sum(len(table.keys) for table in tables) > SMALL:
         return made()
-    return _TOLD.get((plan, tables), asked, made)
+    return _TOLD.get((plan, tables), asked, made, _complete)
+
+
+def _complete(answer: Answer) -> bool:
+    return not any(warning.endswith(UNTOLD) for warning in answer.warnings)
 
 
 def _intervals(lows: Column, highs: Column) -> Intervals:

@@ -11,7 +11,7 @@ import pytest
 from gateway.answers import compose as composing
 from gateway.answers.compose import SMALL, compose, composed
 from gateway.noisy import NoisyTable
-from gateway.sandbox import Sandbox
+from gateway.sandbox import Sandbox, SandboxFailed
 from tests.release.test_consistent import noisy, planned
 
 ASKED = "SELECT sex, COUNT(*) AS n, SUM(age - 50) AS d FROM person GROUP BY sex"
@@ -56,3 +56,19 @@ def test_large_answers_are_not_kept(sandbox: Sandbox, monkeypatch: pytest.Monkey
     composed(found, tables, sandbox, 0.95, 1000)
     composed(found, tables, sandbox, 0.95, 1000)
     assert len(computed) == 2
+
+
+def test_an_answer_that_lacks_an_interval_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = planned("SELECT SQRT(COUNT(*)) AS r FROM person", epsilon=0.5)
+    tables, sandbox = tuple(noisy(found)), Sandbox(memory=1 << 28, seconds=20)
+
+    def busy(sql: str, tables: Any) -> pa.Table:
+        if len(next(iter(tables.values()))) > 1:  # the answer as it may have come otherwise
+            raise SandboxFailed("too slow")
+        return Sandbox.run(sandbox, sql, tables)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "run", busy)
+        assert composed(found, tables, sandbox, 0.95, 100).intervals == {}
+    assert composed(found, tables, sandbox, 0.95, 100).intervals.keys() == {"r"}
+    sandbox.close()
