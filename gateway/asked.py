@@ -25,6 +25,15 @@ def said(request: wire.QueryRequest) -> str:
         return repr(dumped)
 
 
+def labels(record: Record) -> dict[str, str]:
+    """Return the labels of the request that a charge was made for; none where the ledger keeps none of it."""
+    try:
+        found = json.loads(record.charge.mechanism).get("labels")
+    except (ValueError, AttributeError):
+        return {}
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+
+
 def request_hash(request: wire.QueryRequest) -> bytes:
     """Return the digest that binds an idempotency key to one request."""
     return hashlib.sha256(said(request).encode()).digest()

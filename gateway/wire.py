@@ -314,6 +314,7 @@ class QuerySummary(Response):
     pure: bool
     policy_version: int
     data_version: int
+    labels: dict[str, str] = Field(default_factory=dict, description="What the request called itself.")
 
 
 class Status(Response):

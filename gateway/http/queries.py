@@ -16,7 +16,7 @@ from budget.errors import NoGrant
 from budget.errors import Suspended as LedgerSuspended
 from budget.records import Record
 from gateway import query as conductor
-from gateway.asked import asked
+from gateway.asked import asked, labels
 from gateway.auth.principal import Principal
 from gateway.errors import AnswerDeleted, Conflict, DiscreetError, ExecutionFailed, NotFound, Unavailable
 from gateway.executing import abandoned
@@ -246,4 +246,5 @@ def _summary(conn: Connection, record: Record, quantum_ms: int) -> QuerySummary:
         pure=charge.loss.epsilon is not None,
         policy_version=charge.policy_version,
         data_version=charge.data_version,
+        labels=labels(record),
     )

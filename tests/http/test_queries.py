@@ -6,6 +6,7 @@ from typing import Literal
 
 from budget import ledger, suspensions
 from budget.chain import canonical_json
+from gateway import query
 from mechanisms.loss import Loss
 from tests.http.shapes import problem
 from tests.http.world import World
@@ -46,6 +47,16 @@ def test_own_queries_newest_first(fresh: World) -> None:
     assert (shown["epsilon"], shown["rho"], shown["pure"]) == (0.25, 0.031, True)
     assert len(client.get("/v1/queries?limit=1", headers=fresh.bearer()).json()) == 1
     assert client.get("/v1/queries?dataset=wealth", headers=fresh.bearer()).json() == []
+
+
+def test_labels_stand_with_the_query_that_they_were_given_to(fresh: World) -> None:
+    client = fresh.client(query.answer)
+    body = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.5, "labels": {"for": "table 1 “ü”"}}
+    answered = client.post("/v1/query", json=body, headers=fresh.bearer()).json()
+    charge(fresh)
+    shown = client.get("/v1/queries", headers=fresh.bearer()).json()
+    assert [each["labels"] for each in shown] == [{}, {"for": "table 1 “ü”"}]
+    assert shown[1]["query_id"] == answered["query_id"]
 
 
 def test_anothers_query_looks_like_none(fresh: World) -> None:
