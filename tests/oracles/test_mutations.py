@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 from random import Random
 from typing import Any
@@ -16,8 +17,9 @@ from gateway.policy.model import Dataset, Dialect, Table
 from gateway.sandbox import Sandbox
 from gateway.sql import compile as compiling
 from gateway.sql.above import noisy
-from gateway.sql.algebra import Aggregate, Ref
+from gateway.sql.algebra import Aggregate, Call, Constant, Ref
 from gateway.sql.below import spread
+from gateway.sql.inference import units as units_of
 from gateway.sql.planning import choose, layout, twosided
 from gateway.sql.planning.plan import Measure, PlannedRelease, Share
 from gateway.sql.planning.wanted import Wanted
@@ -38,6 +40,7 @@ NEIGHBOURS = {
         written("SELECT sex, SUM(age), AVG(income) FROM person GROUP BY sex"),
         written("SELECT SUM(cost), COUNT(fine) FROM visit"),
         written("SELECT SUM(cost), AVG(score) FROM visit", "gaussian"),
+        written("SELECT SUM(cost * 1.5), AVG(cost * (2 - cost * 0.01)) FROM visit"),
         written("SELECT kind, COUNT(*) FROM visit GROUP BY kind", groups=1),
         written("SELECT day, COUNT(DISTINCT person_id) FROM visit GROUP BY day", groups=1),
         written("SELECT label, COUNT(*), SUM(qty) FROM item GROUP BY label"),
@@ -137,6 +140,21 @@ def halved_sensitivity(patch: pytest.MonkeyPatch) -> None:
 
 def no_clamp(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(render, "clamped", lambda value, _low, _high, _most=None: value)
+
+
+def decimals_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    """What is computed from decimals is computed from what is stored, not from what their clamp leaves."""
+    honest = units_of._column
+
+    def unclamped(*args: Any) -> units_of.Units | None:
+        made = honest(*args)
+        if made is None or not isinstance(made.scalar, Call) or made.scalar.function != "units":
+            return made
+        column, _, _, scale = made.scalar.args
+        ends = (Constant(Fraction(end), "decimal") for end in (-(10**7), 10**7))
+        return replace(made, scalar=Call("units", (column, *ends, scale), "integer"))
+
+    patch.setattr(units_of, "_column", unclamped)
 
 
 def float_aggregate(patch: pytest.MonkeyPatch) -> None:
@@ -261,6 +279,7 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
     [
         (halved_sensitivity, "is declared"),
         (no_clamp, "is declared"),
+        (decimals_as_they_are, "is declared"),
         (float_aggregate, "is summed as double"),
         (no_weights, "is declared"),
         (wrong_join, "is declared"),
