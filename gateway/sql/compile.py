@@ -21,6 +21,7 @@ from gateway.sql.planning.plan import Bounding, MeasuredValue, Plan, PlannedRele
 from gateway.sql.planning.shares import share
 from gateway.sql.position import DIALECT, INSTANT
 from gateway.sql.reading.parse import TextLimits, parse
+from gateway.sql.reading.qualified import unqualify
 from gateway.sql.refusals import CODES, refuse
 from gateway.sql.relations.lower import lower
 from gateway.sql.remember import remembering
@@ -65,6 +66,7 @@ def _compiled(question: Question, dataset: Dataset) -> Plan:
     dialect = question.dialect or dataset.dialect
     tree = parse(question.text, dialect, question.limits)
     tree.meta.update({DIALECT: dialect, INSTANT: question.now})
+    unqualify(tree, dataset)
     bind(tree, question.parameters)
     query = lower(tree, dataset)
     if len(query.releases) > question.bounds.releases:

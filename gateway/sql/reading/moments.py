@@ -274,7 +274,8 @@ def since_1970(node: exp.Expr, _dialect: str) -> exp.Expr:
 def _seconds(last: exp.Expr, first: exp.Expr | None) -> exp.Expr:
     """Return the seconds between two moments, whole ones as a number with decimals; since 1970 without a first one."""
     since = exp.cast(exp.Literal.string("1970-01-01"), _Type.TIMESTAMP) if first is None else first.copy()
-    count = exp.DateDiff(this=last.copy(), expression=since, unit=exp.var("SECOND"))
+    seconds = exp.var("SECOND")
+    count = exp.DateDiff(this=last.copy(), expression=since, unit=seconds, date_part_boundary=True)
     return exp.Cast(this=count, to=_kind(_Type.DOUBLE))
 
 

@@ -296,7 +296,7 @@ def _item(node: exp.Expression, context: Context) -> Owned | Placed:
     schema = node.args.get("db")
     if isinstance(schema, exp.Identifier):
         hint = f"Write the table's name alone: {node.this.this}."
-        refuse("not-supported", schema, message="The policy names tables without their schema.", hint=hint)
+        refuse("not-supported", schema, message="No table of another schema is declared.", hint=hint)
     only(node, "this", "alias")
     alias = exp.TableAlias(this=node.this.copy()) if node.args.get("alias") is None else node.args["alias"]
     for earlier in reversed(context.named):
