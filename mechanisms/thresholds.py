@@ -16,6 +16,8 @@ from mechanisms.tails import quantile
 
 _PRECISE = Context(prec=100)
 _SLACK = Decimal("1e-30")
+MOST_DELTA = DELTA_UNIT // 2 - 1
+"""The largest delta of a threshold, in 1e-18: with one half, what it hides would be shown as often as not."""
 _FLOAT_ERROR = 1e-9  # what floating point may err by in a Gaussian tail, with room to spare; relative
 
 
@@ -47,7 +49,7 @@ def threshold(noise: Noise, groups: int, delta: int) -> int:
     """
     if groups < 1:
         raise ValueError("an owner reaches at least one group")
-    if not 0 < delta < DELTA_UNIT // 2:
+    if not 0 < delta <= MOST_DELTA:
         raise ValueError("delta out of range")
     with localcontext(_PRECISE):
         allowed = _per_group(delta, groups)

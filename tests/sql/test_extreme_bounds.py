@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from gateway.policy.model import Dataset
 from gateway.policy.resolve import resolve
 from gateway.release import release
 from gateway.sql.planning.plan import Linear, PlannedRelease
+from mechanisms.loss import delta_units
 from tests.oracles.questions import plan, written
 
 AGGREGATES = (
@@ -105,3 +107,20 @@ def sums(planned: PlannedRelease) -> Iterator[tuple[str, Linear]]:
     for name, estimator in planned.estimators:
         assert isinstance(estimator, Linear)
         yield name, estimator
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian", "auto"])
+@pytest.mark.parametrize("delta", ["1.0e-18", "3.0e-18", "0.9"])
+def test_a_delta_at_either_end_makes_a_plan_or_a_refusal(
+    delta: str, mechanism: Literal["laplace", "gaussian", "auto"], tmp_path: Path
+) -> None:
+    bare = dataset(tmp_path, "0", "1")
+    found = replace(bare, per_query=replace(bare.per_query, delta=delta_units(delta, "down")))
+    listed = "SELECT x, COUNT(*) AS n FROM one GROUP BY x"
+    for sql in (listed, f"SELECT a.x, a.n, b.n FROM ({listed}) a JOIN ({listed.replace('x', 'y')}) b ON a.x = b.y"):
+        try:
+            spent, code = plan(written(sql, mechanism), found).loss.delta, None
+        except SqlRefused as refused:
+            spent, code = 0, refused.code
+        assert 0 < spent <= found.per_query.delta or delta.endswith("e-18")
+        assert code in (None, "mechanism-unavailable", "delta-missing")

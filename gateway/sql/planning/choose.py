@@ -43,7 +43,7 @@ from gateway.sql.refusals import refuse
 from mechanisms.accounting import pure_of_rho, rho_of_epsilon
 from mechanisms.loss import FREE, Loss
 from mechanisms.noise import Mechanism, Noise, ScaleError, calibrate, norm, price
-from mechanisms.thresholds import beyond, threshold
+from mechanisms.thresholds import MOST_DELTA, beyond, threshold
 
 PRIVATE_GROUPS = 10
 """Groups that one owner may reach where neither request nor policy says otherwise."""
@@ -254,9 +254,11 @@ def _candidates(wanted: Wanted, cost: Price, beside: tuple[Part, ...], where: _W
         cost = replace(cost, mechanism="laplace")  # where all is selected, there is no noise to choose
     if cost.mechanism != "gaussian":
         ways += [(layouts, "laplace") for layouts in _layouts(wanted, where.dialect)]
-    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
-        if cost.delta == 0:
-            refuse("mechanism-unavailable", hint="Gaussian noise needs a delta, and the policy's per_query.delta is 0.")
+    least = 2 if where.private else 1  # a threshold has half of it
+    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta >= least):
+        if cost.delta < least:
+            hint = "Gaussian noise needs a delta, and the policy's per_query.delta is 0 or next to it."
+            refuse("mechanism-unavailable", hint=hint)
         ways.append(((shared(wanted),), "gaussian"))
     found: list[_Candidate] = []
     for layouts, mechanism in ways:
@@ -294,7 +296,7 @@ def _no_scale() -> NoReturn:
 
 
 def _priced(layout: Layout, mechanism: Mechanism, cost: Price, beside: tuple[Part, ...], where: _Where) -> _Candidate:
-    delta = cost.delta if where.private else 0
+    delta = min(cost.delta, MOST_DELTA) if where.private else 0
     if mechanism == "laplace":
         total = cost.epsilon if cost.epsilon is not None else pure_of_rho(cost.rho or 0)
     else:

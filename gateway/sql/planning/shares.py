@@ -39,7 +39,9 @@ def share(releases: Sequence[Release], dataset: Dataset, cost: Price, bounds: Bo
     ways = []
     if cost.mechanism != "gaussian":
         ways.append(planned(lambda weight: _laplace(cost, weight, hidden)))
-    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and cost.delta > 0):
+    # Half of what a release with a threshold has of the delta is the threshold's: of one unit nothing would be left.
+    halved = cost.delta // hidden // 2 if hidden else cost.delta
+    if cost.mechanism == "gaussian" or (cost.mechanism == "auto" and cost.gaussian and halved > 0):
         ways.append(planned(lambda weight: _gaussian(cost, weight, hidden)))
     return min(ways, key=lambda way: sum(map(_log_error, way)))
 
