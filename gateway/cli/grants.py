@@ -172,7 +172,10 @@ def ledger_export(
     if chosen is None:
         misused("say --format csv, jsonl or parquet, or end the file's name in one of them")
     with control(settings()) as engine:
-        count = admin.export_ledger(engine, file, chosen, dataset)
+        try:
+            count = admin.export_ledger(engine, file, chosen, dataset)
+        except FileExistsError:
+            fail(f"{file} is there already, and no file is written over [file-exists]")
     say(f"{count:,} facts are in {file}")
 
 

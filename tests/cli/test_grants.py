@@ -112,7 +112,9 @@ def test_the_head_is_kept_compared_and_acknowledged(ready: Call, tmp_path: Path)
 def test_the_ledger_is_exported(ready: Call, tmp_path: Path) -> None:
     for form in ("csv", "jsonl", "parquet"):
         assert "2 facts" in ready("ledger", "export", str(tmp_path / f"ledger.{form}")).stdout
-    assert ready("ledger", "export", str(tmp_path / "ledger.csv")).exit_code == 1
+    again = ready("ledger", "export", str(tmp_path / "ledger.csv"))
+    assert again.exit_code == 1
+    assert "[file-exists]" in again.stderr
     assert ready("ledger", "export", str(tmp_path / "ledger.xls")).exit_code == 2
     assert ready("ledger", "export", str(tmp_path / "any"), "--format", "csv", "--dataset", "clinic").exit_code == 0
     assert told(ready, "ledger", "public", "--dataset", "clinic") == []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from typing import get_type_hints
+
+from fastapi.routing import APIRoute
 
 from gateway.http import administer, ask, copies, grants, health, queries
 from gateway.wire import Problem, QueryRequest, QueryResponse
@@ -31,6 +34,20 @@ def test_every_address_is_described() -> None:
     described = {name for name in named(PAGE) if re.match(r"[A-Z]+ /", name)}
     assert described | {"POST /v1/query"} == routes | {"GET /openapi.json"}
     assert "`POST /v1/query`" in PAGE
+
+
+def test_what_admins_send_is_described() -> None:
+    seen = 0
+    for route in (*administer.router.routes, *grants.router.routes, *copies.router.routes):
+        assert isinstance(route, APIRoute)
+        body = get_type_hints(route.endpoint).get("body")
+        if body is None:
+            continue
+        [method] = list(route.methods or [])
+        (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{method} {route.path}` |")]
+        assert set(re.findall(r'"([a-z_]+)"', row)) == set(body.model_fields), row
+        seen += 1
+    assert seen > 8
 
 
 def test_every_field_is_described() -> None:
