@@ -5,11 +5,15 @@ Those of ``/v1/admin`` are in ``wire_admin.py``, which the client does not need.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 JsonValue = None | bool | int | float | str
+
+LabelName = Annotated[str, Field(max_length=100)]
+LabelText = Annotated[str, Field(max_length=500)]
+"""Labels stand in the ledger for ever, with each charge."""
 
 
 class Request(BaseModel):
@@ -80,7 +84,7 @@ class QueryRequest(Request):
     clipped_count: bool = Field(
         False, description="For a tenth of the price, tell about how many units count for less than they have."
     )
-    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+    labels: dict[LabelName, LabelText] = Field(default_factory=dict, max_length=16)
 
 
 class Column(Response):

@@ -49,6 +49,15 @@ def test_own_queries_newest_first(fresh: World) -> None:
     assert client.get("/v1/queries?dataset=wealth", headers=fresh.bearer()).json() == []
 
 
+def test_long_labels_are_refused_before_anything_is_charged(fresh: World) -> None:
+    client = fresh.client(query.answer)
+    body = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.5}
+    for labels in ({"for": "\U0001f600" * 100_000}, {"x" * 101: "y"}):
+        sent = client.post("/v1/query", json={**body, "labels": labels}, headers=fresh.bearer())
+        problem(sent, 422, "request-invalid")
+    assert client.get("/v1/queries", headers=fresh.bearer()).json() == []
+
+
 def test_labels_stand_with_the_query_that_they_were_given_to(fresh: World) -> None:
     client = fresh.client(query.answer)
     body = {"sql": "SELECT COUNT(*) FROM person", "dataset": "health", "epsilon": 0.5, "labels": {"for": "table 1 “ü”"}}
