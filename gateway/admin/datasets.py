@@ -5,6 +5,7 @@ The engines are imported where they are used: their drivers would slow every oth
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from gateway.settings import Settings
 from gateway.sql.relations.lower import refused_views
 from gateway.store import acts, policies, preparations
 from gateway.store.engine import reader
+
+log = logging.getLogger("discreet.admin")
 
 SEEN: Final = "data-seen"
 """The act that notes the fingerprint of a dataset's files as they were when an admin vouched for them."""
@@ -174,7 +177,9 @@ def _held(control: Engine, settings: Settings, name: str, opener: Opener | None)
     try:
         with opened_engine(dataset.engine, opener, settings) as engine:
             return stored.version, _read_lists(engine, dataset, settings)
-    except (Unavailable, RequestInvalid, PolicyInvalid):
+    except (Unavailable, RequestInvalid, PolicyInvalid) as error:
+        # The word of the admin stands all the same: the data changed, and answers to earlier ones are not given again.
+        log.warning("dataset %s: what its public tables hold could not be read anew: %s", name, error)
         return None
 
 

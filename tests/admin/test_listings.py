@@ -137,7 +137,7 @@ def test_groups_of_a_public_table_all_appear_and_cost_no_delta(service: Service)
     assert [key.domain for key in found.plan.releases[0].keys] == ["public"]
 
 
-def test_a_new_data_version_lists_them_anew(service: Service, tmp_path: Path) -> None:
+def test_a_new_data_version_lists_them_anew(service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = dataset(service)
     run(tmp_path, "INSERT INTO item VALUES (3, 'north', 0)")
     assert [row[0] for row in asked(service, BY_AREA).rows] == ["west", "east"]
@@ -147,8 +147,10 @@ def test_a_new_data_version_lists_them_anew(service: Service, tmp_path: Path) ->
     assert [row[0] for row in asked(service, BY_AREA).rows] == ["west", "east", "north"]
     admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
     assert dataset(service).version == after.version, "the same lists make no new version"
+    assert "could not be read" not in caplog.text
     (tmp_path / "shop.duckdb").rename(tmp_path / "gone.duckdb")
     admin.bump_data_version(service.control, "shop", actor="test", settings=service.settings)
+    assert "dataset shop: what its public tables hold could not be read anew" in caplog.text
     assert dataset(service).tables[1].listings == after.tables[1].listings, "what cannot be read stays as it was"
 
 
