@@ -34,7 +34,7 @@ def default_home() -> Path:
 
 def default_engine_memory() -> int:
     """Return the memory of an embedded data engine, in bytes, of which each of its threads needs a part."""
-    return max(256 << 20, (os.cpu_count() or 1) * (64 << 20))
+    return max(192 << 20, (os.cpu_count() or 1) * (64 << 20))
 
 
 class Settings(BaseSettings):
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         default_factory=default_engine_memory,
         ge=1 << 26,
         description="Memory of an embedded data engine, in bytes, where the engine has such a limit: what does not fit "
-        "is spilled to disk. By default 256 MiB, or 64 MiB a processor where that is more.",
+        "is spilled to disk. By default 192 MiB, or 64 MiB a processor where that is more.",
     )
     prepare_memory: int = Field(
         1 << 30,
