@@ -110,7 +110,7 @@ def _check(
             "join-unsupported",
             item.node,
             message="Public rows that are kept whether or not a private row matches would show which do.",
-            hint="Write an inner join, or group by the public key.",
+            hint="Write JOIN: of groups of the public table those without private rows appear as well.",
         )
     both = left.private and right.private
     if both and (left.owner is None or not tied(on, left, right, context.dataset, holding)):

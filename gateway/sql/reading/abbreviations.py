@@ -11,6 +11,7 @@ that lowering, which denies by default, refuses it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -95,6 +96,27 @@ def everything(select: exp.Select) -> None:
             written.append(only.copy())
             written[-1].set("this", exp.Literal.number(at))
         order.set("expressions", written)
+
+
+def constant_keys(select: exp.Select) -> None:
+    """Take from GROUP BY what is written out, or the position of an item that is: one value parts no rows.
+
+    Where nothing else is grouped by, of the outermost query alone: of no rows it then has one group, and not none.
+    """
+    group = select.args.get("group")
+    if group is None or not _bare(group, "expressions"):
+        return
+    kept = [key for key in group.expressions if not _written_out(key, select)]
+    alone = select.parent is None and any(item.find(exp.AggFunc) for item in select.expressions)
+    if len(kept) < len(group.expressions) and (kept or alone):
+        select.set("group", exp.Group(expressions=kept) if kept else None)
+
+
+def _written_out(key: exp.Expr, select: exp.Select) -> bool:
+    if type(key) is not exp.Literal or key.args.get("is_string"):
+        return type(key) is exp.Literal
+    items = select.expressions[int(key.name) - 1 : int(key.name)] if re.fullmatch("[1-9][0-9]{0,3}", key.name) else []
+    return any(type(item.this if type(item) is exp.Alias else item) is exp.Literal for item in items)
 
 
 def _not_starred(item: exp.Expr, what: str) -> None:
@@ -411,6 +433,7 @@ def write_out(tree: exp.Expr, dialect: str) -> None:
         semi_joins(select)
         named_windows(select)
         everything(select)
+        constant_keys(select)
     written = 0
     for node in reversed(list(tree.walk())):
         found = _long(node, dialect)

@@ -49,7 +49,9 @@ def cast(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     only(node.args["to"], "this", "nested", "expressions")
     kind = TARGETS.get(node.args["to"].this)
     if kind is None:
-        refuse("not-supported", node, message="This cast is not supported.")
+        times = _WORD.TIME, _WORD.TIMETZ
+        hint = "EXTRACT(HOUR FROM x), and MINUTE or SECOND." if node.args["to"].this in times else None
+        refuse("not-supported", node, message="This cast is not supported.", hint=hint)
     details = node.args["to"].expressions
     found = lower(node.this)
     if details and kind == "decimal":

@@ -77,10 +77,17 @@ def is_null(found: Scalar) -> bool:
     return isinstance(found, Constant) and found.value is None
 
 
-def literal(node: exp.Expression | None, lower: Lower, what: str, least: int, most: int) -> int:
+def literal(
+    node: exp.Expression | None, lower: Lower, what: str, least: int, most: int, hint: str | None = None
+) -> int:
     """Return a whole number that is written out between two ends, or refuse."""
     found = None if node is None else lower(node)
     value = found.value if isinstance(found, Constant) else None
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        refuse("constant-invalid", node, message=f"{what} is a whole number from {least} to {most}, written out.")
+        refuse(
+            "constant-invalid",
+            node,
+            message=f"{what} is a whole number from {least} to {most}, written out.",
+            hint=hint,
+        )
     return value

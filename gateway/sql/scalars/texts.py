@@ -26,6 +26,8 @@ MOST_PATTERN = 1_000
 ESCAPING = ("postgres", "mysql", "bigquery", "spark")
 """Dialects in which a backslash escapes in LIKE where nothing else is said."""
 
+_AFTER = "SPLIT_PART(x, '@', 2) is what stands after the first @."
+
 
 def text(found: Scalar, node: exp.Expression, names: Names) -> Scalar:
     """Return a text as it enters a function: cut to the static length; refuse what is none."""
@@ -79,7 +81,7 @@ def end(function: str) -> Arm:
 
 def substring(node: exp.Expression, names: Names, lower: Lower) -> Scalar:
     """Return SUBSTRING with constant positions, counted from 1."""
-    start = literal(node.args.get("start"), lower, "The first position of SUBSTRING", 1, LONGEST)
+    start = literal(node.args.get("start"), lower, "The first position of SUBSTRING", 1, LONGEST, _AFTER)
     count = LONGEST
     if node.args.get("length") is not None:
         count = literal(node.args["length"], lower, "The length of SUBSTRING", 0, LONGEST)
