@@ -16,7 +16,7 @@ from gateway.policy.model import Dataset
 from gateway.sql.inference import units as units_of
 from gateway.sql.inference.facts import facts
 from gateway.sql.inference.units import Units, units
-from gateway.sql.planning.quantum import EXACT
+from gateway.sql.planning.quantum import EXACT, quantum
 from gateway.sql.position import DIALECT
 from gateway.sql.reading.parse import TextLimits, parse
 from gateway.sql.relations.lower import lower
@@ -218,3 +218,20 @@ def polynomials(draw: st.DrawFn, depth: int = 3) -> Meant:
 @given(meant=polynomials())
 def test_random_sums_and_products(meant: Meant, engines: Engines, hostile: Data) -> None:
     check(computed("+", computed("*", MONEY, number("0.5")), meant), engines, hostile)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "step"),
+    [
+        (0, 1000, Fraction(1, 2**14)),
+        (-1000, 1000, Fraction(1, 2**14)),  # the largest bound's, as the distance is larger
+        (1_700_000_000, 1_700_001_200, Fraction(1, 2**9)),  # twenty minutes of seconds since 1970: the finest
+        (20_000, 30_000, Fraction(1, 2**10)),
+        (5, 5, Fraction(1, 2**37)),
+    ],
+)
+def test_the_unit_of_doubles_follows_the_distance_of_their_bounds(lower: int, upper: int, step: Fraction) -> None:
+    found = quantum("float", None, Fraction(lower), Fraction(upper))
+    assert found.step == step
+    assert (found.lower, found.upper) == (lower / step, upper / step)
+    assert max(abs(found.lower), abs(found.upper)) <= EXACT

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gateway.sql.algebra import Kind
-from gateway.sql.planning.quantum import EXACT, WIDEST, Quantum, quantum
+from gateway.sql.planning.quantum import EXACT, FINEST, LARGEST, WIDEST, Quantum, magnitude, quantum
 from mechanisms.noise import ScaleError
-
-FINEST = 40
-"""A float's integers are multiples of its largest bound divided by about 2^40, a hundred times finer than in sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +100,8 @@ def grid(kind: Kind, scale: int | None, bounds: tuple[Fraction, Fraction], size:
 
 def _finer(found: Quantum, bounds: tuple[Fraction, Fraction]) -> Quantum:
     """Return a float's quantum with more integers; both steps are powers of two and round by the same arithmetic."""
-    scale = Fraction(2) ** (FINEST - 24)
-    least = Fraction(2) ** -900
-    step = max(found.step / scale, min(found.step, least))
+    most = LARGEST if found.kind == "float" else WIDEST
+    step = Fraction(2) ** max(magnitude(min(max(map(abs, bounds)), most)) - FINEST, -900)
     lower, upper = (min(max(end, -WIDEST), WIDEST) for end in bounds) if found.kind != "float" else bounds
     ends = [math.floor((float(end) + float(step) / 2) / float(step)) for end in (lower, upper)]
     if max(map(abs, ends)) > 2 * EXACT:

@@ -21,7 +21,10 @@ LARGEST = Fraction(2**900)
 """Floats are clamped here at the latest: beyond, no step is left that keeps their integers below 2^63."""
 
 RESOLUTION = 24
-"""A float's unit is its largest bound divided by about 2^24."""
+"""A float's unit is its largest bound, or the distance of its bounds if that is smaller, divided by about 2^24."""
+
+FINEST = 40
+"""It is no less than the largest bound divided by about 2^40: integers stay as narrow as those of decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,16 @@ def quantum(kind: Kind, scale: int | None, lower: Fraction, upper: Fraction) -> 
         step = Fraction(1, 10**places)
         how: Literal["integer", "decimal"] = "integer" if kind == "integer" else "decimal"
         return _ordered(Quantum(how, kind, places, step, math.floor(lower / step), math.ceil(upper / step)))
-    near = float(widest)  # zero for what no double can tell from it
-    exponent = 0 if near == 0 else math.ceil(math.log2(near)) - RESOLUTION
+    width = min(widest, upper - lower)
+    exponent = max(magnitude(width) - RESOLUTION, magnitude(widest) - FINEST) if float(widest) else 0
     step = Fraction(2) ** max(exponent, -900)
     return _ordered(Quantum("float", kind, 0, step, _rounded(lower, step), _rounded(upper, step)))
+
+
+def magnitude(value: Fraction) -> int:
+    """Return the binary logarithm of a number, rounded up; that of zero is below all that are asked for."""
+    near = float(value)  # zero for what no double can tell from it
+    return math.ceil(math.log2(near)) if near else -2_000
 
 
 def in_units(scalar: Scalar, about: Known, columns: Columns) -> tuple[Quantum, Scalar] | None:
