@@ -2,7 +2,8 @@
 
 The penalty of a bucket is how many rows its ranks lie from the rank that is asked for, in whole numbers:
 ``max(0, d * below - T, T - d * through)`` with ``below`` the rows of all buckets before it, ``through`` those with its
-own, n all rows, and ``T = p * n + offset`` the rank, d-fold. A bucket that holds the quantile has penalty zero.
+own, n all rows, and ``T = p * n + offset`` the rank, d-fold, but never beyond the middle of the rows: of few, the least
+would be above the greatest. A bucket that holds the quantile has penalty zero.
 
 It is the score -|(1 - q) #{< c} - q #{>= c}| of Smith (2011) wherever buckets are empty, and does not count the rows of
 the bucket itself as an error, which many equal values would make a large one.
@@ -20,9 +21,10 @@ from mechanisms.noise import Selection
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """The rank ``(numerator * n + offset) / denominator`` among n; ``offset`` is in the units of n, times denominator.
+    """The rank ``(numerator * n + offset) / denominator`` among n, or n / 2 if that lies between it and its own end.
 
-    Counts may be in parts of a row, as those of weighted rows are.
+    ``offset`` is in the units of n, times denominator, and leads toward the middle. Counts may be in parts of a row, as
+    those of weighted rows are.
     """
 
     numerator: int
@@ -32,19 +34,32 @@ class Rank:
     def __post_init__(self) -> None:
         if not 0 <= self.numerator <= self.denominator or self.denominator < 1:
             raise ValueError("rank out of range")
+        inward = self.denominator - 2 * self.numerator
+        if self.offset and (self.denominator % 2 or self.offset * inward < 0):
+            raise ValueError("an offset leads toward the middle of an even denominator")
 
     def sensitivity(self, weight: int) -> int:
         """Return the most that any penalty changes if counts in all buckets together change by ``weight``.
 
         Why this is sound: counts that grow by w_b in bucket b change d * below - p * n by sum over b of
         w_b * (d - p) or -w_b * p, so by at most weight * max(p, d - p), and T - d * through alike; the maximum of
-        numbers that change by no more than that changes by no more than that either.
+        numbers that change by no more than that changes by no more than that either. Where the middle is asked for in
+        place of the rank, T grows by between p and d / 2 for each unit of n, so that d / 2 takes the place of one of p
+        and d - p, and is no more than the other.
         """
         return weight * max(self.numerator, self.denominator - self.numerator)
 
+    def target(self, total: int) -> int:
+        """Return the rank among so many, times denominator."""
+        found = self.numerator * total + self.offset
+        if not self.offset:
+            return found
+        middle = self.denominator * total // 2
+        return min(found, middle) if self.offset > 0 else max(found, middle)
+
     def penalties(self, counts: Mapping[int, int], size: int) -> list[int]:
         """Return the penalty of each of ``size`` buckets, given the counts of those that are not empty."""
-        target = self.numerator * sum(counts.values()) + self.offset
+        target = self.target(sum(counts.values()))
         found: list[int] = []
         below = 0
         for bucket in sorted(counts):

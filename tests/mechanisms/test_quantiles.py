@@ -42,7 +42,10 @@ def law(penalties: list[int], scale: float) -> list[float]:
 
 @given(rank=RANKS, counts=COUNTS)
 def test_penalties_are_the_distance_of_a_buckets_ranks(rank: Rank, counts: dict[int, int]) -> None:
-    target = rank.numerator * sum(counts.values()) + rank.offset
+    rows = sum(counts.values())
+    target = rank.numerator * rows + rank.offset
+    if rank.offset:
+        target = sorted((rank.numerator * rows, target, rank.denominator * rows // 2))[1]
     found = rank.penalties(counts, SIZE)
     for bucket in range(SIZE):
         below = sum(count for at, count in counts.items() if at < bucket)
@@ -181,6 +184,19 @@ def test_extremes_lie_near_the_end_and_not_beyond(highest: bool) -> None:
     inside = [5_499 - bucket if highest else bucket - 4_500 for bucket in drawn]
     assert abs(float(np.median(inside)) - 18) < 6
     assert sum(found < 0 for found in inside) <= 10
+
+
+@given(counts=COUNTS, offset=st.integers(1, 200))
+def test_the_least_is_never_asked_for_above_the_greatest(counts: dict[int, int], offset: int) -> None:
+    rows = sum(counts.values())
+    low, high = Rank(0, 2, offset).target(rows), Rank(2, 2, -offset).target(rows)
+    assert 0 <= low <= rank_of(Fraction(1, 2)).target(rows) <= high <= 2 * rows
+
+
+@pytest.mark.parametrize("asked", [(0, 2, -1), (2, 2, 1), (1, 3, 1)])
+def test_an_offset_leads_toward_the_middle(asked: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        Rank(*asked)
 
 
 def test_extremes_without_noise_are_the_extremes() -> None:
