@@ -233,5 +233,5 @@ def test_random_sums_and_products(meant: Meant, engines: Engines, hostile: Data)
 def test_the_unit_of_doubles_follows_the_distance_of_their_bounds(lower: int, upper: int, step: Fraction) -> None:
     found = quantum("float", None, Fraction(lower), Fraction(upper))
     assert found.step == step
-    assert (found.lower, found.upper) == (lower / step, upper / step)
+    assert (Fraction(found.lower), Fraction(found.upper)) == (lower / step, upper / step)
     assert max(abs(found.lower), abs(found.upper)) <= EXACT
