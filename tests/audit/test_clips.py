@@ -86,6 +86,7 @@ def test_a_choice_and_its_number_lose_what_they_cost(case: Case, part: float, ba
     assert proven.loss >= part * epsilon, proven
 
 
+@pytest.mark.audit
 def test_a_chosen_count_loses_what_it_costs(base: DuckdbDatabase) -> None:
     """The fast case."""
     planned, both, epsilon = worlds(CASES[0][0], base)

@@ -201,6 +201,7 @@ def killed_servers(server: Server, kills: int) -> None:
     engine.dispose()
 
 
+@pytest.mark.audit
 def test_postgresql_is_killed(mortal: Server) -> None:
     killed_servers(mortal, 4)
 

@@ -72,6 +72,7 @@ def test_the_demo_leaves_a_real_control_database_alone(tmp_path: Path) -> None:
     assert (real / "control.sqlite").read_bytes() == before
 
 
+@pytest.mark.audit
 def test_the_demo_serves_what_it_says(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [SCRIPT, "demo", "--port", "0"],

@@ -100,6 +100,7 @@ def test_duckdb(duckdbs: Bases, world: World, sql: str, sandbox: Sandbox) -> Non
     check(duckdbs, world, sql, sandbox)
 
 
+@pytest.mark.audit
 @pytest.mark.parametrize(("world", "sql"), CASES)
 def test_postgres(postgreses: Bases, world: World, sql: str, sandbox: Sandbox) -> None:
     check(postgreses, world, sql, sandbox)

@@ -71,6 +71,7 @@ def test_the_wheel_carries_its_migrations_and_no_top_level_alembic(wheel: Path) 
     assert "gateway/demo/health.yaml" in names
 
 
+@pytest.mark.audit
 def test_the_wheel_works_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
     where = run(elsewhere / "python", "-c", "import gateway.cli; print(gateway.cli.__file__)", cwd=tmp_path)
     assert where.stdout.startswith(str(elsewhere.parent)), where.stdout + where.stderr

@@ -85,7 +85,13 @@ def _variants() -> list[tuple[str, str, int, str]]:
 
 
 @pytest.mark.parametrize(
-    "filler", [lambda: True, lambda: exp.column("age"), lambda: [exp.column("age")]], ids=["flag", "node", "list"]
+    "filler",
+    [
+        lambda: True,
+        pytest.param(lambda: exp.column("age"), marks=pytest.mark.audit),
+        pytest.param(lambda: [exp.column("age")], marks=pytest.mark.audit),
+    ],
+    ids=["flag", "node", "list"],
 )
 def test_an_argument_that_is_not_read_is_refused(filler: object) -> None:
     assert callable(filler)
