@@ -147,6 +147,7 @@ def drawn(home: Home, analyst: str) -> tuple[list[object], list[object]]:
     return json.loads(inner)["tables"], [] if outcome is None else json.loads(outcome)["tables"]
 
 
+@pytest.mark.audit
 def test_killed_between_a_release_and_the_one_that_it_feeds(home: Home, mortal: Server) -> None:
     """What was drawn first is not drawn again: the rest of the request goes on from it, at no further price."""
     analyst, key = "fed", "die-fed-1"

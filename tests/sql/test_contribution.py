@@ -39,7 +39,7 @@ def data(seed: int) -> Data:
 
 
 @pytest.mark.parametrize("target", ["duckdb_target", "postgres_target"])
-@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+@pytest.mark.parametrize("mechanism", ["laplace", pytest.param("gaussian", marks=pytest.mark.audit)])
 def test_neighbours(target: str, mechanism: str, sandbox: Sandbox, request: pytest.FixtureRequest) -> None:
     dataset, first, second = request.getfixturevalue(target)
     plans = [plan(written(sql, "gaussian" if mechanism == "gaussian" else "laplace"), dataset) for sql in ASKED]

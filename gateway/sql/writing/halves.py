@@ -17,14 +17,19 @@ row adds that has no integer, counts as 0 in a sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
 
 from gateway.policy.model import Dataset, Owner
-from gateway.sql.algebra import Filter, Project, Relation, Scan
+from gateway.sql.algebra import Filter, Project, Relation, Scan, conjuncts, references
 from gateway.sql.inference.facts import facts
 from gateway.sql.planning.plan import Cell, Measure, PlannedRelease
 from gateway.sql.writing.cells import added
 from gateway.sql.writing.dialects.registry import writer
 from gateway.sql.writing.dialects.writer import Writer
+
+_MOST: Final = Fraction(1, 2)
+"""The part of a column's declared interval beyond which a condition is taken to let most rows pass."""
 
 
 def halves(planned: PlannedRelease, dataset: Dataset) -> bool:
@@ -51,7 +56,7 @@ def worth_keeping(source: Relation, dataset: Dataset, *, chosen: bool = False) -
     """
     match source:
         case Filter(below):
-            return worth_keeping(below, dataset, chosen=True)
+            return worth_keeping(below, dataset, chosen=chosen or not _lets_most_pass(source, dataset))
         case Project(below):
             return worth_keeping(below, dataset, chosen=chosen)
         case Scan(name):
@@ -61,6 +66,18 @@ def worth_keeping(source: Relation, dataset: Dataset, *, chosen: bool = False) -
             return chosen and hops and writer(dataset.dialect).keeps
         case _:
             return True
+
+
+def _lets_most_pass(found: Filter, dataset: Dataset) -> bool:
+    """Whether a condition does no more than cut a little off the bounds that the policy declares."""
+    columns, share = facts(found, dataset).columns, Fraction(1)
+    for name in {name for part in conjuncts(found.predicate) for name in references(part)}:
+        about = columns[name]
+        if about.wide is None or about.bounds is None:
+            return False
+        (low, high), (first, last) = about.bounds, about.wide
+        share *= (high - low) / (last - first) if last > first else 1
+    return share > _MOST
 
 
 def in_halves(
