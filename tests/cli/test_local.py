@@ -102,6 +102,7 @@ def test_a_refusal_points_into_the_sql(ready: Call) -> None:
         (("--epsilon", "1", "--mechanism", "gaussian"), "gaussian-refused"),
     ],
 )
+@pytest.mark.audit
 def test_refusals(ready: Call, words: tuple[str, ...], code: str) -> None:
     refused = ready("query", COUNT, *ASK, *words)
     assert refused.exit_code == 1, refused.stdout

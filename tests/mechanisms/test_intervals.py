@@ -426,6 +426,7 @@ class TestRatio:
             ((gaussian(4.0), laplace(5.0), gaussian(70.0)), 0.06),
         ],
     )
+    @pytest.mark.audit
     def test_and_hardly_wider(self, laws: tuple[Noise, ...], close: float) -> None:
         noises = {str(index): noise for index, noise in enumerate(laws)}
         above = tuple(zip(noises, (10.0, -10.0, 3.0), strict=False))
