@@ -121,15 +121,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredValue:
-    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts.
-
-    ``whole`` is that integer as a scalar of its own, where it is computed in units.
-    """
+    """A value of a row that cells read; ``quantum`` says how it becomes an integer, None where only presence counts."""
 
     name: str
     scalar: Scalar
     quantum: Quantum | None
     whole: Scalar | None = None
+    """That integer as a scalar of its own, where it is computed in units."""
 
 
 @dataclass(frozen=True, slots=True)
