@@ -2,7 +2,7 @@
 
 ``price * (1 - discount)``, of two decimals each  →  ``units(price) * (100 - units(discount))``, in units of .0001
 
-Doubles would round each step, each engine's sum would show it, and they take several times as long.
+Doubles would round each step, so that the last digits of a sum would be other ones than those of the plain SQL.
 """
 
 from __future__ import annotations
